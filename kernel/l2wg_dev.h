@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The link kind `l2wireguard`: an Ethernet interface over WireGuard. This is
+ * all that the patched driver sees of our code.
+ */
+
+#ifndef _L2WG_DEV_H
+#define _L2WG_DEV_H
+
+#include <linux/if_arp.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <net/genetlink.h>
+#include <net/rtnetlink.h>
+
+#define L2WG_KIND "l2wireguard"
+/* KBUILD_MODNAME is ours when we build a module of our own; the plain kind
+ * keeps its name all the same.
+ */
+#define L2WG_PLAIN_KIND "wireguard"
+
+/* Our own module must not be what `ip link add type wireguard` loads: that
+ * stays the stock module's. Built in the tree, there is no other module.
+ */
+#ifdef L2WG_STANDALONE
+#define L2WG_IN_TREE(alias)
+#else
+#define L2WG_IN_TREE(alias) alias
+#endif
+
+struct wg_peer;
+
+/* What cryptokey routing looks up; large enough for either family. */
+union l2wg_addr {
+	struct in_addr v4;
+	struct in6_addr v6;
+};
+
+extern const struct net_device_ops l2wg_netdev_ops;
+
+/**
+ * l2wg_is_ether() - is this link an Ethernet link of ours?
+ * @dev: any network device, or NULL
+ *
+ * The one question that separates the two kinds, and it is asked of the
+ * device: a packet can look like anything.
+ *
+ * Context: Any.
+ * Return: true for a link of kind l2wireguard that this module made.
+ */
+static inline bool l2wg_is_ether(const struct net_device *dev)
+{
+	return dev && dev->netdev_ops == &l2wg_netdev_ops;
+}
+
+/* device.c: the plain kind's, which serves both. */
+netdev_tx_t wg_xmit(struct sk_buff *skb, struct net_device *dev);
+
+int l2wg_link_register(struct rtnl_link_ops *plain_ops,
+		       const struct net_device_ops *plain_ndo);
+void l2wg_link_unregister(struct rtnl_link_ops *plain_ops);
+int l2wg_genl_register(struct genl_family *family);
+bool l2wg_owns(const struct net_device *dev);
+
+bool l2wg_check_packet(struct sk_buff *skb, const struct net_device *dev);
+u8 l2wg_ecn_encap(const struct sk_buff *skb);
+unsigned int l2wg_padding(struct sk_buff *skb, u32 mtu);
+bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer);
+
+int l2wg_dst_addr(const struct sk_buff *skb, union l2wg_addr *addr);
+int l2wg_src_addr(const struct sk_buff *skb, union l2wg_addr *addr);
+
+#endif /* _L2WG_DEV_H */
