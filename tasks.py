@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The tasks of ./inv: thin, the work is in toolkit/."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from invoke import Context, Exit, task
+
+from toolkit.errors import ToolError
+
+
+def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What the user can mend is one line and exit status 1."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ToolError as error:
+            raise Exit(f"l2wg: {error}", code=1) from None
+        except KeyboardInterrupt:
+            raise Exit("l2wg: interrupted", code=130) from None
+
+    return wrapper
+
+
+def needs(name: str) -> None:
+    """Have the Debian packages that a task needs."""
+    from toolkit import packages
+
+    packages.ensure(name)
+
+
+KERNEL = {"kernel": "running, a series (5.10), a release (5.10.0-46-amd64) or a build folder"}
+
+
+@task(
+    help={
+        **KERNEL,
+        "source": "kernel tree or drivers/net/wireguard folder (default: Debian's linux-source)",
+        "output": "folder for l2wireguard.ko (default: build/<release>)",
+        "debug": "WireGuard's self-tests at load, debug messages and information",
+    }
+)
+@friendly
+def build_module(
+    _c: Context,
+    kernel: str | None = None,
+    source: str | None = None,
+    output: str | None = None,
+    debug: bool = False,
+) -> None:
+    """Build l2wireguard.ko for a kernel and print its path."""
+    needs("build-module")
+    from toolkit import build, paths
+    from toolkit.run import say
+
+    module = build.build(
+        kernel,
+        source=Path(source) if source else None,
+        output=Path(output) if output else None,
+        debug=debug,
+    )
+    if not module.fresh:
+        say(f"Up to date: {module.kernel.label}")
+    print(paths.shown(module.file))
+
+
+@task(
+    help={"tree": "kernel source tree, changed in place", "reverse": "take l2wg out again"},
+)
+@friendly
+def patch(_c: Context, tree: str, reverse: bool = False) -> None:
+    """Put l2wg into your kernel source tree (CONFIG_WIREGUARD=m yields both link kinds)."""
+    needs("patch")
+    from toolkit import patching
+
+    changed = patching.patch_tree(Path(tree), reverse=reverse)
+    print(f"{'taken out of' if reverse else 'put into'} {tree}: {len(changed)} files")

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Debian's archive: any release's packages, from this machine's mirror, through apt.
+
+apt runs with a state folder of its own below the cache, so that the machine's lists, sources and
+status are neither used nor touched; signatures are checked as always.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian.deb822 import Packages
+from debian.debian_support import Version
+
+from toolkit import paths
+from toolkit.errors import ToolError
+from toolkit.run import run, say
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+LISTS_FRESH = 24 * 3600  # seconds
+
+#: What a release serves besides its own suite: (suffix of the suite, from the security mirror)
+SUITES = (("", False), ("-security", True), ("-updates", False), ("-backports", False))
+
+
+@dataclass(frozen=True)
+class Package:
+    """A binary package of one version, as an archive's index has it."""
+
+    name: str
+    version: str
+    depends: str = ""
+
+    @property
+    def filename(self) -> str:
+        """How apt names the file: an epoch's colon is quoted."""
+        return f"{self.name}_{self.version.replace(':', '%3a')}_"
+
+
+@functools.cache
+def architecture() -> str:
+    """Debian's name of this machine's architecture."""
+    return run(["dpkg", "--print-architecture"]).stdout.strip()
+
+
+@functools.cache
+def mirrors() -> tuple[str, str]:
+    """This machine's mirrors: (Debian, Debian security), as its own apt is configured.
+
+    :raises ToolError: no source of this machine's apt is Debian's.
+    """
+    fields = "$(REPO_URI)|$(RELEASE)|$(LABEL)"
+    listing = run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]).stdout
+    main = security = ""
+    for uri, release, label in (line.split("|") for line in listing.splitlines()):
+        # Before the first `apt-get update` there is no label; the suite's name tells.
+        known = label if label.startswith("Debian") else ""
+        if known == "Debian-Security" or (not known and release.endswith("-security")):
+            security = security or uri
+        elif known == "Debian" or (not known and uri.rstrip("/").endswith("/debian")):
+            main = main or uri
+    if not main:
+        raise ToolError(
+            "apt: none of this machine's package sources is Debian's",
+            "add one, see sources.list(5)",
+        )
+    return main, security
+
+
+class Archive:
+    """One Debian release (``bullseye``, ``bookworm``, ...) as its mirror serves it."""
+
+    def __init__(self, codename: str) -> None:
+        self.codename = codename
+        self.state = paths.cache() / "apt" / codename
+
+    def __repr__(self) -> str:
+        return f"Archive({self.codename!r})"
+
+    def _options(self) -> list[str]:
+        options = {
+            "Dir::State": self.state,
+            "Dir::State::Lists": self.state / "lists",
+            "Dir::State::Status": "/dev/null",
+            "Dir::Cache": self.state / "cache",
+            "Dir::Etc::SourceList": self.state / "sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "APT::Get::List-Cleanup": "false",
+            "Acquire::Languages": "none",
+            # Old releases' Release files have expired; the signature still holds.
+            "Acquire::Check-Valid-Until": "false",
+        }
+        if os.geteuid() == 0:
+            # apt's own unprivileged user may not write into root's cache folder.
+            options["APT::Sandbox::User"] = "root"
+        return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+
+    def _sources(self) -> str:
+        if not KEYRING.exists():
+            raise ToolError(f"{KEYRING} is missing", "apt-get install debian-archive-keyring")
+        main, security = mirrors()
+        rows = [
+            f"deb [signed-by={KEYRING}] {security if secure else main} {self.codename}{suffix} main"
+            for suffix, secure in SUITES
+            if (security or not secure) and self._serves(suffix)
+        ]
+        return "\n".join(rows) + "\n"
+
+    def _serves(self, suffix: str) -> bool:
+        # bullseye has left the mirror but for these
+        return not (self.codename == "bullseye" and suffix in ("-updates", "-backports"))
+
+    def update(self) -> None:
+        """Fetch the package lists if they are older than a day; keep old ones without a network.
+
+        :raises ToolError: there are no lists and the mirror cannot be reached.
+        """
+        stamp = self.state / "updated"
+        sources = self._sources()
+        same = (self.state / "sources.list").exists() and (
+            self.state / "sources.list"
+        ).read_text() == sources
+        if same and stamp.exists() and time.time() - stamp.stat().st_mtime < LISTS_FRESH:
+            return
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (self.state / folder).mkdir(parents=True, exist_ok=True)
+        (self.state / "sources.list").write_text(sources)
+        say(f"Fetching {self.codename}'s package lists")
+        done = run(
+            ["apt-get", *self._options(), "update", "-qq", "--error-on=any"], check=False
+        )
+        if done.returncode == 0:
+            stamp.touch()
+        elif stamp.exists():
+            say(f"The mirror cannot be reached: going on with the lists of {_date(stamp)}")
+        else:
+            last = (done.stderr.strip().splitlines() or ["apt-get update failed"])[-1]
+            raise ToolError(f"apt: {self.codename}: {last}", "is the package mirror reachable?")
+
+    def find(self, pattern: str) -> list[Package]:
+        """Packages whose name matches the regular expression, every version, newest first."""
+        self.update()
+        names = run(
+            ["apt-cache", *self._options(), "search", "--names-only", pattern]
+        ).stdout.splitlines()
+        if not names:
+            return []
+        shown = run(["apt-cache", *self._options(), "show", *(n.split()[0] for n in names)]).stdout
+        found = {
+            Package(p["Package"], p["Version"], p.get("Depends", ""))
+            for p in Packages.iter_paragraphs(shown, use_apt_pkg=False)
+        }
+        return sorted(found, key=lambda p: (Version(p.version), p.name), reverse=True)
+
+    def get(self, name: str, version: str | None = None) -> Package:
+        """One package by name, of that version or the newest.
+
+        :raises ToolError: the release does not serve it.
+        """
+        for package in self.find(f"^{name.replace('.', '[.]').replace('+', '[+]')}$"):
+            if version in (None, package.version):
+                return package
+        what = f"{name} {version}" if version else name
+        raise ToolError(f"apt: {self.codename} does not serve {what}")
+
+    def fetch(self, package: Package) -> Path:
+        """The package's file, downloaded if it is not in the cache.
+
+        :raises ToolError: it is not in the cache and cannot be downloaded.
+        """
+        store = paths.cache() / "debs"
+        for file in sorted(store.glob(f"{package.filename}*.deb")):
+            return file
+        store.mkdir(parents=True, exist_ok=True)
+        say(f"Downloading {package.name} {package.version}")
+        with tempfile.TemporaryDirectory(dir=store) as work:
+            run(
+                ["apt-get", *self._options(), "download", f"{package.name}={package.version}"],
+                cwd=Path(work),
+                show=True,
+                hint="is the package mirror reachable?",
+            )
+            (file,) = Path(work).glob("*.deb")
+            return file.rename(store / file.name)
+
+
+def _date(path: Path) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(path.stat().st_mtime))
+
+
+def unpack(debs: Sequence[Path], target: Path, finish: Callable[[Path], None]) -> Path:
+    """Unpack packages over each other into ``target``, unless that is there already.
+
+    :param finish: called with the folder before it becomes visible under its name.
+    """
+    if not target.exists():
+        say(f"Unpacking {', '.join(d.name.split('_')[0] for d in debs)}")
+        with paths.built_whole(target) as work:
+            for deb in debs:
+                run(["dpkg-deb", "--extract", deb, work])
+            finish(work)
+    return target

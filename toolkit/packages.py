@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The Debian packages that the tasks need, in one place, and how they get here."""
+
+from __future__ import annotations
+
+import os
+
+from toolkit.errors import ToolError
+from toolkit.run import run, say
+
+BUILD = (
+    "bc",
+    "bzip2",
+    "debian-archive-keyring",
+    "gcc",
+    "kmod",
+    "libc6-dev",
+    "libelf1",
+    "libssl3",
+    "make",
+    "patch",
+    "xz-utils",
+)
+LAB = (
+    "busybox-static",
+    "file",
+    "iproute2",
+    "iputils-ping",
+    "procps",
+    "qemu-system-x86",
+    "tcpdump",
+    "udev",
+    "wireguard-tools",
+)
+TEST_UNIT = ("git", "perl", "sparse", "patch", "make", "gcc", "libc6-dev")
+TEST_VM = (
+    "ethtool",
+    "iperf3",
+    "libteam-utils",
+    "ncat",
+    "nftables",
+    "openssl",
+    "ppp",
+    "pppoe",
+)
+
+#: task -> packages beyond what ./inv itself needs (python3, python3-venv)
+NEEDS: dict[str, tuple[str, ...]] = {
+    "build-module": BUILD,
+    "patch": ("patch",),
+    "lab": BUILD + LAB,
+    "demo": BUILD + LAB,
+    "test-unit": BUILD + TEST_UNIT,
+    "test-vm": BUILD + LAB + TEST_VM,
+    "selftest": BUILD + LAB + TEST_VM,
+}
+
+
+def missing(names: tuple[str, ...]) -> list[str]:
+    """Those of the named packages that are not installed."""
+    done = run(
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *names],
+        check=False,
+    )
+    present = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
+    return sorted(set(names) - present)
+
+
+def ensure(task: str) -> None:
+    """Install what ``task`` needs and this machine lacks.
+
+    :raises ToolError: something is missing and we are not root; nothing has been done then.
+    """
+    lacking = missing(NEEDS[task])
+    if not lacking:
+        return
+    line = "apt-get install --no-install-recommends " + " ".join(lacking)
+    if os.geteuid() != 0:
+        raise ToolError(f"{task}: packages are missing", f"sudo {line}")
+    say(f"Installing {' '.join(lacking)}")
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *lacking]
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    if run(install, env=env, check=False).returncode:
+        # A fresh machine has no package lists, or outdated ones.
+        run(["apt-get", "update", "-qq"], hint="is the package mirror reachable?")
+        run(install, env=env)
