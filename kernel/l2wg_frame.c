@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The length of an Ethernet frame, read from the frame's own headers.
+ *
+ * WireGuard pads what it encrypts to a multiple of 16 bytes, and Ethernet has
+ * no length field, so the receiver needs this function to find the frame's end.
+ * It also runs on whatever a hostile peer sends. It therefore reads no byte that
+ * it has not checked to be there, steps over at most L2WG_FRAME_MAX_NEST
+ * headers, and prefers "opaque" wherever it is not sure: an opaque frame crosses
+ * unchanged, a malformed one is dropped.
+ *
+ * Rows of two kinds:
+ * - The EtherType alone says what follows (IPv4, ARP, ...). A header that is cut,
+ *   or a length that does not fit, makes the frame malformed.
+ * - The EtherType is shared by versions and formats, or leads to somebody else's
+ *   frame (PTP, MPLS, ...). The frame is opaque unless its header is one that
+ *   we know in full. What lies inside a tunnel can't make the frame malformed:
+ *   the network that the tunnel leads to is to judge that.
+ *
+ * docs/frames.md has the table in prose.
+ */
+#include "l2wg_frame.h"
+
+enum {
+	ETH_HEADER = 14,	/* two addresses and the EtherType */
+	TYPE_MIN = 0x0600,	/* IEEE 802.3 3.2.6: below, a length */
+	LENGTH_MAX = 1500,	/* IEEE 802.3 3.2.6: above, undefined */
+};
+
+enum {
+	TYPE_IPV4 = 0x0800,
+	TYPE_ARP = 0x0806,
+	TYPE_TRILL = 0x22f3,
+	TYPE_BATMAN = 0x4305,
+	TYPE_RARP = 0x8035,
+	TYPE_DDP = 0x809b,
+	TYPE_AARP = 0x80f3,
+	TYPE_VLAN = 0x8100,
+	TYPE_IPX = 0x8137,
+	TYPE_IPV6 = 0x86dd,
+	TYPE_MAC_CONTROL = 0x8808,
+	TYPE_SLOW = 0x8809,
+	TYPE_MPLS_UNICAST = 0x8847,
+	TYPE_MPLS_MULTICAST = 0x8848,
+	TYPE_PPPOE_DISCOVERY = 0x8863,
+	TYPE_PPPOE_SESSION = 0x8864,
+	TYPE_EAPOL = 0x888e,
+	TYPE_ETHERCAT = 0x88a4,
+	TYPE_QINQ = 0x88a8,
+	TYPE_GOOSE = 0x88b8,
+	TYPE_SAMPLED_VALUES = 0x88ba,
+	TYPE_PREAUTH = 0x88c7,
+	TYPE_LLDP = 0x88cc,
+	TYPE_PBB = 0x88e7,
+	TYPE_PTP = 0x88f7,
+	TYPE_CFM = 0x8902,
+	TYPE_ROCE = 0x8915,
+	TYPE_NSH = 0x894f,
+	TYPE_TAG_9100 = 0x9100,
+	TYPE_TAG_9200 = 0x9200,
+	TYPE_TAG_9300 = 0x9300,
+};
+
+/* A walk over the headers. What type announces starts at pos; pos <= len. */
+struct walk {
+	const u8 *data;
+	u32 avail;
+	u32 len;
+	u32 pos;
+	u32 nest;
+	u16 type;
+	bool inner;	/* inside a tunnel: nothing is malformed any more */
+	struct l2wg_frame out;
+};
+
+/* Byte by byte: a frame is aligned to nothing. */
+static u16 be16(const u8 *p)
+{
+	return (u16)(p[0] << 8 | p[1]);
+}
+
+static u32 rest(const struct walk *w)
+{
+	return w->len - w->pos;
+}
+
+static const u8 *here(const struct walk *w)
+{
+	return w->data + w->pos;
+}
+
+/* The functions from here on return false when w->out holds the answer, and
+ * true when the caller may go on.
+ */
+static bool answer(struct walk *w, enum l2wg_verdict verdict, u32 len)
+{
+	w->out.verdict = verdict;
+	w->out.len = len;
+	return false;
+}
+
+static bool opaque(struct walk *w)
+{
+	return answer(w, L2WG_OPAQUE, 0);
+}
+
+static bool wrong(struct walk *w)
+{
+	return answer(w, L2WG_MALFORMED, 0);
+}
+
+/* Are the next n bytes (part of the frame for certain) readable? */
+static bool readable(struct walk *w, u32 n)
+{
+	if (w->pos + n > w->avail)
+		return answer(w, L2WG_SHORT, w->pos + n);
+	return true;
+}
+
+/* The next n bytes are a header that has to be there. */
+static bool have(struct walk *w, u32 n)
+{
+	return n > rest(w) ? wrong(w) : readable(w, n);
+}
+
+/* The header at pos says that the frame ends n bytes behind pos. */
+static bool ends_after(struct walk *w, u32 n)
+{
+	return answer(w, n > rest(w) ? L2WG_MALFORMED : L2WG_LENGTH, w->pos + n);
+}
+
+/* Step over n bytes, the last two of which are the next EtherType. */
+static bool step(struct walk *w, u32 n)
+{
+	w->type = be16(here(w) + n - 2);
+	w->pos += n;
+	return true;
+}
+
+/* IEEE 802.3 3.2.6: bytes of LLC data, padding not included. LLC, SNAP, BPDUs,
+ * IS-IS and raw IPX all follow. Values above 1500 are undefined, so one that
+ * does not fit contradicts nothing.
+ */
+static bool length_802_3(struct walk *w)
+{
+	if (w->type > LENGTH_MAX && w->type > rest(w))
+		return opaque(w);
+	return ends_after(w, w->type);
+}
+
+/* RFC 791 3.1: total length, header included */
+static bool ipv4(struct walk *w)
+{
+	u32 header, total;
+
+	if (!have(w, 20))
+		return false;
+	header = (here(w)[0] & 0xfU) * 4;
+	total = be16(here(w) + 2);
+	if (here(w)[0] >> 4 != 4 || header < 20 || total < header)
+		return wrong(w);
+	return ends_after(w, total);
+}
+
+/* RFC 8200 3: payload length, header not included. RFC 2675: the length of a
+ * jumbogram is in a hop-by-hop option, and the field is 0.
+ */
+static bool ipv6(struct walk *w)
+{
+	u32 payload;
+
+	if (!have(w, 40))
+		return false;
+	if (here(w)[0] >> 4 != 6)
+		return wrong(w);
+	payload = be16(here(w) + 4);
+	if (!payload && here(w)[6] == 0)
+		return opaque(w);
+	return ends_after(w, 40 + payload);
+}
+
+/* RFC 826, RFC 903: two addresses each of hardware and protocol. ATM (RFC 2225)
+ * and IEEE 1394 (RFC 2734) lay the same EtherType out differently.
+ */
+static bool arp(struct walk *w)
+{
+	u16 hardware;
+
+	if (!have(w, 8))
+		return false;
+	hardware = be16(here(w));
+	if (hardware == 19 || hardware == 24)
+		return opaque(w);
+	return ends_after(w, 8 + 2U * here(w)[4] + 2U * here(w)[5]);
+}
+
+/* Inside AppleTalk 2: AARP on Ethernet; RFC 826 with AppleTalk addresses */
+static bool aarp(struct walk *w)
+{
+	if (!have(w, 6))
+		return false;
+	if (here(w)[4] != 6 || here(w)[5] != 4)
+		return opaque(w);
+	return ends_after(w, 28);
+}
+
+/* Inside AppleTalk 4: the long DDP header has 13 bytes, its length field 10 bits */
+static bool ddp(struct walk *w)
+{
+	u32 length;
+
+	if (!have(w, 2))
+		return false;
+	length = be16(here(w)) & 0x3ff;
+	return length < 13 ? wrong(w) : ends_after(w, length);
+}
+
+/* Novell IPX Router Specification 1: length, 30-byte header included */
+static bool ipx(struct walk *w)
+{
+	u32 length;
+
+	if (!have(w, 30))
+		return false;
+	length = be16(here(w) + 2);
+	return length < 30 ? wrong(w) : ends_after(w, length);
+}
+
+/* IEEE 802.3 31B (PAUSE: opcode, time), 31D (PFC: opcode, vector, 8 times). The
+ * zeros behind are padding. Other opcodes have their own formats.
+ */
+static bool mac_control(struct walk *w)
+{
+	if (!have(w, 2))
+		return false;
+	switch (be16(here(w))) {
+	case 0x0001:
+		return ends_after(w, 4);
+	case 0x0101:
+		return ends_after(w, 20);
+	default:
+		return opaque(w);
+	}
+}
+
+/* IEEE 802.1AX 6.4.2 (LACP), 6.5.3 (Marker): 110 bytes in version 1. A LACPDU of
+ * version 2 may be longer. OAM (IEEE 802.3 57) and the rest have no length.
+ */
+static bool slow(struct walk *w)
+{
+	if (!have(w, 2))
+		return false;
+	if ((here(w)[0] != 1 && here(w)[0] != 2) || here(w)[1] != 1)
+		return opaque(w);
+	return ends_after(w, 110);
+}
+
+/* RFC 2516 4: version 1, type 1; length of the payload */
+static bool pppoe(struct walk *w)
+{
+	if (!have(w, 6))
+		return false;
+	if (here(w)[0] != 0x11)
+		return opaque(w);
+	return ends_after(w, 6U + be16(here(w) + 4));
+}
+
+/* IEEE 802.1AB 8.4, 8.5.1: TLVs (7 bits of type, 9 bits of length) up to the End
+ * TLV. Without one, the frame's end is the end. All of the frame is asked for at
+ * once, because each question starts the walk anew.
+ */
+static bool lldp(struct walk *w)
+{
+	u32 tlv, value;
+
+	if (!have(w, 2) || !readable(w, rest(w)))
+		return false;
+	while (rest(w) >= 2) {
+		tlv = be16(here(w));
+		value = tlv & 0x1ff;
+		w->pos += 2;
+		if (tlv >> 9 == 0)
+			return value ? opaque(w) : ends_after(w, 0);
+		if (value > rest(w))
+			return ends_after(w, value);
+		w->pos += value;
+	}
+	return opaque(w);
+}
+
+/* InfiniBand Architecture Specification 1, A16: a GRH (40 bytes, version 6), the
+ * payload that it counts, a CRC of 4 bytes. Hardware counts the CRC in; so a
+ * frame that ends before the extra 4 bytes contradicts nothing, but a zero tail
+ * would make it 4 bytes longer, and it may not be padded.
+ */
+static bool roce(struct walk *w)
+{
+	u32 length;
+
+	if (!have(w, 40))
+		return false;
+	if (here(w)[0] >> 4 != 6)
+		return opaque(w);
+	length = 40U + be16(here(w) + 4);
+	if (length <= rest(w) && length + 4 > rest(w))
+		return opaque(w);
+	return ends_after(w, length > rest(w) ? length : length + 4);
+}
+
+/* The header at pos; returns true when it leads to another one. */
+static bool header(struct walk *w)
+{
+	if (w->nest++ == L2WG_FRAME_MAX_NEST)
+		return opaque(w);
+	/* Nearly every frame is one of these. */
+	if (w->type == TYPE_IPV4)
+		return ipv4(w);
+	if (w->type == TYPE_IPV6)
+		return ipv6(w);
+	if (w->type == TYPE_ARP)
+		return arp(w);
+	if (w->type < TYPE_MIN)
+		return length_802_3(w);
+	switch (w->type) {
+	case TYPE_VLAN:
+	case TYPE_QINQ:
+	case TYPE_TAG_9100:
+	case TYPE_TAG_9200:
+	case TYPE_TAG_9300:
+		/* IEEE 802.1Q 9.6: tag control information, EtherType */
+		return have(w, 4) && step(w, 4);
+	case TYPE_PBB:
+		/* IEEE 802.1Q 9.7: I-TAG, customer's addresses, EtherType */
+		return have(w, 18) && step(w, 18);
+	case TYPE_RARP:
+		return arp(w);
+	case TYPE_AARP:
+		return aarp(w);
+	case TYPE_DDP:
+		return ddp(w);
+	case TYPE_IPX:
+		return ipx(w);
+	case TYPE_MAC_CONTROL:
+		return mac_control(w);
+	case TYPE_SLOW:
+		return slow(w);
+	case TYPE_PPPOE_DISCOVERY:
+	case TYPE_PPPOE_SESSION:
+		return pppoe(w);
+	case TYPE_LLDP:
+		return lldp(w);
+	case TYPE_ROCE:
+		return roce(w);
+	default:
+		return opaque(w);
+	}
+}
+
+/**
+ * l2wg_frame_parse() - find the length of an Ethernet frame in its headers
+ * @data: the frame, from its destination address on
+ * @avail: bytes that may be read at @data; at most @len
+ * @len: bytes of the whole frame, padding included; below 2^31
+ *
+ * Reads nothing at or behind @data + @avail. Unless it is %L2WG_SHORT, the answer
+ * does not depend on @avail. A frame of which %L2WG_LENGTH is the whole length
+ * has the same answer with 1 to 15 zero bytes behind it.
+ *
+ * Context: Any; pure, without locks, allocation or recursion. The steps are
+ * bounded by %L2WG_FRAME_MAX_NEST headers and by the TLVs that fit into @len.
+ * Return: the verdict and its length, see &enum l2wg_verdict. A frame of less
+ * than 14 bytes is malformed.
+ */
+struct l2wg_frame l2wg_frame_parse(const u8 *data, u32 avail, u32 len)
+{
+	struct walk w = { .data = data, .avail = avail, .len = len };
+
+	if (have(&w, ETH_HEADER)) {
+		step(&w, ETH_HEADER);
+		while (header(&w))
+			;
+	}
+	if (w.inner && w.out.verdict == L2WG_MALFORMED)
+		opaque(&w);
+	return w.out;
+}

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""kernel/l2wg_frame.c, the length function of the module, called from Python.
+
+The shared library is built on first use into build/frame/ and named after its sources, so that
+an edited source is a new library and nothing else is ever built twice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import functools
+import hashlib
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import ToolError
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = (ROOT / "kernel" / "l2wg_frame.c", ROOT / "kernel" / "l2wg_frame.h")
+BUILD = ROOT / "build" / "frame"
+
+CFLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+
+
+class Verdict(enum.IntEnum):
+    """`enum l2wg_verdict` of kernel/l2wg_frame.h, in its order."""
+
+    OPAQUE = 0
+    LENGTH = 1
+    MALFORMED = 2
+    SHORT = 3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """`struct l2wg_frame`: a verdict and the bytes that it is about (see `enum l2wg_verdict`)."""
+
+    verdict: Verdict
+    len: int
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = [("verdict", ctypes.c_int), ("len", ctypes.c_uint32)]
+
+
+def build() -> Path:
+    """Build the shared library unless it is there; return its path.
+
+    Raises ToolError when there is no compiler or the source does not compile.
+    """
+    digest = hashlib.sha256(" ".join(CFLAGS).encode())
+    for source in SOURCES:
+        digest.update(source.read_bytes())
+    library = BUILD / f"l2wg_frame-{digest.hexdigest()[:16]}.so"
+    if library.exists():
+        return library
+    BUILD.mkdir(parents=True, exist_ok=True)
+    compiler = os.environ.get("CC", "cc")
+    # Two test runs may build at once: each writes its own file and renames it.
+    fd, draft = tempfile.mkstemp(dir=BUILD, suffix=".so")
+    os.close(fd)
+    try:
+        subprocess.run(
+            [compiler, *CFLAGS, "-shared", "-o", draft, str(SOURCES[0])],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        os.replace(draft, library)
+    except FileNotFoundError:
+        raise ToolError(f"no C compiler '{compiler}'", "apt-get install gcc") from None
+    except subprocess.CalledProcessError as error:
+        first = next(iter(error.stderr.splitlines()), "no message")
+        raise ToolError(f"{SOURCES[0].name} does not compile: {first}") from None
+    finally:
+        Path(draft).unlink(missing_ok=True)
+    return library
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The loaded library, with the types of its function set. Raises ToolError as build()."""
+    loaded = ctypes.CDLL(str(build()))
+    loaded.l2wg_frame_parse.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+    loaded.l2wg_frame_parse.restype = _Frame
+    return loaded
+
+
+def parse_at(address: int, avail: int, length: int) -> Frame:
+    """Call l2wg_frame_parse() on memory: `avail` readable bytes of a frame of `length` bytes."""
+    found = library().l2wg_frame_parse(address, avail, length)
+    return Frame(Verdict(found.verdict), found.len)
+
+
+def parse(data: bytes, avail: int | None = None) -> Frame:
+    """Ask the length function about the frame `data`, of which `avail` bytes may be read.
+
+    Raises ValueError when `avail` is not in 0..len(data), ToolError as build().
+    """
+    if avail is None:
+        avail = len(data)
+    if not 0 <= avail <= len(data):
+        raise ValueError(f"avail is not in 0..{len(data)}: {avail}")
+    # The copy holds the readable bytes only, so that a wrong read has little to find.
+    buffer = ctypes.create_string_buffer(data[:avail], max(avail, 1))
+    return parse_at(ctypes.addressof(buffer), avail, len(data))
