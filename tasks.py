@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +82,44 @@ def patch(_c: Context, tree: str, reverse: bool = False) -> None:
 
     changed = patching.patch_tree(Path(tree), reverse=reverse)
     print(f"{'taken out of' if reverse else 'put into'} {tree}: {len(changed)} files")
+
+
+@task(help=KERNEL)
+@friendly
+def lab(c: Context, kernel: str | None = None) -> None:
+    """A root shell in a virtual machine with the module at hand; or one command after `--`."""
+    needs("lab")
+    from toolkit import lab as labs
+
+    machine = labs.make(kernel)
+    if c.remainder:
+        status = machine.run(["sh", "-c", c.remainder]).status
+    elif sys.stdin.isatty():
+        status = machine.shell()
+    else:
+        raise ToolError("lab: a shell needs a terminal", "give a command: ./inv lab -- COMMAND")
+    if status:
+        raise Exit(code=status)
+
+
+@task(help=KERNEL)
+@friendly
+def demo(_c: Context, kernel: str | None = None) -> None:
+    """Build the module and watch two hosts ping each other over encrypted Ethernet."""
+    needs("demo")
+    from toolkit import demo as demos
+
+    demos.demo(kernel)
+
+
+@task(help={"all": "the download cache, too"})
+@friendly
+def clean(_c: Context, all: bool = False) -> None:
+    """Remove what was built (build/); with --all what was downloaded, too."""
+    import shutil
+
+    from toolkit import paths
+
+    for folder in [paths.BUILD, *([paths.cache()] if all else [])]:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"removed {paths.shown(folder)}")

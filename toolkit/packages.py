@@ -29,7 +29,6 @@ LAB = (
     "procps",
     "qemu-system-x86",
     "tcpdump",
-    "udev",
     "wireguard-tools",
 )
 TEST_UNIT = ("git", "perl", "sparse", "patch", "make", "gcc", "libc6-dev")

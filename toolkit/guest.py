@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Inside the guest: hosts as network namespaces, cables as veth pairs, tunnels between them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MACS = ("02:ca:fe:f0:0e:04", "02:ca:fe:f0:0e:05")
+PORT = 51820
+
+
+class Failed(Exception):
+    """A command in the guest failed; str() has its output."""
+
+
+@dataclass
+class Host:
+    """A network namespace and what runs in it."""
+
+    name: str
+    key: str = field(default="", repr=False)
+    public: str = ""
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def create(self) -> Host:
+        """Make the namespace."""
+        sh("ip", "netns", "add", self.name)
+        self.run("ip", "link", "set", "lo", "up")
+        return self
+
+    def destroy(self) -> None:
+        """End what runs in it, and remove it."""
+        for process in self.running:
+            stop(process)
+        self.running.clear()
+        pids = sh("ip", "netns", "pids", self.name, check=False).split()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        sh("ip", "netns", "delete", self.name, check=False)
+
+    def run(
+        self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
+    ) -> str:
+        """Run a command in it; its output, both streams.
+
+        :raises Failed: the command fails.
+        """
+        return sh(*self._in(argv), check=check, stdin=stdin, timeout=timeout)
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """Start a command in it; both its streams are ``.stdout``."""
+        process = subprocess.Popen(
+            self._in(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self.running.append(process)
+        return process
+
+    def ok(self, *argv: str, timeout: float = 120) -> bool:
+        """Does the command succeed in it?"""
+        try:
+            self.run(*argv, timeout=timeout)
+        except Failed:
+            return False
+        return True
+
+    def ping(self, address: str, *options: str, count: int = 3) -> str:
+        """Ping, every echo must come back."""
+        out = self.run("ping", "-n", "-c", str(count), "-i", "0.2", "-W", "5", *options, address)
+        if f"{count} received" not in out:
+            raise Failed(f"ping {address} from {self.name}:\n{out}")
+        return out
+
+    def link(self, name: str) -> dict[str, object]:
+        """`ip -details -statistics link show` of one link."""
+        found: list[dict[str, object]] = json.loads(
+            self.run("ip", "-j", "-d", "-s", "link", "show", "dev", name)
+        )
+        return found[0]
+
+    def counter(self, name: str, counter: str) -> int:
+        """One of `ethtool -S`'s counters of ours."""
+        for line in self.run("ethtool", "-S", name).splitlines():
+            if line.strip().startswith(counter + ":"):
+                return int(line.split(":")[1])
+        raise Failed(f"{name} has no counter {counter}")
+
+    def stat(self, name: str, counter: str) -> int:
+        """One of the link's standard counters, ``rx_length_errors``."""
+        return int(self.run("cat", f"/sys/class/net/{name}/statistics/{counter}"))
+
+    def _in(self, argv: tuple[str, ...]) -> list[str]:
+        return ["ip", "netns", "exec", self.name, *argv]
+
+
+def sh(
+    *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
+) -> str:
+    """Run a command; its output, both streams.
+
+    :raises Failed: the command fails or takes longer than ``timeout`` seconds.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Failed(f"{' '.join(argv)}: no end after {timeout} s\n{late.output}") from None
+    if check and done.returncode:
+        raise Failed(f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -> str:
+    """End a process that Host.start() started; what it had to say."""
+    if process.poll() is None:
+        process.send_signal(how)
+    try:
+        out, _ = process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, _ = process.communicate()
+    return out or ""
+
+
+def eventually(test: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait until something has become true.
+
+    :raises Failed: it has not within that time.
+    """
+    deadline = time.monotonic() + seconds
+    while not test():
+        if time.monotonic() > deadline:
+            raise Failed(f"not within {seconds} s: {what}")
+        time.sleep(0.1)
+
+
+def cable(
+    a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500
+) -> None:
+    """Join two hosts by a veth pair."""
+    sh(
+        *("ip", "link", "add", name_a, "netns", a.name, "mtu", str(mtu), "type", "veth"),
+        *("peer", "name", name_b, "netns", b.name, "mtu", str(mtu)),
+    )
+    for host, name in ((a, name_a), (b, name_b)):
+        host.run("ip", "link", "set", name, "up")
+
+
+def underlay(a: Host, b: Host, number: int = 0, *, mtu: int = 1500) -> None:
+    """A cable with addresses: 10.NUMBER.0.1 and .2, fd00:NUMBER::1 and ::2 on ethNUMBER."""
+    name = f"eth{number}"
+    cable(a, b, name, name, mtu=mtu)
+    for host, last in ((a, 1), (b, 2)):
+        host.run("ip", "address", "add", f"10.{number}.0.{last}/24", "dev", name)
+        host.run("ip", "address", "add", f"fd00:{number}::{last}/64", "dev", name, "nodad")
+
+
+def keys(host: Host) -> None:
+    """Give a host its key pair."""
+    if not host.key:
+        host.key = sh("wg", "genkey").strip()
+        host.public = sh("wg", "pubkey", stdin=host.key).strip()
+
+
+def endpoint(number: int, last: int, outer: int) -> str:
+    """An address of underlay() with our port."""
+    address = f"10.{number}.0.{last}" if outer == 4 else f"[fd00:{number}::{last}]"
+    return f"{address}:{PORT + number}"
+
+
+def tunnel(
+    a: Host,
+    b: Host,
+    name: str = "wg1",
+    *,
+    kind: str = "l2wireguard",
+    number: int = 0,
+    outer: int = 4,
+    allowed: str = "0.0.0.0/0,::/0",
+    endpoints: tuple[str, str] | None = None,
+    addresses: bool = True,
+) -> None:
+    """A WireGuard link on each host, peers of each other, over underlay() NUMBER.
+
+    :param kind: ``l2wireguard`` or ``wireguard``.
+    :param outer: 4 or 6, the family of the outer packets.
+    :param endpoints: of a and b, instead of the underlay's.
+    :param addresses: give them 192.168.157.1/24 and .2/24, and the talk's MAC addresses.
+    """
+    keys(a)
+    keys(b)
+    where = endpoints or (endpoint(number, 1, outer), endpoint(number, 2, outer))
+    for me, peer, mine, theirs, last in ((a, b, where[0], where[1], 1), (b, a, where[1], where[0], 2)):
+        me.run("ip", "link", "add", name, "type", kind)
+        me.run(
+            *("wg", "set", name, "private-key", "/dev/stdin", "listen-port", mine.rsplit(":", 1)[1]),
+            *("peer", peer.public, "allowed-ips", allowed, "endpoint", theirs),
+            stdin=me.key,
+        )
+        if addresses:
+            me.run("ip", "address", "add", f"192.168.157.{last}/24", "dev", name)
+            if kind == "l2wireguard":
+                me.run("ip", "link", "set", name, "address", MACS[last - 1])
+        me.run("ip", "link", "set", name, "up")
+
+
+@contextlib.contextmanager
+def capture(host: Host, link: str, expression: str = "", *, options: str = "") -> Iterator[Path]:
+    """tcpdump on a link while the block runs; a pcap file that is complete after it."""
+    file = Path(f"/tmp/{host.name}-{link}-{time.monotonic_ns()}.pcap")
+    process = host.start(
+        *("tcpdump", "-i", link, "-U", "--immediate-mode", "-s", "0", "-w", str(file)),
+        *options.split(),
+        *([expression] if expression else []),
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "listening on" in line:
+            break
+    else:
+        raise Failed(f"tcpdump on {link} of {host.name} did not start")
+    try:
+        yield file
+    finally:
+        time.sleep(0.3)  # what is on its way
+        stop(process, signal.SIGINT)

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The lab: a stock Debian kernel in a virtual machine, with this machine's files and our module.
+
+virtme-ng boots the kernel image on this machine's own root file system (read-only), so every tool
+that is installed here is there, too. One folder is shared read-write; everything the guest says
+goes through it, for without a terminal its standard output is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import build, paths
+from toolkit.debian import unpack
+from toolkit.errors import ToolError
+from toolkit.kernel import Kernel, headers_of
+from toolkit.run import run, say
+
+BOOT_LIMIT = 180  # seconds until the guest must have started our command; TCG takes 7 to 30
+KVM_LIMIT = 25  # seconds in which a guest under KVM must have done the same
+CPUS = 2
+MEMORY = "1G"
+
+#: What must not be in the kernel's log. Each of these is a defect, whoever wrote it.
+COMPLAINTS = re.compile(
+    r"WARNING:|BUG\b|\bOops\b|KASAN|KCSAN|UBSAN|kmemleak|possible (?:recursive|circular) locking"
+    r"|INFO: (?:possible|trying|task|rcu)|inconsistent lock state|suspicious RCU"
+    r"|detected stall|general protection|Unable to handle|refcount_t|Call Trace"
+    r"|unregister_netdevice: waiting|Objects remaining|use-after-free|stack guard|Kernel panic"
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command in the guest left.
+
+    :ivar status: its exit status.
+    :ivar seconds: wall time, boot included.
+    :ivar folder: holds ``output``, ``dmesg``, ``console`` and what the command wrote.
+    """
+
+    status: int
+    seconds: float
+    folder: Path
+
+    @property
+    def complaints(self) -> list[str]:
+        """Lines of the kernel's log that must not be there."""
+        return complaints((self.folder / "dmesg").read_text(errors="replace"))
+
+
+def complaints(log: str) -> list[str]:
+    """Lines of a kernel log that mean a defect."""
+    return [line for line in log.splitlines() if COMPLAINTS.search(line)]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A kernel image and its modules, ours among them, laid out so that modprobe finds them.
+
+    :ivar module: what ``$L2WG_MODULE`` is in the guest.
+    :ivar root: folder with ``boot/`` and ``lib/modules/<release>``.
+    """
+
+    module: build.Module
+    root: Path
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that boots."""
+        return self.module.kernel
+
+    @property
+    def image(self) -> Path:
+        """The kernel image."""
+        return self.root / "boot" / f"vmlinuz-{self.kernel.release}"
+
+    def shell(self) -> int:
+        """An interactive root shell in a guest; its exit status."""
+        with tempfile.TemporaryDirectory(prefix="l2wg-lab-") as shared:
+            script = self._script(Path(shared), ["bash", "-i"], interactive=True)
+            return subprocess.call(
+                [*self._vng(Path(shared), kvm_works(self)), "--", f"sh {shlex.quote(str(script))}"],
+                env=self._environment(),
+            )
+
+    def run(
+        self,
+        command: list[str],
+        *,
+        folder: Path | None = None,
+        timeout: float = 600,
+        show: bool = True,
+        cpus: int = CPUS,
+        memory: str = MEMORY,
+        kvm: bool | None = None,
+    ) -> Result:
+        """Run one command as root in a guest of its own.
+
+        :param folder: shared with the guest at the same path and kept; ``$L2WG_OUT`` there.
+        :param timeout: seconds for the command, after the boot.
+        :param show: copy its output to standard output as it comes.
+        :raises ToolError: the guest does not boot or does not end; its console is kept.
+        """
+        folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in ("booted", "status", "dmesg", "output", "console"):
+            (folder / stale).unlink(missing_ok=True)
+        script = self._script(folder, command)
+        if kvm is None:
+            kvm = kvm_works(self)
+        argv = [*self._vng(folder, kvm, cpus, memory), "--", f"sh {shlex.quote(str(script))}"]
+        started = time.monotonic()
+        with (folder / "console").open("wb") as console:
+            guest = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+                start_new_session=True,
+            )
+            try:
+                self._watch(guest, folder, timeout, show)
+            finally:
+                _end(guest)
+        status = folder / "status"
+        if not status.exists():
+            raise ToolError(
+                f"the guest with {self.kernel.release} ended before the command did",
+                f"its console: {folder / 'console'}",
+            )
+        return Result(int(status.read_text()), time.monotonic() - started, folder)
+
+    def _watch(
+        self, guest: subprocess.Popen[bytes], folder: Path, timeout: float, show: bool
+    ) -> None:
+        """Until the guest is gone: copy the command's output, and mind the time."""
+        output, at = folder / "output", 0
+        deadline, booted = time.monotonic() + BOOT_LIMIT, False
+        while True:
+            over = guest.poll() is not None
+            if show and output.exists():
+                with output.open("rb") as f:
+                    f.seek(at)
+                    data = f.read()
+                at += len(data)
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+            if over:
+                return
+            if not booted and (folder / "booted").exists():
+                booted, deadline = True, time.monotonic() + timeout
+            if time.monotonic() > deadline:
+                what = (
+                    f"no end after {timeout:.0f} s"
+                    if booted
+                    else f"{self.kernel.release} has not booted after {BOOT_LIMIT} s"
+                )
+                raise ToolError(f"lab: {what}", f"console and output: {folder}")
+            time.sleep(0.1)
+
+    def _environment(self) -> dict[str, str]:
+        # virtme-ng starts its own programs by name
+        tools = Path(sys.executable).parent
+        return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"}
+
+    def _vng(
+        self, folder: Path, kvm: bool, cpus: int = CPUS, memory: str = MEMORY
+    ) -> list[str | Path]:
+        if not shutil.which("qemu-system-x86_64"):
+            raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
+        return [
+            Path(sys.executable).parent / "vng",
+            "--run",
+            self.image,
+            *([] if kvm else ["--disable-kvm"]),
+            "--cpus",
+            str(cpus),
+            "--memory",
+            memory,
+            "--user",
+            "root",
+            "--rwdir",
+            folder,
+        ]
+
+    def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
+        """What the guest runs first."""
+        run_it = shlex.join(command)
+        if not interactive:
+            run_it += f" >{shlex.quote(str(folder / 'output'))} 2>&1 </dev/null"
+        script = folder / "run.sh"
+        script.write_text(
+            f"""#!/bin/sh
+export PATH={shlex.quote(str(Path(sys.executable).parent))}:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export PYTHONPATH={shlex.quote(str(paths.ROOT))}
+export L2WG_OUT={shlex.quote(str(folder))}
+export L2WG_MODULE={shlex.quote(str(self.module.file))}
+cd {shlex.quote(str(Path.cwd() if interactive else paths.ROOT))}
+ip link set lo up
+: >"$L2WG_OUT/booted"
+{run_it}
+status=$?
+dmesg >"$L2WG_OUT/dmesg"
+echo "$status" >"$L2WG_OUT/status.new"
+mv "$L2WG_OUT/status.new" "$L2WG_OUT/status"
+"""
+        )
+        return script
+
+
+def _end(guest: subprocess.Popen[bytes]) -> None:
+    """vng starts QEMU and helpers: end them all."""
+    try:
+        os.killpg(guest.pid, signal.SIGTERM)
+        guest.wait(5)
+    except subprocess.TimeoutExpired:
+        os.killpg(guest.pid, signal.SIGKILL)
+        guest.wait()
+    except ProcessLookupError:
+        guest.wait()
+
+
+def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
+    """The lab for a kernel: its image and modules, and our module built for it.
+
+    :raises ToolError: see :func:`toolkit.build.build`; or there is no image of that kernel.
+    """
+    module = build.build(wanted, debug=debug)
+    kernel = module.kernel
+    image, modules = _image(kernel)
+    digest = hashlib.sha256(module.file.read_bytes() + str(image).encode()).hexdigest()
+    root = paths.BUILD / "lab" / module.file.parent.name
+    stamp = root / "made-from"
+    if not (stamp.exists() and stamp.read_text() == digest):
+        with paths.built_whole(root) as work:
+            _lay_out(work, module, image, modules)
+            (work / stamp.name).write_text(digest)
+    return Lab(module, root)
+
+
+def _image(kernel: Kernel) -> tuple[Path, Path]:
+    """A kernel's image and its modules' folder: installed here, built here, or Debian's."""
+    release = kernel.release
+    if kernel.package and kernel.archive and kernel.build != headers_of(release).resolve():
+        package = kernel.archive.get(f"linux-image-{release}", kernel.package.version)
+        target = paths.cache() / "images" / f"{release}_{package.version}"
+        if not target.exists():
+            unpack([kernel.archive.fetch(package)], target, lambda _: None)
+        return target / "boot" / f"vmlinuz-{release}", target / "lib/modules" / release
+    for image in (
+        Path("/boot") / f"vmlinuz-{release}",
+        kernel.build / "arch/x86/boot/bzImage",
+    ):
+        if os.access(image, os.R_OK):
+            return image, headers_of(release).parent
+    raise ToolError(
+        f"no readable kernel image for {release} in /boot or {kernel.build}",
+        "name a series to take Debian's: --kernel 5.10",
+    )
+
+
+def _lay_out(root: Path, module: build.Module, image: Path, modules: Path) -> None:
+    """Debian's modules stay where they are; ours goes beside them and depmod knows both."""
+    release = module.kernel.release
+    (root / "boot").mkdir()
+    (root / "boot" / f"vmlinuz-{release}").symlink_to(image)
+    folder = root / "lib/modules" / release
+    (folder / "updates").mkdir(parents=True)
+    shutil.copyfile(module.file, folder / "updates" / module.file.name)
+    if (modules / "kernel").is_dir():
+        (folder / "kernel").symlink_to(modules / "kernel")
+    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        if (modules / name).exists():
+            shutil.copyfile(modules / name, folder / name)
+    run(["/sbin/depmod", "--basedir", root, release], hint="apt-get install kmod")
+
+
+def kvm_works(lab: Lab) -> bool:
+    """Does a guest boot under KVM here? Tried once for each boot of this machine.
+
+    That /dev/kvm exists proves nothing: in a nested virtual machine guests may hang.
+    ``L2WG_KVM=0`` or ``1`` answers instead.
+    """
+    if answer := os.environ.get("L2WG_KVM"):
+        return answer == "1"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    memory = paths.cache() / "kvm.json"
+    try:
+        known = json.loads(memory.read_text())
+        if known["boot"] == boot:
+            return bool(known["works"])
+    except (OSError, ValueError, KeyError):
+        pass
+    say(f"Trying KVM (up to {KVM_LIMIT} s, once for each boot of this machine)")
+    with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
+        works = _boots_under_kvm(lab, Path(folder))
+    say("KVM works" if works else "A guest under KVM does not boot here: going on without it (TCG)")
+    memory.write_text(json.dumps({"boot": boot, "works": works}))
+    return works
+
+
+def _boots_under_kvm(lab: Lab, folder: Path) -> bool:
+    script = lab._script(folder, ["true"])
+    guest = subprocess.Popen(
+        [*lab._vng(folder, kvm=True), "--", f"sh {shlex.quote(str(script))}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=lab._environment(),
+        start_new_session=True,
+    )
+    try:
+        guest.wait(KVM_LIMIT)
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        _end(guest)
+    return (folder / "status").exists()
