@@ -3,48 +3,35 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
+from framekit import (
+    IP4,
+    IP6,
+    OPAQUE,
+    WRONG,
+    Cases,
+    claims,
+    frame,
+    length,
+    talk,
+    talk_lengths,
+)
 
 from toolkit.frame import Frame, Verdict, parse
 
-ADDRESSES = bytes.fromhex("02cafef00e0502cafef00e04")
-TALK = json.loads((Path(__file__).parent / "frames.json").read_text())
 
-OPAQUE = Frame(Verdict.OPAQUE, 0)
-WRONG = Frame(Verdict.MALFORMED, 0)
-
-
-def length(n: int) -> Frame:
-    return Frame(Verdict.LENGTH, 14 + n)
-
-
-def claims(n: int) -> Frame:
-    return Frame(Verdict.MALFORMED, 14 + n)
-
-
-def frame(ethertype: int, payload: bytes | str) -> bytes:
-    if isinstance(payload, str):
-        payload = bytes.fromhex(payload)
-    return ADDRESSES + ethertype.to_bytes(2, "big") + payload
-
-
-@pytest.mark.parametrize("case", TALK, ids=[case["name"] for case in TALK])
-def test_frames_of_the_talk(case: dict[str, object]) -> None:
-    data = bytes.fromhex(str(case["frame"]))
-    assert parse(data) == length(int(str(case["payload_length"])))
+@pytest.mark.parametrize("name", talk())
+def test_frames_of_the_talk(name: str) -> None:
+    data = talk()[name]
+    assert parse(data) == length(talk_lengths()[name])
     assert parse(data) == Frame(Verdict.LENGTH, len(data))
 
 
-IP4 = "4500001c00000000401100000a0000010a000002" + "00" * 8
-IP6 = "6000000000043b40" + "00" * 36
 LACP = "0101" + "00" * 108
 IPX = "ffff001e" + "00" * 26
 GRH = "600000000010" + "1b40" + "11" * 32
 
-CASES = {
+CASES: Cases = {
     "ipv4": (0x0800, IP4, length(28)),
     "ipv4 tail": (0x0800, IP4 + "00" * 18, length(28)),
     "ipv4 empty": (0x0800, "4500001400000000401100000a0000010a000002", length(20)),
@@ -84,7 +71,9 @@ CASES = {
     "ddp short": (0x809B, "000c" + "00" * 11, WRONG),
     "ddp cut": (0x809B, "000e" + "00" * 11, claims(14)),
     "ddp 1023": (0x809B, "03ff" + "00" * 11, claims(1023)),
-    "ddp cut length": (0x809B, "00", WRONG),
+    "ddp cut length": (0x809B, "000d", WRONG),
+    "ddp phase 1, short header": (0x809B, "042001000802020400ff" + "00" * 40, OPAQUE),
+    "ddp phase 1, long header": (0x809B, "ff2002000d" + "00" * 11, OPAQUE),
     "aarp": (0x80F3, "0001809b06040003" + "00" * 38, length(28)),
     "aarp cut": (0x80F3, "0001809b06040003" + "00" * 19, claims(28)),
     "aarp cut header": (0x80F3, "0001809b06", WRONG),
