@@ -109,3 +109,29 @@ def parse(data: bytes, avail: int | None = None) -> Frame:
     # The copy holds the readable bytes only, so that a wrong read has little to find.
     buffer = ctypes.create_string_buffer(data[:avail], max(avail, 1))
     return parse_at(ctypes.addressof(buffer), avail, len(data))
+
+
+def sent(frame: bytes, most: int) -> bytes:
+    """The plaintext in which the module sends `frame` on a link of MTU `most` - 14.
+
+    Zeros up to a multiple of 16 bytes and up to `most`, only where the receiver can tell them
+    from the frame (docs/frames.md). Raises ToolError as build().
+    """
+    if parse(frame) != Frame(Verdict.LENGTH, len(frame)):
+        return frame
+    padded = -(-len(frame) // 16) * 16
+    return frame.ljust(min(padded, max(most, len(frame))), b"\0")
+
+
+def delivered(plaintext: bytes) -> bytes | None:
+    """The frame that the module delivers for a decrypted `plaintext`, or None when it drops it.
+
+    Zeros behind the length are padding, anything else there is a trailer and stays
+    (docs/frames.md). Raises ToolError as build().
+    """
+    found = parse(plaintext)
+    if found.verdict is Verdict.MALFORMED:
+        return None
+    if found.verdict is Verdict.LENGTH and not any(plaintext[found.len :]):
+        return plaintext[: found.len]
+    return plaintext

@@ -6,12 +6,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from toolkit.frame import Frame, Verdict
+from toolkit.frame import Frame, Verdict, parse
 
 ADDRESSES = bytes.fromhex("02cafef00e0502cafef00e04")
 
 OPAQUE = Frame(Verdict.OPAQUE, 0)
 WRONG = Frame(Verdict.MALFORMED, 0)
+
+# The most questions that one frame may take: one for the Ethernet header and two for each of the
+# 16 nested ones, plus the answer.
+ROUNDS = 1 + 2 * 16 + 1
 
 # Name -> EtherType, payload in hexadecimal, expected answer
 Cases = dict[str, tuple[int, str, Frame]]
@@ -49,3 +53,36 @@ def talk_lengths() -> dict[str, int]:
 # An IPv4 packet of 28 bytes with a valid header checksum, an IPv6 packet of 44
 IP4 = "4500001c00000000401166cf0a0000010a000002" + "00" * 8
 IP6 = "6000000000043b40" + "20" * 32 + "00" * 4
+
+
+def check(data: bytes) -> Frame:
+    """Ask about `data` and assert all that the function promises; return the answer.
+
+    The promises: the length is in range; the answer does not depend on how much is readable, and
+    a request for more makes progress; a frame that has its whole length keeps it under 15 bytes
+    of zeros, and a longer tail of zeros never gives it another one.
+    """
+    answer = parse(data)
+    if answer.verdict is Verdict.OPAQUE:
+        assert answer.len == 0
+    elif answer.verdict is Verdict.LENGTH:
+        assert 14 <= answer.len <= len(data)
+    else:
+        assert answer.verdict is Verdict.MALFORMED
+        assert answer.len == 0 or answer.len > len(data)
+
+    readable = 0
+    for _ in range(ROUNDS):
+        step = parse(data, readable)
+        if step.verdict is not Verdict.SHORT:
+            break
+        assert readable < step.len <= len(data)
+        readable = step.len
+    assert step == answer
+
+    if answer == Frame(Verdict.LENGTH, len(data)):
+        for tail in range(1, 16):
+            assert parse(data + bytes(tail)) == answer
+        for tail in (16, 46, 1000):
+            assert parse(data + bytes(tail)) in (answer, OPAQUE)
+    return answer
