@@ -141,10 +141,18 @@ static bool ends_after(struct walk *w, u32 n)
 }
 
 /* Step over n bytes, the last two of which are the next EtherType. */
-static bool step(struct walk *w, u32 n)
+static void step(struct walk *w, u32 n)
 {
 	w->type = be16(here(w) + n - 2);
 	w->pos += n;
+}
+
+/* The same over a tag, which has to be there. */
+static bool tag(struct walk *w, u32 n)
+{
+	if (!have(w, n))
+		return false;
+	step(w, n);
 	return true;
 }
 
@@ -354,14 +362,14 @@ static bool ptp(struct walk *w)
  * length from there on, 4 reserved bytes, an APDU that starts with its BER tag.
  * What IEC 62351-6 appends is not counted: a trailer.
  */
-static bool iec61850(struct walk *w, u8 tag)
+static bool iec61850(struct walk *w, u8 apdu)
 {
 	u32 length;
 
 	if (!peek(w, 9))
 		return false;
 	length = be16(here(w) + 2);
-	if (here(w)[8] != tag || length < 9)
+	if (here(w)[8] != apdu || length < 9)
 		return opaque(w);
 	return ends_after(w, length);
 }
@@ -468,7 +476,10 @@ static bool mpls(struct walk *w)
 static bool tunnel(struct walk *w, u32 n)
 {
 	w->inner = true;
-	return peek(w, n + ETH_HEADER) && step(w, n + ETH_HEADER);
+	if (!peek(w, n + ETH_HEADER))
+		return false;
+	step(w, n + ETH_HEADER);
+	return true;
 }
 
 /* include/uapi/linux/batadv_packet.h, version 15: broadcast, unicast, unicast with
@@ -506,7 +517,7 @@ static bool trill(struct walk *w)
 	options = (here(w)[0] & 7U) << 2 | here(w)[1] >> 6;
 	if (!tunnel(w, 6 + options * 4))
 		return false;
-	return w->type == TYPE_VLAN || opaque(w);
+	return w->type == TYPE_VLAN ? true : opaque(w);
 }
 
 /* RFC 8300 2.2: version 0, length of the header in units of 4 bytes (at least 2),
@@ -567,10 +578,10 @@ static bool header(struct walk *w)
 	case TYPE_TAG_9200:
 	case TYPE_TAG_9300:
 		/* IEEE 802.1Q 9.6: tag control information, EtherType */
-		return have(w, 4) && step(w, 4);
+		return tag(w, 4);
 	case TYPE_PBB:
 		/* IEEE 802.1Q 9.7: I-TAG, customer's addresses, EtherType */
-		return have(w, 18) && step(w, 18);
+		return tag(w, 18);
 	case TYPE_RARP:
 		return arp(w);
 	case TYPE_AARP:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,39 +48,46 @@ class _Frame(ctypes.Structure):
     _fields_ = [("verdict", ctypes.c_int), ("len", ctypes.c_uint32)]
 
 
-def build() -> Path:
-    """Build the shared library unless it is there; return its path.
+def compiled(into: Path, suffix: str, command: Sequence[str], sources: Sequence[Path]) -> Path:
+    """Build `into` plus a hash and `suffix` with `command` unless it is there; return its path.
 
-    Raises ToolError when there is no compiler or the source does not compile.
+    The hash is over the command and the contents of the sources. Headers among the sources count
+    for the hash only. Raises ToolError when the compiler is missing or refuses.
     """
-    digest = hashlib.sha256(" ".join(CFLAGS).encode())
-    for source in SOURCES:
+    digest = hashlib.sha256(" ".join(command).encode())
+    for source in sources:
         digest.update(source.read_bytes())
-    library = BUILD / f"l2wg_frame-{digest.hexdigest()[:16]}.so"
-    if library.exists():
-        return library
-    BUILD.mkdir(parents=True, exist_ok=True)
-    compiler = os.environ.get("CC", "cc")
+    result = into.with_name(f"{into.name}-{digest.hexdigest()[:16]}{suffix}")
+    if result.exists():
+        return result
+    into.parent.mkdir(parents=True, exist_ok=True)
     # Two test runs may build at once: each writes its own file and renames it.
-    fd, draft = tempfile.mkstemp(dir=BUILD, suffix=".so")
+    fd, draft = tempfile.mkstemp(dir=into.parent)
     os.close(fd)
     try:
         subprocess.run(
-            [compiler, *CFLAGS, "-shared", "-o", draft, str(SOURCES[0])],
+            [*command, "-o", draft, *(str(source) for source in sources if source.suffix == ".c")],
             check=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
-        os.replace(draft, library)
+        os.replace(draft, result)
     except FileNotFoundError:
-        raise ToolError(f"no C compiler '{compiler}'", "apt-get install gcc") from None
+        raise ToolError(f"no C compiler '{command[0]}'", "apt-get install gcc clang") from None
     except subprocess.CalledProcessError as error:
-        first = next(iter(error.stderr.splitlines()), "no message")
-        raise ToolError(f"{SOURCES[0].name} does not compile: {first}") from None
+        lines = error.stderr.splitlines() or ["no message"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise ToolError(f"{command[0]} can't build {into.name}: {first}") from None
     finally:
         Path(draft).unlink(missing_ok=True)
-    return library
+    return result
+
+
+def build() -> Path:
+    """Build the shared library unless it is there; return its path. Raises ToolError."""
+    command = [os.environ.get("CC", "cc"), *CFLAGS, "-shared"]
+    return compiled(BUILD / "l2wg_frame", ".so", command, SOURCES)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from scapy.contrib.aoe import AOE
@@ -43,6 +44,8 @@ from scapy.layers.l2 import (
     Ether,
 )
 from scapy.layers.ppp import PPP, PPPoE, PPPoED, PPPoETag
+
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
 
 HERE = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
 
