@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from framekit import check
-from guard import Guarded
 
+from tests.unit.frame.framekit import check
+from tests.unit.frame.guard import Guarded
 from toolkit import fuzz
 from toolkit.errors import ToolError
 from toolkit.frame import ROOT, SOURCES, build, parse

@@ -9,9 +9,9 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from guard import Guarded
-from test_hostile import SAMPLES
 
+from tests.unit.frame.guard import Guarded
+from tests.unit.frame.test_hostile import SAMPLES
 from toolkit.frame import library, parse
 
 

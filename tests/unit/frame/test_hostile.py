@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from framekit import IP4, OPAQUE, check, claims, frame, talk
-from scapyframes import opaque, with_length
-from test_more import CASES as MORE
-from test_spec import CASES as SPEC
 
+from tests.unit.frame.framekit import IP4, OPAQUE, check, claims, frame, talk
+from tests.unit.frame.scapyframes import opaque, with_length
+from tests.unit.frame.test_more import CASES as MORE
+from tests.unit.frame.test_spec import CASES as SPEC
 from toolkit.frame import Frame, Verdict, parse
 
 SAMPLES = {

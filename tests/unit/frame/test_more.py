@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from framekit import IP4, IP6, OPAQUE, Cases, claims, frame, length
 
+from tests.unit.frame.framekit import IP4, IP6, OPAQUE, Cases, claims, frame, length
 from toolkit.frame import Frame, parse
 
 ZEROS = "00" * 46

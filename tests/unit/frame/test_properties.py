@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from framekit import ADDRESSES, IP4, IP6, check
-from guard import Guarded
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from test_hostile import SAMPLES
 
+from tests.unit.frame.framekit import ADDRESSES, IP4, IP6, check
+from tests.unit.frame.guard import Guarded
+from tests.unit.frame.test_hostile import SAMPLES
 from toolkit.frame import Frame, Verdict, delivered, parse, sent
 
 MEMORY = Guarded(1 << 16)

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
-from framekit import OPAQUE, check
-from scapyframes import opaque, with_length
 
+from tests.unit.frame.framekit import OPAQUE, check
+from tests.unit.frame.scapyframes import opaque, with_length
 from toolkit.frame import Frame, Verdict
 
 WITH_LENGTH = with_length()

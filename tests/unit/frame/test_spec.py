@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from framekit import (
+
+from tests.unit.frame.framekit import (
     IP4,
     IP6,
     OPAQUE,
@@ -16,7 +17,6 @@ from framekit import (
     talk,
     talk_lengths,
 )
-
 from toolkit.frame import Frame, Verdict, parse
 
 
