@@ -105,18 +105,24 @@ def parse_at(address: int, avail: int, length: int) -> Frame:
     return Frame(Verdict(found.verdict), found.len)
 
 
-def parse(data: bytes, avail: int | None = None) -> Frame:
-    """Ask the length function about the frame `data`, of which `avail` bytes may be read.
+def parse(data: bytes, avail: int | None = None, wire: int | None = None) -> Frame:
+    """Ask the length function about a frame that starts with `data`.
 
-    Raises ValueError when `avail` is not in 0..len(data), ToolError as build().
+    `avail` bytes of it may be read (all of them unless given), and the whole frame has `wire`
+    bytes (as many as `data` unless given), at most 2^31 - 1.
+
+    Raises ValueError when `avail` is not in 0..len(data) or `wire` is less than len(data),
+    ToolError as build().
     """
-    if avail is None:
-        avail = len(data)
+    avail = len(data) if avail is None else avail
+    wire = len(data) if wire is None else wire
     if not 0 <= avail <= len(data):
         raise ValueError(f"avail is not in 0..{len(data)}: {avail}")
+    if not len(data) <= wire < 1 << 31:
+        raise ValueError(f"wire is not in {len(data)}..2^31-1: {wire}")
     # The copy holds the readable bytes only, so that a wrong read has little to find.
     buffer = ctypes.create_string_buffer(data[:avail], max(avail, 1))
-    return parse_at(ctypes.addressof(buffer), avail, len(data))
+    return parse_at(ctypes.addressof(buffer), avail, wire)
 
 
 def sent(frame: bytes, most: int) -> bytes:
