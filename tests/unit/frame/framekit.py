@@ -51,7 +51,7 @@ def talk_lengths() -> dict[str, int]:
 
 
 # An IPv4 packet of 28 bytes with a valid header checksum, an IPv6 packet of 44
-IP4 = "4500001c00000000401166cf0a0000010a000002" + "00" * 8
+IP4 = "4500001c123400004011ad48c0a89d01c0a89d02" + "11" * 8
 IP6 = "6000000000043b40" + "20" * 32 + "00" * 4
 
 
