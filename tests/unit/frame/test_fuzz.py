@@ -168,3 +168,9 @@ def test_library_is_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_avail_is_in_range(avail: int) -> None:
     with pytest.raises(ValueError, match=rf"^avail is not in 0\.\.14: {avail}$"):
         parse(bytes(14), avail)
+
+
+@pytest.mark.parametrize("wire", [13, 1 << 31])
+def test_wire_length_is_in_range(wire: int) -> None:
+    with pytest.raises(ValueError, match=rf"^wire is not in 14\.\.2\^31-1: {wire}$"):
+        parse(bytes(14), wire=wire)
