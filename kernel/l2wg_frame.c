@@ -79,6 +79,11 @@ static u16 be16(const u8 *p)
 	return (u16)(p[0] << 8 | p[1]);
 }
 
+static u16 le16(const u8 *p)
+{
+	return (u16)(p[1] << 8 | p[0]);
+}
+
 static u32 rest(const struct walk *w)
 {
 	return w->len - w->pos;
@@ -123,6 +128,12 @@ static bool have(struct walk *w, u32 n)
 	return n > rest(w) ? wrong(w) : readable(w, n);
 }
 
+/* The next n bytes tell whether it is a header that we know. */
+static bool peek(struct walk *w, u32 n)
+{
+	return n > rest(w) ? opaque(w) : readable(w, n);
+}
+
 /* The header at pos says that the frame ends n bytes behind pos. */
 static bool ends_after(struct walk *w, u32 n)
 {
@@ -130,10 +141,18 @@ static bool ends_after(struct walk *w, u32 n)
 }
 
 /* Step over n bytes, the last two of which are the next EtherType. */
-static bool step(struct walk *w, u32 n)
+static void step(struct walk *w, u32 n)
 {
 	w->type = be16(here(w) + n - 2);
 	w->pos += n;
+}
+
+/* The same over a tag, which has to be there. */
+static bool tag(struct walk *w, u32 n)
+{
+	if (!have(w, n))
+		return false;
+	step(w, n);
 	return true;
 }
 
@@ -204,13 +223,18 @@ static bool aarp(struct walk *w)
 	return ends_after(w, 28);
 }
 
-/* Inside AppleTalk 4: the long DDP header has 13 bytes, its length field 10 bits */
+/* Inside AppleTalk 4: the long DDP header has 13 bytes, its length field 10 bits.
+ * EtherTalk Phase 1 (Apple, EtherTalk Packet Formats, 1987) puts a LAP header in
+ * front: two nodes and the type 1 or 2, where a long header has its checksum.
+ */
 static bool ddp(struct walk *w)
 {
 	u32 length;
 
-	if (!have(w, 2))
+	if (!have(w, 3))
 		return false;
+	if (here(w)[2] == 1 || here(w)[2] == 2)
+		return opaque(w);
 	length = be16(here(w)) & 0x3ff;
 	return length < 13 ? wrong(w) : ends_after(w, length);
 }
@@ -307,6 +331,232 @@ static bool roce(struct walk *w)
 	return ends_after(w, length > rest(w) ? length : length + 4);
 }
 
+/* IEEE 802.1X 11.3; 88c7: IEEE 802.11 12.6.10, the same frames. Version, type,
+ * length of the body.
+ */
+static bool eapol(struct walk *w)
+{
+	if (!peek(w, 4))
+		return false;
+	if (here(w)[0] < 1 || here(w)[0] > 3)
+		return opaque(w);
+	return ends_after(w, 4U + be16(here(w) + 2));
+}
+
+/* IEEE 1588 13.3 and the annex on IEEE 802.3: version 2; length of the message,
+ * from its 34-byte header to its last TLV
+ */
+static bool ptp(struct walk *w)
+{
+	u32 length;
+
+	if (!peek(w, 4))
+		return false;
+	length = be16(here(w) + 2);
+	if ((here(w)[1] & 0xf) != 2 || length < 34)
+		return opaque(w);
+	return ends_after(w, length);
+}
+
+/* IEC 61850-8-1 annex C (GOOSE), IEC 61850-9-2 annex A (Sampled Values): APPID,
+ * length from there on, 4 reserved bytes, an APDU that starts with its BER tag.
+ * What IEC 62351-6 appends is not counted: a trailer.
+ */
+static bool iec61850(struct walk *w, u8 apdu)
+{
+	u32 length;
+
+	if (!peek(w, 9))
+		return false;
+	length = be16(here(w) + 2);
+	if (here(w)[8] != apdu || length < 9)
+		return opaque(w);
+	return ends_after(w, length);
+}
+
+/* IEC 61158-4-12 5.3 (ETG.1000.4): 11 bits of length, 1 reserved, 4 of type, in
+ * little endian. Type 1 is a chain of datagrams of 12 bytes or more.
+ */
+static bool ethercat(struct walk *w)
+{
+	u32 length;
+
+	if (!peek(w, 2))
+		return false;
+	length = le16(here(w)) & 0x7ff;
+	if (here(w)[1] >> 4 != 1 || length < 12)
+		return opaque(w);
+	return ends_after(w, 2 + length);
+}
+
+/* IEEE 802.1Q 21.4, ITU-T Y.1731 9.1: level and version, opcode, flags, offset of
+ * the first TLV counted from behind itself; TLVs (type, 2 bytes of length, value)
+ * up to the End TLV, one zero byte. No field counts the whole, so an End TLV that
+ * is missing contradicts nothing.
+ */
+static bool cfm(struct walk *w)
+{
+	u32 skip;
+
+	if (!peek(w, 4))
+		return false;
+	if (!here(w)[1])
+		return opaque(w);
+	skip = 4U + here(w)[3];
+	if (!readable(w, rest(w)))
+		return false;
+	while (skip < rest(w)) {
+		w->pos += skip;
+		if (!here(w)[0])
+			return ends_after(w, 1);
+		if (rest(w) < 3)
+			break;
+		skip = 3U + be16(here(w) + 1);
+	}
+	return opaque(w);
+}
+
+/* Below a label stack nothing names the protocol (RFC 4928): what looks like IP
+ * may be the address that a frame in a pseudowire starts with. An IPv4 header has
+ * a checksum to tell.
+ */
+static bool mpls_ipv4(struct walk *w)
+{
+	u32 header = (here(w)[0] & 0xfU) * 4;
+	u32 sum = 0;
+	u32 i;
+
+	if (!peek(w, header))
+		return false;
+	for (i = 0; i < header; i += 2)
+		sum += be16(here(w) + i);
+	/* Once is enough to tell a multiple of ffff from anything else. */
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff ? ipv4(w) : opaque(w);
+}
+
+/* An IPv6 header has none, so it must end within the padding of WireGuard. */
+static bool mpls_ipv6(struct walk *w)
+{
+	u32 length;
+
+	if (!peek(w, 40))
+		return false;
+	length = 40U + be16(here(w) + 4);
+	if (length == 40 || length > rest(w) || rest(w) - length > 15)
+		return opaque(w);
+	return ends_after(w, length);
+}
+
+/* RFC 3032 2.1, RFC 5332: labels of 4 bytes up to the one with the S bit */
+static bool mpls(struct walk *w)
+{
+	bool bottom;
+
+	w->inner = true;
+	if (!peek(w, 4))
+		return false;
+	bottom = here(w)[2] & 1;
+	w->pos += 4;
+	if (!bottom)
+		return true;
+	if (!peek(w, 1))
+		return false;
+	switch (here(w)[0] >> 4) {
+	case 4:
+		return mpls_ipv4(w);
+	case 6:
+		return mpls_ipv6(w);
+	default:
+		return opaque(w);
+	}
+}
+
+/* A tunnel's header of n bytes, then somebody's Ethernet frame */
+static bool tunnel(struct walk *w, u32 n)
+{
+	w->inner = true;
+	if (!peek(w, n + ETH_HEADER))
+		return false;
+	step(w, n + ETH_HEADER);
+	return true;
+}
+
+/* include/uapi/linux/batadv_packet.h, version 15: broadcast, unicast, unicast with
+ * four addresses. Everything else is the mesh's own.
+ */
+static bool batman(struct walk *w)
+{
+	if (!peek(w, 2))
+		return false;
+	if (here(w)[1] != 15)
+		return opaque(w);
+	switch (here(w)[0]) {
+	case 0x01:
+		return tunnel(w, 14);
+	case 0x40:
+		return tunnel(w, 10);
+	case 0x42:
+		return tunnel(w, 18);
+	default:
+		return opaque(w);
+	}
+}
+
+/* RFC 6325 3: version 0, options in units of 4 bytes (3 bits in the first byte, 2
+ * in the second), two nicknames. 4.1: the frame inside is VLAN-tagged.
+ */
+static bool trill(struct walk *w)
+{
+	u32 options;
+
+	if (!peek(w, 6))
+		return false;
+	if (here(w)[0] >> 6)
+		return opaque(w);
+	options = (here(w)[0] & 7U) << 2 | here(w)[1] >> 6;
+	if (!tunnel(w, 6 + options * 4))
+		return false;
+	return w->type == TYPE_VLAN ? true : opaque(w);
+}
+
+/* RFC 8300 2.2: version 0, length of the header in units of 4 bytes (at least 2),
+ * next protocol. A header behind it is read as if it had an EtherType.
+ */
+static bool nsh(struct walk *w)
+{
+	u32 length;
+
+	if (!peek(w, 8))
+		return false;
+	length = (here(w)[1] & 0x3fU) * 4;
+	if (here(w)[0] >> 6 || length < 8)
+		return opaque(w);
+	switch (here(w)[3]) {
+	case 1:
+		w->type = TYPE_IPV4;
+		break;
+	case 2:
+		w->type = TYPE_IPV6;
+		break;
+	case 3:
+		return tunnel(w, length);
+	case 4:
+		w->type = TYPE_NSH;
+		break;
+	case 5:
+		w->type = TYPE_MPLS_UNICAST;
+		break;
+	default:
+		return opaque(w);
+	}
+	w->inner = true;
+	if (length > rest(w))
+		return opaque(w);
+	w->pos += length;
+	return true;
+}
+
 /* The header at pos; returns true when it leads to another one. */
 static bool header(struct walk *w)
 {
@@ -328,10 +578,10 @@ static bool header(struct walk *w)
 	case TYPE_TAG_9200:
 	case TYPE_TAG_9300:
 		/* IEEE 802.1Q 9.6: tag control information, EtherType */
-		return have(w, 4) && step(w, 4);
+		return tag(w, 4);
 	case TYPE_PBB:
 		/* IEEE 802.1Q 9.7: I-TAG, customer's addresses, EtherType */
-		return have(w, 18) && step(w, 18);
+		return tag(w, 18);
 	case TYPE_RARP:
 		return arp(w);
 	case TYPE_AARP:
@@ -351,6 +601,28 @@ static bool header(struct walk *w)
 		return lldp(w);
 	case TYPE_ROCE:
 		return roce(w);
+	case TYPE_MPLS_UNICAST:
+	case TYPE_MPLS_MULTICAST:
+		return mpls(w);
+	case TYPE_EAPOL:
+	case TYPE_PREAUTH:
+		return eapol(w);
+	case TYPE_PTP:
+		return ptp(w);
+	case TYPE_GOOSE:
+		return iec61850(w, 0x61);
+	case TYPE_SAMPLED_VALUES:
+		return iec61850(w, 0x60);
+	case TYPE_ETHERCAT:
+		return ethercat(w);
+	case TYPE_CFM:
+		return cfm(w);
+	case TYPE_BATMAN:
+		return batman(w);
+	case TYPE_TRILL:
+		return trill(w);
+	case TYPE_NSH:
+		return nsh(w);
 	default:
 		return opaque(w);
 	}

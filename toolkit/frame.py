@@ -14,6 +14,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,39 +48,46 @@ class _Frame(ctypes.Structure):
     _fields_ = [("verdict", ctypes.c_int), ("len", ctypes.c_uint32)]
 
 
-def build() -> Path:
-    """Build the shared library unless it is there; return its path.
+def compiled(into: Path, suffix: str, command: Sequence[str], sources: Sequence[Path]) -> Path:
+    """Build `into` plus a hash and `suffix` with `command` unless it is there; return its path.
 
-    Raises ToolError when there is no compiler or the source does not compile.
+    The hash is over the command and the contents of the sources. Headers among the sources count
+    for the hash only. Raises ToolError when the compiler is missing or refuses.
     """
-    digest = hashlib.sha256(" ".join(CFLAGS).encode())
-    for source in SOURCES:
+    digest = hashlib.sha256(" ".join(command).encode())
+    for source in sources:
         digest.update(source.read_bytes())
-    library = BUILD / f"l2wg_frame-{digest.hexdigest()[:16]}.so"
-    if library.exists():
-        return library
-    BUILD.mkdir(parents=True, exist_ok=True)
-    compiler = os.environ.get("CC", "cc")
+    result = into.with_name(f"{into.name}-{digest.hexdigest()[:16]}{suffix}")
+    if result.exists():
+        return result
+    into.parent.mkdir(parents=True, exist_ok=True)
     # Two test runs may build at once: each writes its own file and renames it.
-    fd, draft = tempfile.mkstemp(dir=BUILD, suffix=".so")
+    fd, draft = tempfile.mkstemp(dir=into.parent)
     os.close(fd)
     try:
         subprocess.run(
-            [compiler, *CFLAGS, "-shared", "-o", draft, str(SOURCES[0])],
+            [*command, "-o", draft, *(str(source) for source in sources if source.suffix == ".c")],
             check=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
-        os.replace(draft, library)
+        os.replace(draft, result)
     except FileNotFoundError:
-        raise ToolError(f"no C compiler '{compiler}'", "apt-get install gcc") from None
+        raise ToolError(f"no C compiler '{command[0]}'", "apt-get install gcc clang") from None
     except subprocess.CalledProcessError as error:
-        first = next(iter(error.stderr.splitlines()), "no message")
-        raise ToolError(f"{SOURCES[0].name} does not compile: {first}") from None
+        lines = error.stderr.splitlines() or ["no message"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise ToolError(f"{command[0]} can't build {into.name}: {first}") from None
     finally:
         Path(draft).unlink(missing_ok=True)
-    return library
+    return result
+
+
+def build() -> Path:
+    """Build the shared library unless it is there; return its path. Raises ToolError."""
+    command = [os.environ.get("CC", "cc"), *CFLAGS, "-shared"]
+    return compiled(BUILD / "l2wg_frame", ".so", command, SOURCES)
 
 
 @functools.cache
@@ -97,15 +105,47 @@ def parse_at(address: int, avail: int, length: int) -> Frame:
     return Frame(Verdict(found.verdict), found.len)
 
 
-def parse(data: bytes, avail: int | None = None) -> Frame:
-    """Ask the length function about the frame `data`, of which `avail` bytes may be read.
+def parse(data: bytes, avail: int | None = None, wire: int | None = None) -> Frame:
+    """Ask the length function about a frame that starts with `data`.
 
-    Raises ValueError when `avail` is not in 0..len(data), ToolError as build().
+    `avail` bytes of it may be read (all of them unless given), and the whole frame has `wire`
+    bytes (as many as `data` unless given), at most 2^31 - 1.
+
+    Raises ValueError when `avail` is not in 0..len(data) or `wire` is less than len(data),
+    ToolError as build().
     """
-    if avail is None:
-        avail = len(data)
+    avail = len(data) if avail is None else avail
+    wire = len(data) if wire is None else wire
     if not 0 <= avail <= len(data):
         raise ValueError(f"avail is not in 0..{len(data)}: {avail}")
+    if not len(data) <= wire < 1 << 31:
+        raise ValueError(f"wire is not in {len(data)}..2^31-1: {wire}")
     # The copy holds the readable bytes only, so that a wrong read has little to find.
     buffer = ctypes.create_string_buffer(data[:avail], max(avail, 1))
-    return parse_at(ctypes.addressof(buffer), avail, len(data))
+    return parse_at(ctypes.addressof(buffer), avail, wire)
+
+
+def sent(frame: bytes, most: int) -> bytes:
+    """The plaintext in which the module sends `frame` on a link of MTU `most` - 14.
+
+    Zeros up to a multiple of 16 bytes and up to `most`, only where the receiver can tell them
+    from the frame (docs/frames.md). Raises ToolError as build().
+    """
+    if parse(frame) != Frame(Verdict.LENGTH, len(frame)):
+        return frame
+    padded = -(-len(frame) // 16) * 16
+    return frame.ljust(min(padded, max(most, len(frame))), b"\0")
+
+
+def delivered(plaintext: bytes) -> bytes | None:
+    """The frame that the module delivers for a decrypted `plaintext`, or None when it drops it.
+
+    Zeros behind the length are padding, anything else there is a trailer and stays
+    (docs/frames.md). Raises ToolError as build().
+    """
+    found = parse(plaintext)
+    if found.verdict is Verdict.MALFORMED:
+        return None
+    if found.verdict is Verdict.LENGTH and not any(plaintext[found.len :]):
+        return plaintext[: found.len]
+    return plaintext

@@ -3,48 +3,35 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
+from tests.unit.frame.framekit import (
+    IP4,
+    IP6,
+    OPAQUE,
+    WRONG,
+    Cases,
+    claims,
+    frame,
+    length,
+    talk,
+    talk_lengths,
+)
 from toolkit.frame import Frame, Verdict, parse
 
-ADDRESSES = bytes.fromhex("02cafef00e0502cafef00e04")
-TALK = json.loads((Path(__file__).parent / "frames.json").read_text())
 
-OPAQUE = Frame(Verdict.OPAQUE, 0)
-WRONG = Frame(Verdict.MALFORMED, 0)
-
-
-def length(n: int) -> Frame:
-    return Frame(Verdict.LENGTH, 14 + n)
-
-
-def claims(n: int) -> Frame:
-    return Frame(Verdict.MALFORMED, 14 + n)
-
-
-def frame(ethertype: int, payload: bytes | str) -> bytes:
-    if isinstance(payload, str):
-        payload = bytes.fromhex(payload)
-    return ADDRESSES + ethertype.to_bytes(2, "big") + payload
-
-
-@pytest.mark.parametrize("case", TALK, ids=[case["name"] for case in TALK])
-def test_frames_of_the_talk(case: dict[str, object]) -> None:
-    data = bytes.fromhex(str(case["frame"]))
-    assert parse(data) == length(int(str(case["payload_length"])))
+@pytest.mark.parametrize("name", talk())
+def test_frames_of_the_talk(name: str) -> None:
+    data = talk()[name]
+    assert parse(data) == length(talk_lengths()[name])
     assert parse(data) == Frame(Verdict.LENGTH, len(data))
 
 
-IP4 = "4500001c00000000401100000a0000010a000002" + "00" * 8
-IP6 = "6000000000043b40" + "00" * 36
 LACP = "0101" + "00" * 108
 IPX = "ffff001e" + "00" * 26
 GRH = "600000000010" + "1b40" + "11" * 32
 
-CASES = {
+CASES: Cases = {
     "ipv4": (0x0800, IP4, length(28)),
     "ipv4 tail": (0x0800, IP4 + "00" * 18, length(28)),
     "ipv4 empty": (0x0800, "4500001400000000401100000a0000010a000002", length(20)),
@@ -76,6 +63,7 @@ CASES = {
     "pause": (0x8808, "0001ffff" + "00" * 42, length(4)),
     "pause cut": (0x8808, "0001ff", claims(4)),
     "pause cut opcode": (0x8808, "00", WRONG),
+    "pause opcode only": (0x8808, "0001", claims(4)),
     "pfc": (0x8808, "010100ff" + "ffff" * 8, length(20)),
     "pfc cut": (0x8808, "010100ff" + "ffff" * 7, claims(20)),
     "mpcp": (0x8808, "0002" + "00" * 44, OPAQUE),
@@ -84,10 +72,14 @@ CASES = {
     "ddp short": (0x809B, "000c" + "00" * 11, WRONG),
     "ddp cut": (0x809B, "000e" + "00" * 11, claims(14)),
     "ddp 1023": (0x809B, "03ff" + "00" * 11, claims(1023)),
-    "ddp cut length": (0x809B, "00", WRONG),
+    "ddp cut length": (0x809B, "000d", WRONG),
+    "ddp length only": (0x809B, "000d00", claims(13)),
+    "ddp phase 1, short header": (0x809B, "042001000802020400ff" + "00" * 40, OPAQUE),
+    "ddp phase 1, long header": (0x809B, "ff2002000d" + "00" * 11, OPAQUE),
     "aarp": (0x80F3, "0001809b06040003" + "00" * 38, length(28)),
     "aarp cut": (0x80F3, "0001809b06040003" + "00" * 19, claims(28)),
     "aarp cut header": (0x80F3, "0001809b06", WRONG),
+    "aarp lengths only": (0x80F3, "0001809b0604", claims(28)),
     "aarp token ring": (0x80F3, "0002809b08040003" + "00" * 38, OPAQUE),
     "aarp protocol length": (0x80F3, "0001809b06080003" + "00" * 38, OPAQUE),
     "ipx": (0x8137, IPX, length(30)),
@@ -109,6 +101,7 @@ CASES = {
     "lacp": (0x8809, LACP, length(110)),
     "lacp cut": (0x8809, LACP[:-2], claims(110)),
     "lacp cut header": (0x8809, "01", WRONG),
+    "lacp header only": (0x8809, "0101", claims(110)),
     "lacp version 2": (0x8809, "0102" + "00" * 108, OPAQUE),
     "marker": (0x8809, "0201" + "00" * 108, length(110)),
     "oam": (0x8809, "0301" + "00" * 44, OPAQUE),
@@ -118,6 +111,7 @@ CASES = {
     "lldp no end": (0x88CC, "02020441", OPAQUE),
     "lldp odd byte": (0x88CC, "0202044100", OPAQUE),
     "lldp end with a value": (0x88CC, "0202044100010000", OPAQUE),
+    "lldp end with a value of 256": (0x88CC, "0100" + "00" * 300, OPAQUE),
     "lldp overrun": (0x88CC, "02020441fe0501", claims(11)),
     "lldp overrun 511": (0x88CC, "03ff", claims(513)),
     "lldp cut header": (0x88CC, "02", WRONG),
@@ -133,6 +127,7 @@ CASES = {
     "roce crc cut": (0x8915, GRH + "22" * 19, OPAQUE),
     "roce cut": (0x8915, GRH + "22" * 15, claims(56)),
     "roce cut header": (0x8915, GRH[:-2], WRONG),
+    "roce header only": (0x8915, GRH.replace("0010", "0000"), OPAQUE),
     "roce version": (0x8915, "4" + GRH[1:] + "22" * 20, OPAQUE),
     "stp": (0x0026, "424203" + "00" * 43, length(38)),
     "is-is": (0x0010, "fefe03" + "11" * 13, length(16)),
@@ -147,6 +142,7 @@ CASES = {
     "length 1501 cut": (0x05DD, "11" * 1500, OPAQUE),
     "length 1535": (0x05FF, "11" * 1600, length(1535)),
     "type 0600": (0x0600, "11" * 46, OPAQUE),
+    "type 0600, large": (0x0600, "11" * 1600, OPAQUE),
     "type ffff": (0xFFFF, "", OPAQUE),
 }
 
