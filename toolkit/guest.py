@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import signal
@@ -103,7 +105,31 @@ class Host:
         return int(self.run("cat", f"/sys/class/net/{name}/statistics/{counter}"))
 
     def _in(self, argv: tuple[str, ...]) -> list[str]:
+        if argv[0] in ("ip", "bridge"):
+            return [argv[0], "-n", self.name, *argv[1:]]
         return ["ip", "netns", "exec", self.name, *argv]
+
+
+@contextlib.contextmanager
+def inside(host: Host) -> Iterator[None]:
+    """This thread in the host's network namespace; a socket made in it stays there.
+
+    By hand because importing pyroute2 takes half a minute of each boot under TCG.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(path: str) -> None:
+        with open(path) as namespace:
+            if libc.setns(namespace.fileno(), 0):
+                raise OSError(ctypes.get_errno(), f"setns {path}")
+
+    here = open("/proc/thread-self/ns/net")  # noqa: SIM115
+    try:
+        enter(f"/run/netns/{host.name}")
+        yield
+    finally:
+        enter(f"/proc/self/fd/{here.fileno()}")
+        here.close()
 
 
 def sh(
@@ -177,11 +203,16 @@ def underlay(a: Host, b: Host, number: int = 0, *, mtu: int = 1500) -> None:
         host.run("ip", "address", "add", f"fd00:{number}::{last}/64", "dev", name, "nodad")
 
 
+@functools.cache
+def _key_pair(_name: str) -> tuple[str, str]:
+    """A host of that name has the same key pair as long as this program runs."""
+    key = sh("wg", "genkey").strip()
+    return key, sh("wg", "pubkey", stdin=key).strip()
+
+
 def keys(host: Host) -> None:
     """Give a host its key pair."""
-    if not host.key:
-        host.key = sh("wg", "genkey").strip()
-        host.public = sh("wg", "pubkey", stdin=host.key).strip()
+    host.key, host.public = _key_pair(host.name)
 
 
 def endpoint(number: int, last: int, outer: int) -> str:
@@ -244,5 +275,15 @@ def capture(host: Host, link: str, expression: str = "", *, options: str = "") -
     try:
         yield file
     finally:
-        time.sleep(0.3)  # what is on its way
+        _settle(file)
         stop(process, signal.SIGINT)
+
+
+def _settle(file: Path, still: float = 0.5, limit: float = 10) -> None:
+    """Wait until a file has not grown for ``still`` seconds: what is on its way arrives."""
+    deadline, since, size = time.monotonic() + limit, time.monotonic(), -1
+    while time.monotonic() < min(deadline, since + still):
+        now = file.stat().st_size if file.exists() else 0
+        if now != size:
+            since, size = time.monotonic(), now
+        time.sleep(0.05)

@@ -42,6 +42,25 @@ COMPLAINTS = re.compile(
 )
 
 
+ROOT_TAG = "l2wgroot"
+
+#: virtme-ng's root does not cache: every program start reads the program and its libraries anew.
+#: This machine's files a second time, with a cache, and the rest of the guest's mounts in it, make
+#: the tests some five times faster under TCG. Where it cannot be had the slow root serves.
+FAST_ROOT = f"""\
+root=/run/l2wg-root enter=
+mkdir -p $root
+if mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose {ROOT_TAG} $root; then
+	while read -r _ at _; do
+		case $at in
+		/ | $root*) ;;
+		*) mount --bind "$at" "$root$at" ;;
+		esac
+	done </proc/self/mounts
+	enter="chroot $root"
+fi 2>/dev/null"""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command in the guest left.
@@ -195,6 +214,9 @@ class Lab:
             "root",
             "--rwdir",
             folder,
+            # one word: argparse takes a value that starts with a dash for an option
+            f"--qemu-opts=-virtfs local,path=/,mount_tag={ROOT_TAG},security_model=none,readonly=on"
+            ",multidevs=remap",
         ]
 
     def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
@@ -210,10 +232,14 @@ export HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 export PYTHONPATH={shlex.quote(str(paths.ROOT))}
 export L2WG_OUT={shlex.quote(str(folder))}
 export L2WG_MODULE={shlex.quote(str(self.module.file))}
-cd {shlex.quote(str(Path.cwd() if interactive else paths.ROOT))}
 ip link set lo up
+{FAST_ROOT}
 : >"$L2WG_OUT/booted"
+cat >/tmp/l2wg-command <<'L2WG'
+cd {shlex.quote(str(Path.cwd() if interactive else paths.ROOT))}
 {run_it}
+L2WG
+$enter sh /tmp/l2wg-command
 status=$?
 dmesg >"$L2WG_OUT/dmesg"
 echo "$status" >"$L2WG_OUT/status.new"

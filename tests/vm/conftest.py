@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Fixtures for the tests that run inside the lab's guest (./inv test --vm)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from toolkit import guest
+from toolkit.guest import Host, sh, underlay
+from toolkit.lab import complaints
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything here is `vm`, and nothing here may run on the developer's own machine."""
+    if "L2WG_OUT" not in os.environ:
+        raise pytest.UsageError("tests/vm runs in the lab's guest only: ./inv test --vm")
+    for item in items:
+        item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def module() -> None:
+    """The plain kind is to be ours, too: load our module before anything asks for that kind."""
+    sh("modprobe", "l2wireguard")
+
+
+@pytest.fixture(autouse=True)
+def quiet_kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test's kernel log is kept, shown on failure, and must have no complaint in it."""
+    mark = f"l2wg-test: {request.node.nodeid}"
+    Path("/dev/kmsg").write_text(mark + "\n")
+    yield
+    log = sh("dmesg").split(mark, 1)[-1]
+    name = re.sub(r"\W+", "-", request.node.name)[:100]
+    (Path(os.environ["L2WG_OUT"]) / f"dmesg-{name}.txt").write_text(log)
+    print(log)
+    assert not complaints(log), "the kernel complained"
+
+
+@pytest.fixture
+def hosts() -> Iterator[Callable[..., list[Host]]]:
+    """Makes hosts (network namespaces) by name; they are gone after the test."""
+    made: list[Host] = []
+
+    def make(*names: str) -> list[Host]:
+        new = [Host(name).create() for name in names]
+        made.extend(new)
+        return new
+
+    yield make
+    for host in made:
+        host.destroy()
+
+
+@pytest.fixture
+def pair(hosts: Callable[..., list[Host]]) -> list[Host]:
+    """A and B, joined by a cable, with an l2wireguard link wg1 over it."""
+    a, b = hosts("A", "B")
+    underlay(a, b)
+    guest.tunnel(a, b)
+    return [a, b]

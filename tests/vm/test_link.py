@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The link kind: what `ip`, `wg` and `ethtool` see of it, and its life from add to delete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from toolkit.guest import MACS, Failed, Host, keys, sh, tunnel, underlay
+
+Hosts = Callable[..., list[Host]]
+
+
+@pytest.fixture
+def host(hosts: Hosts) -> Host:
+    """One host with nothing in it."""
+    return hosts("H")[0]
+
+
+def add(host: Host, name: str = "wg1", *options: str, kind: str = "l2wireguard") -> None:
+    host.run("ip", "link", "add", "dev", name, *options, "type", kind)
+
+
+def test_it_is_an_ethernet_interface(host: Host) -> None:
+    add(host)
+    host.run("ip", "link", "set", "wg1", "up")
+    link = host.link("wg1")
+    assert link["link_type"] == "ether"
+    assert {"BROADCAST", "MULTICAST", "UP", "LOWER_UP"} == set(link["flags"])
+    assert link["mtu"] == 1406
+    assert link["broadcast"] == "ff:ff:ff:ff:ff:ff"
+    assert link["linkinfo"]["info_kind"] == "l2wireguard"
+    assert Path("/sys/class/net").is_dir()
+    assert "DEVTYPE=l2wireguard" in host.run("cat", "/sys/class/net/wg1/uevent")
+
+
+def test_the_plain_kind_is_as_it_was(host: Host) -> None:
+    add(host, "wg0", kind="wireguard")
+    host.run("ip", "link", "set", "wg0", "up")
+    link = host.link("wg0")
+    assert link["link_type"] == "none"
+    assert {"POINTOPOINT", "NOARP", "UP", "LOWER_UP"} == set(link["flags"])
+    assert link["mtu"] == 1420
+    assert "DEVTYPE=wireguard" in host.run("cat", "/sys/class/net/wg0/uevent")
+    assert "fe80" not in host.run("ip", "-6", "address", "show", "dev", "wg0")
+    with pytest.raises(Failed):
+        host.run("ip", "link", "set", "wg0", "address", MACS[0])
+
+
+def test_new_links_have_random_local_addresses(host: Host) -> None:
+    seen = set()
+    for i in range(8):
+        add(host, f"wg{i}")
+        address = str(host.link(f"wg{i}")["address"])
+        first = int(address[:2], 16)
+        assert first & 0x03 == 0x02, f"{address} is not unicast and locally administered"
+        seen.add(address)
+    assert len(seen) == 8
+
+
+def test_the_address_can_be_given_and_changed_while_up(host: Host) -> None:
+    add(host, "wg1", "address", MACS[0])
+    assert host.link("wg1")["address"] == MACS[0]
+    host.run("ip", "link", "set", "wg1", "up")
+    host.run("ip", "link", "set", "wg1", "address", MACS[1])
+    assert host.link("wg1")["address"] == MACS[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("01:00:5e:00:00:01", "The address must be unicast and not zero"),
+        ("00:00:00:00:00:00", "The address must be unicast and not zero"),
+        ("02:00:00:00", "An Ethernet address has 6 bytes"),
+    ],
+)
+def test_a_wrong_address_is_refused_with_a_reason(host: Host, address: str, why: str) -> None:
+    with pytest.raises(Failed) as error:
+        add(host, "wg1", "address", address)
+    assert f"Error: {why}." in str(error.value)
+
+
+def test_it_keeps_an_ipv6_link_local_address(host: Host) -> None:
+    add(host, "wg1", "address", MACS[0])
+    host.run("ip", "link", "set", "wg1", "up")
+    assert "fe80::ca:feff:fef0:e04/64" in host.run("ip", "-6", "address", "show", "dev", "wg1")
+    # and an administrator's choice to have none is kept, too
+    add(host, "wg2")
+    host.run("ip", "link", "set", "wg2", "addrgenmode", "none")
+    host.run("ip", "link", "set", "wg2", "up")
+    assert "fe80" not in host.run("ip", "-6", "address", "show", "dev", "wg2")
+
+
+def test_mtu_can_be_set_within_an_ethernets_limits(host: Host) -> None:
+    add(host)
+    for mtu in ("68", "1280", "9000", "65521"):
+        host.run("ip", "link", "set", "wg1", "mtu", mtu)
+        assert host.link("wg1")["mtu"] == int(mtu)
+    with pytest.raises(Failed):
+        host.run("ip", "link", "set", "wg1", "mtu", "67")
+
+
+def test_vlans_on_top_keep_the_offloads(host: Host) -> None:
+    add(host)
+    add_vlan = ("ip", "link", "add", "link", "wg1", "name", "wg1.128", "type", "vlan", "id", "128")
+    host.run(*add_vlan)
+    features = host.run("ethtool", "-k", "wg1.128")
+    for name in ("tx-checksumming", "scatter-gather", "tcp-segmentation-offload"):
+        assert re.search(rf"^{name}: on", features, re.MULTILINE), features
+
+
+def test_ethtool_knows_the_driver_and_a_speed_for_lacp(host: Host) -> None:
+    add(host)
+    assert "driver: l2wireguard" in host.run("ethtool", "-i", "wg1")
+    said = host.run("ethtool", "wg1")
+    assert "Speed: 10000Mb/s" in said and "Duplex: Full" in said
+    assert host.counter("wg1", "rx_malformed") == 0
+
+
+def test_wg_configures_it(host: Host) -> None:
+    keys(host)
+    add(host)
+    other = sh("wg", "pubkey", stdin=sh("wg", "genkey")).strip()
+    config = (
+        f"[Interface]\nPrivateKey = {host.key}\nListenPort = 1234\nFwMark = 0x2a\n"
+        f"[Peer]\nPublicKey = {other}\nAllowedIPs = 0.0.0.0/0, ff02::/16\nEndpoint = 10.9.8.7:6\n"
+    )
+    for verb in ("setconf", "syncconf"):
+        host.run("wg", verb, "wg1", "/dev/stdin", stdin=config)
+        dump = host.run("wg", "show", "wg1", "dump").splitlines()
+        assert dump[0].split("\t")[1:] == [host.public, "1234", "0x2a"]
+        assert dump[1].split("\t")[:4] == [
+            *(other, "(none)", "10.9.8.7:6", "0.0.0.0/0,ff02::/16"),
+        ]
+    host.run("wg", "set", "wg1", "peer", other, "remove")
+    assert len(host.run("wg", "show", "wg1", "dump").splitlines()) == 1
+    with pytest.raises(Failed, match="Operation not supported"):
+        host.run("wg", "show", "lo")
+
+
+def test_it_moves_to_another_namespace_and_its_tunnel_stays(hosts: Hosts) -> None:
+    a, b, inner = hosts("A", "B", "inner")
+    underlay(a, b)
+    tunnel(a, b)
+    a.ping("192.168.157.2")
+    a.run("ip", "link", "set", "wg1", "netns", inner.name)
+    inner.run("ip", "address", "add", "192.168.157.1/24", "dev", "wg1")
+    inner.run("ip", "link", "set", "wg1", "up")
+    assert inner.link("wg1")["address"] == MACS[0]
+    inner.ping("192.168.157.2")
+    # the namespace that it was made in, and its socket, go away
+    a.destroy()
+    assert not inner.ok("ping", "-c", "1", "-W", "1", "192.168.157.2")
+    inner.run("ip", "link", "del", "wg1")
+
+
+@pytest.fixture
+def unloaded() -> Iterator[None]:
+    """Neither module loaded; ours alone again afterwards."""
+
+    def unload() -> None:
+        for name in ("l2wireguard", "wireguard"):
+            if Path(f"/sys/module/{name}").exists():
+                sh("rmmod", name)
+
+    unload()
+    yield
+    unload()
+    sh("modprobe", "l2wireguard")
+
+
+@pytest.mark.usefixtures("unloaded")
+class TestModules:
+    """Our module beside the stock one."""
+
+    def test_adding_a_link_loads_our_module(self, host: Host) -> None:
+        add(host)
+        assert Path("/sys/module/l2wireguard").exists()
+        assert not Path("/sys/module/wireguard").exists()
+
+    def test_adding_a_plain_link_loads_the_stock_module(self, host: Host) -> None:
+        add(host, "wg0", kind="wireguard")
+        assert Path("/sys/module/wireguard").exists()
+        assert not Path("/sys/module/l2wireguard").exists()
+
+    def test_beside_the_stock_module_it_offers_the_ethernet_kind_only(self, hosts: Hosts) -> None:
+        a, b = hosts("A", "B")
+        underlay(a, b)
+        sh("modprobe", "wireguard")
+        tunnel(a, b, "wg0", kind="wireguard")
+        a.ping("192.168.157.2")
+        sh("modprobe", "l2wireguard")
+        lines = [x for x in sh("dmesg").splitlines() if "Offering only l2wireguard links" in x]
+        assert lines, "the kernel log does not say so"
+        assert Path("/sys/module/l2wireguard/parameters/plain").read_text() == "N\n"
+        add(a)
+        families = sh("python3", "-c", FAMILIES)
+        assert "wireguard" in families.split() and "l2wireguard" in families.split()
+        # wg's family is the stock module's, and that must not touch our link
+        with pytest.raises(Failed, match="Operation not supported"):
+            a.run("wg", "show", "wg1")
+        a.ping("192.168.157.2")
+        a.run("wg", "show", "wg0")
+        a.run("ip", "link", "del", "wg1")
+        sh("rmmod", "l2wireguard")
+        a.ping("192.168.157.2")
+
+    def test_loaded_first_it_offers_both_kinds(self, hosts: Hosts) -> None:
+        a, b = hosts("A", "B")
+        underlay(a, b)
+        sh("modprobe", "l2wireguard")
+        tunnel(a, b, "wg0", kind="wireguard")
+        a.ping("192.168.157.2")
+        with pytest.raises(Failed, match="File exists"):
+            sh("modprobe", "wireguard")
+        a.ping("192.168.157.2")
+
+    def test_it_can_be_told_to_leave_the_plain_kind_alone(self, hosts: Hosts) -> None:
+        a, b = hosts("A", "B")
+        underlay(a, b)
+        sh("modprobe", "l2wireguard", "plain=0")
+        tunnel(a, b, "wg0", kind="wireguard")
+        assert Path("/sys/module/wireguard").exists()
+        a.ping("192.168.157.2")
+
+    def test_a_hundred_loads_leave_nothing(self) -> None:
+        before = available()
+        for _ in range(100):
+            sh("modprobe", "l2wireguard")
+            sh("rmmod", "l2wireguard")
+        assert before - available() < 16 * 1024, "kB of memory lost"
+
+
+def test_two_thousand_links_come_and_go(host: Host) -> None:
+    def cycle(count: int) -> None:
+        batch = "".join(
+            f"link add wg{i} type l2wireguard\nlink set wg{i} up\nlink del wg{i}\n"
+            for i in range(count)
+        )
+        host.run("ip", "-batch", "-", stdin=batch, timeout=900)
+
+    cycle(100)
+    before = available()
+    cycle(1900)
+    assert before - available() < 16 * 1024, "kB of memory lost"
+
+
+def available() -> int:
+    """Memory that could be had now, kB."""
+    sh("sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches")
+    match = re.search(r"^MemAvailable: +(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1])
+
+
+FAMILIES = """
+from pyroute2 import GenericNetlinkSocket
+from pyroute2.netlink import genlmsg
+for name in ("wireguard", "l2wireguard"):
+    try:
+        with GenericNetlinkSocket() as s:
+            s.bind(name, genlmsg)
+        print(name)
+    except Exception:
+        pass
+"""

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The eight scenarios of the specification, with the tools that people use for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import wire
+
+from toolkit.guest import MACS, Host, cable, capture, eventually, sh, tunnel, underlay
+
+Hosts = Callable[..., list[Host]]
+
+
+def test_1_ping_with_arp(pair: list[Host]) -> None:
+    a, b = pair
+    with capture(b, "wg1", "arp") as file:
+        a.ping("192.168.157.2")
+    request, reply = wire.read(file)[:2]
+    assert request[:6] == b"\xff" * 6 and request[6:12] == wire.A
+    assert reply == wire.A + wire.B + b"\x08\x06" + reply[14:] and len(reply) == 42
+    assert MACS[1] in a.run("ip", "neighbour", "show", "192.168.157.2")
+
+
+def test_2_bridge(hosts: Hosts) -> None:
+    a, b, c = hosts("A", "B", "C")
+    underlay(a, b)
+    cable(a, c, "eth1", "eth0")
+    tunnel(a, b, addresses=False)
+    a.run("ip", "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    for port in ("wg1", "eth1"):
+        a.run("ip", "link", "set", port, "master", "br0")
+    a.run("ip", "link", "set", "br0", "up")
+    a.run("ip", "address", "add", "192.168.157.1/24", "dev", "br0")
+    b.run("ip", "address", "add", "192.168.157.2/24", "dev", "wg1")
+    c.run("ip", "address", "add", "192.168.157.3/24", "dev", "eth0")
+    b.ping("192.168.157.1")
+    b.ping("192.168.157.3")
+    c.ping("192.168.157.2")
+    # the bridge has learnt B's address behind the tunnel
+    address = str(b.link("wg1")["address"])
+    assert f"{address} dev wg1" in a.run("bridge", "fdb", "show", "br", "br0")
+    # whatever C's card sends crosses both, unchanged
+    frame = wire.talk()["ddp-nbp-lookup"]
+    with capture(b, "wg1", options="-Q in") as file:
+        wire.send(c, "eth0", frame)
+    assert wire.read(file) == [frame]
+
+
+@pytest.mark.parametrize("name", ["aarp-probe", "ddp-nbp-lookup", "ipx-rip-request"])
+def test_3_appletalk_and_ipx(pair: list[Host], name: str) -> None:
+    a, b = pair
+    frame = wire.talk()[name]
+    assert wire.cross(a, b, frame) == [frame]
+
+
+def test_4_pause_for_another_device(pair: list[Host]) -> None:
+    a, b = pair
+    frame = wire.talk()["pause"]
+    assert wire.cross(b, a, frame) == [frame]
+
+
+def test_5_pppoe(pair: list[Host], tmp_path: Path) -> None:
+    a, b = pair
+    options = tmp_path / "options"
+    options.write_text("noauth\nnodetach\nnoccp\nlcp-echo-interval 2\n")
+    a.start(
+        *("pppoe-server", "-F", "-I", "wg1", "-L", "192.168.159.1", "-R", "192.168.159.10"),
+        *("-N", "1", "-O", str(options), "-C", "l2wg", "-S", "l2wg"),
+    )
+    b.start(
+        *("pppd", "plugin", "rp-pppoe.so", "nic-wg1", "noauth", "nodetach", "noccp"),
+        *("noipdefault", "nodefaultroute", "ifname", "ppp9", "debug"),
+    )
+    eventually(
+        lambda: "192.168.159.10" in b.run("ip", "address", "show", "dev", "ppp9", check=False),
+        "the PPPoE session has an address",
+        60,
+    )
+    # 1406 less PPPoE and PPP headers
+    assert b.link("ppp9")["mtu"] == 1398
+    b.ping("192.168.159.1")
+    b.ping("192.168.159.1", "-s", "1370", "-M", "do")
+
+
+def vlan(host: Host, link: str, number: int, address: str = "", protocol: str = "802.1Q") -> None:
+    name = f"{link}.{number}"
+    host.run(
+        *("ip", "link", "add", "link", link, "name", name, "type", "vlan"),
+        *("protocol", protocol, "id", str(number)),
+    )
+    host.run("ip", "link", "set", name, "up")
+    if address:
+        host.run("ip", "address", "add", address, "dev", name)
+
+
+def test_6_vlan_and_vlan_in_vlan(pair: list[Host]) -> None:
+    for host, last in zip(pair, (1, 2)):
+        vlan(host, "wg1", 128, f"192.168.158.{last}/24")
+        vlan(host, "wg1.128", 127, f"192.168.159.{last}/24")
+    a, b = pair
+    with capture(b, "wg1", "vlan and icmp", options="-Q in") as file:
+        a.ping("192.168.158.2")
+    assert wire.read(file)[0][12:18] == bytes.fromhex("810000800800")
+    with capture(b, "wg1", options="-Q in") as file:
+        a.ping("192.168.159.2")
+    assert any(p[12:22] == bytes.fromhex("810000808100007f0800") for p in wire.read(file))
+
+
+def test_7_qinq_and_pbb(pair: list[Host]) -> None:
+    a, b = pair
+    for host, last in zip(pair, (1, 2)):
+        vlan(host, "wg1", 128, protocol="802.1ad")
+        vlan(host, "wg1.128", 127, f"192.168.159.{last}/24")
+    with capture(b, "wg1", options="-Q in") as file:
+        a.ping("192.168.159.2")
+    assert any(p[12:22] == bytes.fromhex("88a800808100007f0800") for p in wire.read(file))
+    pbb = wire.talk()["pbb-ipv4"]
+    assert wire.cross(a, b, pbb) == [pbb]
+
+
+def test_8_lacp_pdus_are_carried(pair: list[Host]) -> None:
+    a, b = pair
+    pdu = wire.talk()["lacpdu"]
+    assert wire.cross(a, b, pdu) == [pdu]
+
+
+def two_tunnels(hosts: Hosts) -> list[Host]:
+    a, b = hosts("A", "B")
+    for number in (0, 1):
+        underlay(a, b, number)
+        tunnel(a, b, f"wg{number + 1}", number=number, addresses=False)
+    return [a, b]
+
+
+def fail_over(a: Host, b: Host, link: str) -> None:
+    """The cable under the link that carries the traffic dies; traffic goes on over the other."""
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", "192.168.157.2"), "it pings", 60)
+    before = [int(a.stat(f"wg{n}", "tx_bytes")) for n in (1, 2)]
+    a.ping("192.168.157.2", "-s", "1000", count=5)
+    grown = [int(a.stat(f"wg{n}", "tx_bytes")) - x for n, x in zip((1, 2), before)]
+    used = grown.index(max(grown))
+    assert max(grown) > 5000, f"no traffic in the links of {link}: {grown}"
+    a.run("ip", "link", "set", f"eth{used}", "down")
+    eventually(
+        lambda: a.ok("ping", "-c", "2", "-i", "0.2", "-W", "1", "192.168.157.2"),
+        "traffic goes on over the second link",
+        60,
+    )
+    other = f"wg{2 - used}"
+    at = a.stat(other, "tx_bytes")
+    a.ping("192.168.157.2", "-s", "1000", count=5)
+    assert a.stat(other, "tx_bytes") - at > 5000
+
+
+def test_8_bond_with_lacp_fails_over(hosts: Hosts) -> None:
+    a, b = two_tunnels(hosts)
+    for host, last in ((a, 1), (b, 2)):
+        host.run(
+            *("ip", "link", "add", "bond0", "type", "bond", "mode", "802.3ad"),
+            *("lacp_rate", "fast", "miimon", "100", "xmit_hash_policy", "layer3+4"),
+        )
+        for port in ("wg1", "wg2"):
+            host.run("ip", "link", "set", port, "down")
+            host.run("ip", "link", "set", port, "master", "bond0")
+        host.run("ip", "link", "set", "bond0", "up")
+        host.run("ip", "address", "add", f"192.168.157.{last}/24", "dev", "bond0")
+
+    def aggregated() -> bool:
+        info = json.loads(a.run("ip", "-j", "-d", "link", "show", "bond0"))[0]
+        return info["linkinfo"]["info_data"].get("ad_info", {}).get("num_ports") == 2
+
+    eventually(aggregated, "both links are in one aggregator", 60)
+    fail_over(a, b, "bond0")
+
+
+@pytest.fixture
+def teams() -> Iterator[None]:
+    """teamd keeps its files in /run, for all namespaces."""
+    yield
+    for name in ("teamA", "teamB"):
+        sh("teamd", "-k", "-t", name, check=False)
+
+
+@pytest.mark.usefixtures("teams")
+def test_8_team_with_lacp_fails_over(hosts: Hosts) -> None:
+    a, b = two_tunnels(hosts)
+    for host, last in ((a, 1), (b, 2)):
+        team = f"team{host.name}"
+        for port in ("wg1", "wg2"):
+            host.run("ip", "link", "set", port, "down")
+        config = {
+            "device": team,
+            "runner": {"name": "lacp", "active": True, "fast_rate": True, "tx_hash": ["ipv4"]},
+            "link_watch": {"name": "ethtool"},
+            "ports": {"wg1": {}, "wg2": {}},
+        }
+        host.run("teamd", "-d", "-t", team, "-c", json.dumps(config))
+        host.run("ip", "link", "set", team, "up")
+        host.run("ip", "address", "add", f"192.168.157.{last}/24", "dev", team)
+    fail_over(a, b, "the team")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Frames onto a link and off it, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from pathlib import Path
+
+from toolkit.guest import Host, capture, inside
+
+ETH_P_ALL = 0x0003
+FRAMES = Path(__file__).parents[1] / "unit/frame/frames.json"
+A, B = bytes.fromhex("02cafef00e04"), bytes.fromhex("02cafef00e05")
+
+
+def talk() -> dict[str, bytes]:
+    """The 18 frames of the talk, by name, without padding."""
+    return {f["name"]: bytes.fromhex(f["frame"]) for f in json.loads(FRAMES.read_text())}
+
+
+def send(host: Host, link: str, *frames: bytes) -> None:
+    """Send frames as they are, through a packet socket in the host."""
+    with inside(host), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((link, 0))
+        for frame in frames:
+            sock.send(frame)
+
+
+def read(pcap: Path) -> list[bytes]:
+    """The packets of a capture file of tcpdump's (pcap-savefile(5), this machine's byte order).
+
+    By hand because importing scapy takes ten seconds of each boot under TCG.
+    """
+    data, at, packets = pcap.read_bytes(), 24, []
+    while at < len(data):
+        (length,) = struct.unpack_from("=I", data, at + 8)
+        packets.append(data[at + 16 : at + 16 + length])
+        at += 16 + length
+    return packets
+
+
+def cross(a: Host, b: Host, *frames: bytes, link: str = "wg1") -> list[bytes]:
+    """Send frames into A's link; what arrives on B's of the same name."""
+    with capture(b, link, options="-Q in") as file:
+        send(a, link, *frames)
+    return read(file)
+
+
+def still(*hosts: Host, link: str = "wg1") -> None:
+    """Have the hosts say nothing of their own on the link: what arrives is what a test sent."""
+    for me, mac, last in zip(hosts, (B.hex(":"), A.hex(":")), (2, 1)):
+        me.run("sysctl", "-q", "-w", f"net.ipv6.conf.{link}.disable_ipv6=1")
+        me.run(
+            *("ip", "neighbour", "replace", f"192.168.157.{last}", "lladdr", mac),
+            *("nud", "permanent", "dev", link),
+        )
+
+
+def ipv4(payload: int, *, source: str = "192.168.157.1", to: str = "192.168.157.2") -> bytes:
+    """An untagged frame A -> B: IPv4, protocol 253 (RFC 3692), with that many bytes in it."""
+    header = struct.pack(
+        "!BBHHHBBH4s4s",
+        *(0x45, 0, 20 + payload, 0, 0x4000, 64, 253, 0),
+        *(socket.inet_aton(source), socket.inet_aton(to)),
+    )
+    total = sum(struct.unpack("!10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    header = header[:10] + struct.pack("!H", 0xFFFF - total) + header[12:]
+    return B + A + b"\x08\x00" + header + bytes(i * 7 % 255 + 1 for i in range(payload))
+
+
+def udp_lengths(packets: list[bytes]) -> list[int]:
+    """UDP payload lengths of unfragmented outer packets in Ethernet frames, IPv4 or IPv6."""
+    found = []
+    for p in packets:
+        at = 14 + (20 if p[12:14] == b"\x08\x00" else 40)
+        found.append(struct.unpack("!H", p[at + 4 : at + 6])[0] - 8)
+    return found
