@@ -262,7 +262,9 @@ def capture(host: Host, link: str, expression: str = "", *, options: str = "") -
     """tcpdump on a link while the block runs; a pcap file that is complete after it."""
     file = Path(f"/tmp/{host.name}-{link}-{time.monotonic_ns()}.pcap")
     process = host.start(
-        *("tcpdump", "-i", link, "-U", "--immediate-mode", "-s", "0", "-w", str(file)),
+        *("tcpdump", "-i", link, "-U", "--immediate-mode", "-w", str(file)),
+        # a ring of slots of the snapshot length: with the default a burst of 30 frames overflows it
+        *("-s", "10000", "-B", "16384"),
         *options.split(),
         *([expression] if expression else []),
     )
