@@ -112,6 +112,63 @@ def demo(_c: Context, kernel: str | None = None) -> None:
     demos.demo(kernel)
 
 
+@task(help={"unit": "only what needs no virtual machine", "vm": "only the virtual machines"})
+@friendly
+def test(_c: Context, unit: bool = False, vm: bool = False) -> None:
+    """Run the tests: unit tests, linters and a minute of fuzzing here; scenarios in VMs."""
+    both = unit == vm
+    if unit or both:
+        needs("test-unit")
+    if vm or both:
+        needs("test-vm")
+    from toolkit import testing
+
+    if not testing.run(units=unit or both, guests=vm or both):
+        raise Exit(code=1)
+
+
+@task(
+    positional=["file"],
+    help={"file": "capture file, pcap or pcapng, also gzipped", "each": "a line for each frame"},
+)
+@friendly
+def frames(_c: Context, file: str, each: bool = False) -> None:
+    """Say what the length function makes of a capture's frames."""
+    needs("frames")
+    from toolkit import frames as reader
+
+    reader.report(Path(file), each)
+
+
+@task(help={"seconds": "how long (default 60)"})
+@friendly
+def fuzz(_c: Context, seconds: int = 60) -> None:
+    """Fuzz the length function with libFuzzer; print executions and coverage."""
+    needs("fuzz")
+    from toolkit import fuzz as fuzzing
+
+    fuzzing.run(seconds)
+
+
+@task(
+    help={
+        **KERNEL,
+        "short": "4 parallel streams and 1 s for each run: minutes instead of a quarter of an hour",
+        "stock": "the stock module instead, for comparison",
+    }
+)
+@friendly
+def selftest(
+    _c: Context, kernel: str | None = None, short: bool = False, stock: bool = False
+) -> None:
+    """Run WireGuard's own netns.sh against our module's plain kind."""
+    needs("selftest")
+    from toolkit import selftest as selftests
+
+    seconds = selftests.selftest(kernel, short=short, stock=stock)
+    print(f"netns.sh passed in {seconds:.0f} s")
+
+
 @task(help={"all": "the download cache, too"})
 @friendly
 def clean(_c: Context, all: bool = False) -> None:

@@ -31,10 +31,12 @@ LAB = (
     "tcpdump",
     "wireguard-tools",
 )
-TEST_UNIT = ("git", "perl", "sparse", "patch", "make", "gcc", "libc6-dev")
+FUZZ = ("clang", "libclang-rt-14-dev", "llvm")
+TEST_UNIT = ("git", "perl", "sparse", *FUZZ)
 TEST_VM = (
     "ethtool",
     "iperf3",
+    "iptables",
     "libteam-utils",
     "ncat",
     "nftables",
@@ -49,6 +51,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "patch": ("patch",),
     "lab": BUILD + LAB,
     "demo": BUILD + LAB,
+    "frames": ("gcc", "libc6-dev"),
+    "fuzz": FUZZ,
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,
     "selftest": BUILD + LAB + TEST_VM,

@@ -47,18 +47,20 @@ def test_2_bridge(hosts: Hosts) -> None:
     frame = wire.talk()["ddp-nbp-lookup"]
     with capture(b, "wg1", options="-Q in") as file:
         wire.send(c, "eth0", frame)
-    assert wire.read(file) == [frame]
+    assert frame in wire.read(file)
 
 
 @pytest.mark.parametrize("name", ["aarp-probe", "ddp-nbp-lookup", "ipx-rip-request"])
 def test_3_appletalk_and_ipx(pair: list[Host], name: str) -> None:
     a, b = pair
+    wire.still(a, b)
     frame = wire.talk()[name]
     assert wire.cross(a, b, frame) == [frame]
 
 
 def test_4_pause_for_another_device(pair: list[Host]) -> None:
     a, b = pair
+    wire.still(a, b)
     frame = wire.talk()["pause"]
     assert wire.cross(b, a, frame) == [frame]
 
@@ -118,12 +120,14 @@ def test_7_qinq_and_pbb(pair: list[Host]) -> None:
     with capture(b, "wg1", options="-Q in") as file:
         a.ping("192.168.159.2")
     assert any(p[12:22] == bytes.fromhex("88a800808100007f0800") for p in wire.read(file))
+    wire.still(a, b)
     pbb = wire.talk()["pbb-ipv4"]
     assert wire.cross(a, b, pbb) == [pbb]
 
 
 def test_8_lacp_pdus_are_carried(pair: list[Host]) -> None:
     a, b = pair
+    wire.still(a, b)
     pdu = wire.talk()["lacpdu"]
     assert wire.cross(a, b, pdu) == [pdu]
 
