@@ -35,19 +35,27 @@ class Host:
     def create(self) -> Host:
         """Make the namespace."""
         sh("ip", "netns", "add", self.name)
-        self.run("ip", "link", "set", "lo", "up")
+        self.ip("link set lo up")
         return self
 
     def destroy(self) -> None:
-        """End what runs in it, and remove it."""
-        for process in self.running:
-            stop(process)
-        self.running.clear()
-        pids = sh("ip", "netns", "pids", self.name, check=False).split()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        """End what was started in it, and remove it."""
+        if self.running:
+            for process in self.running:
+                stop(process)
+            self.running.clear()
+            # what those have started in turn (pppoe-server its pppd)
+            for pid in sh("ip", "netns", "pids", self.name, check=False).split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
         sh("ip", "netns", "delete", self.name, check=False)
+
+    def ip(self, *commands: str) -> None:
+        """Several `ip` commands in it by one process: starting one takes long under TCG.
+
+        :raises Failed: one of them fails; those behind it have not been run.
+        """
+        sh("ip", "-n", self.name, "-batch", "-", stdin="".join(f"{c}\n" for c in commands))
 
     def run(
         self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
@@ -186,12 +194,11 @@ def cable(
     a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500
 ) -> None:
     """Join two hosts by a veth pair."""
-    sh(
-        *("ip", "link", "add", name_a, "netns", a.name, "mtu", str(mtu), "type", "veth"),
-        *("peer", "name", name_b, "netns", b.name, "mtu", str(mtu)),
+    a.ip(
+        f"link add {name_a} mtu {mtu} type veth peer name {name_b} netns {b.name} mtu {mtu}",
+        f"link set {name_a} up",
     )
-    for host, name in ((a, name_a), (b, name_b)):
-        host.run("ip", "link", "set", name, "up")
+    b.ip(f"link set {name_b} up")
 
 
 def underlay(a: Host, b: Host, number: int = 0, *, mtu: int = 1500) -> None:
@@ -199,8 +206,10 @@ def underlay(a: Host, b: Host, number: int = 0, *, mtu: int = 1500) -> None:
     name = f"eth{number}"
     cable(a, b, name, name, mtu=mtu)
     for host, last in ((a, 1), (b, 2)):
-        host.run("ip", "address", "add", f"10.{number}.0.{last}/24", "dev", name)
-        host.run("ip", "address", "add", f"fd00:{number}::{last}/64", "dev", name, "nodad")
+        host.ip(
+            f"address add 10.{number}.0.{last}/24 dev {name}",
+            f"address add fd00:{number}::{last}/64 dev {name} nodad",
+        )
 
 
 @functools.cache
@@ -243,18 +252,20 @@ def tunnel(
     keys(a)
     keys(b)
     where = endpoints or (endpoint(number, 1, outer), endpoint(number, 2, outer))
-    for me, peer, mine, theirs, last in ((a, b, where[0], where[1], 1), (b, a, where[1], where[0], 2)):
-        me.run("ip", "link", "add", name, "type", kind)
+    for me, peer, last in ((a, b, 1), (b, a, 2)):
+        mine, theirs = where[last - 1], where[2 - last]
+        given = addresses and kind == "l2wireguard"
+        me.ip(
+            f"link add {name} {f'address {MACS[last - 1]}' if given else ''} type {kind}",
+            *([f"address add 192.168.157.{last}/24 dev {name}"] if addresses else []),
+        )
+        port = mine.rsplit(":", 1)[1]
         me.run(
-            *("wg", "set", name, "private-key", "/dev/stdin", "listen-port", mine.rsplit(":", 1)[1]),
+            *("wg", "set", name, "private-key", "/dev/stdin", "listen-port", port),
             *("peer", peer.public, "allowed-ips", allowed, "endpoint", theirs),
             stdin=me.key,
         )
-        if addresses:
-            me.run("ip", "address", "add", f"192.168.157.{last}/24", "dev", name)
-            if kind == "l2wireguard":
-                me.run("ip", "link", "set", name, "address", MACS[last - 1])
-        me.run("ip", "link", "set", name, "up")
+        me.ip(f"link set {name} up")
 
 
 @contextlib.contextmanager

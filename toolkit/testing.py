@@ -63,7 +63,7 @@ def vm(kernel: str, select: list[str]) -> Outcome:
     report = folder / "report.xml"
     command = [
         *("python3", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
-        *("--tb=short", "--timeout=300", "--durations=5", f"--junit-xml={report}"),
+        *("--tb=short", "--no-summary", "--timeout=300", "--durations=5", f"--junit-xml={report}"),
         *select,
     ]
     result = lab.run(command, folder=folder, timeout=VM_LIMIT)

@@ -23,6 +23,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.vm)
 
 
+class Instant:
+    """Shows a failure with its kernel log when it happens, not when the last test has ended."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            writer = self.config.get_terminal_writer()
+            writer.line(f"\n{report.nodeid} ({report.when})\n{report.longreprtext}")
+            writer.line(report.capstdout[-6000:])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Instant(config))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def module() -> None:
     """The plain kind is to be ours, too: load our module before anything asks for that kind."""
