@@ -132,9 +132,7 @@ def inside(host: Host) -> Iterator[None]:
         here.close()
 
 
-def sh(
-    *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
-) -> str:
+def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120) -> str:
     """Run a command; its output, both streams.
 
     :raises Failed: the command fails or takes longer than ``timeout`` seconds.
@@ -182,9 +180,7 @@ def eventually(test: Callable[[], bool], what: str, seconds: float = 30) -> None
         time.sleep(0.1)
 
 
-def cable(
-    a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500
-) -> None:
+def cable(a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500) -> None:
     """Join two hosts by a veth pair."""
     sh(
         *("ip", "link", "add", name_a, "netns", a.name, "mtu", str(mtu), "type", "veth"),
@@ -243,10 +239,21 @@ def tunnel(
     keys(a)
     keys(b)
     where = endpoints or (endpoint(number, 1, outer), endpoint(number, 2, outer))
-    for me, peer, mine, theirs, last in ((a, b, where[0], where[1], 1), (b, a, where[1], where[0], 2)):
+    for me, peer, mine, theirs, last in (
+        (a, b, where[0], where[1], 1),
+        (b, a, where[1], where[0], 2),
+    ):
         me.run("ip", "link", "add", name, "type", kind)
         me.run(
-            *("wg", "set", name, "private-key", "/dev/stdin", "listen-port", mine.rsplit(":", 1)[1]),
+            *(
+                "wg",
+                "set",
+                name,
+                "private-key",
+                "/dev/stdin",
+                "listen-port",
+                mine.rsplit(":", 1)[1],
+            ),
             *("peer", peer.public, "allowed-ips", allowed, "endpoint", theirs),
             stdin=me.key,
         )

@@ -152,6 +152,6 @@ def _carry_over(copy: Path, driver: Path) -> list[str]:
         if str(name) in ours:
             (driver / name).unlink()
             changed.append(str(name))
-    for name in changed:
-        say(f"  {DRIVER / name}")
+    for file in changed:
+        say(f"  {DRIVER / file}")
     return changed

@@ -47,7 +47,9 @@ def run(
     if os.environ.get("L2WG_VERBOSE"):
         say(f"+ {line}")
     if not shutil.which(args[0]):
-        raise ToolError(f"{args[0]}: program not found", hint or f"install the package with {args[0]}")
+        raise ToolError(
+            f"{args[0]}: program not found", hint or f"install the package with {args[0]}"
+        )
     out: int | None = sys.stderr.fileno() if show else subprocess.PIPE
     try:
         done = subprocess.run(

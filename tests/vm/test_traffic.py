@@ -119,7 +119,9 @@ def test_congestion_marks_cross_as_rfc6040_says(pair: list[Host], version: int) 
     a.run("nft", "add", "table", "netdev", "t")
     a.run("nft", "add", "table", "inet", "t")
     a.run("nft", "add chain inet t out { type filter hook output priority 0; }")
-    a.run("nft", "add", "rule", "inet", "t", "out", "udp", "dport", "51820", "ip", "ecn", "set", "ce")
+    a.run(
+        "nft", "add", "rule", "inet", "t", "out", "udp", "dport", "51820", "ip", "ecn", "set", "ce"
+    )
     target = "192.168.157.2" if version == 4 else "fd57::2"
     with capture(b, "wg1", "icmp or icmp6", options="-Q in") as file:
         # an ECN-capable transport, ECT(0)
