@@ -29,7 +29,7 @@ REFUSALS = (
     (r"unrecognized command-line option '?‘?([^'’;]+)", "does not know the kernel's option {}"),
     (r"(incompatible gcc/plugin versions)", "has {}"),
     (r"(Compiler lacks asm-goto support)", "is too old: {}"),
-    (r"error: (?:code model kernel|sorry, unimplemented: .*)()", "cannot build kernel code{}"),
+    (r"(?:error: code model kernel|sorry, unimplemented: )()", "cannot build kernel code{}"),
 )
 
 
