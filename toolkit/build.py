@@ -29,7 +29,7 @@ REFUSALS = (
     (r"unrecognized command-line option '?‘?([^'’;]+)", "does not know the kernel's option {}"),
     (r"(incompatible gcc/plugin versions)", "has {}"),
     (r"(Compiler lacks asm-goto support)", "is too old: {}"),
-    (r"error: (?:code model kernel|sorry, unimplemented: .*)()", "cannot build kernel code{}"),
+    (r"(?:error: code model kernel|sorry, unimplemented: )()", "cannot build kernel code{}"),
 )
 
 
@@ -177,8 +177,7 @@ def _why(log: Path, kernel: Kernel, compiler: str) -> tuple[str, str]:
         if match := re.search(pattern, text):
             first = run([compiler, "--version"]).stdout.splitlines()[0]
             return (
-                f"the compiler {first} {why.format(match[1].strip())}: "
-                f"{kernel.label} refuses it",
+                f"the compiler {first} {why.format(match[1].strip())}: {kernel.label} refuses it",
                 f"use the compiler of that kernel's release, CC=gcc-N; {where}",
             )
     error = re.search(r"^(?:.*/)?([^/\s]+:\d+:\d+): (?:fatal )?error: (.*)$", text, re.MULTILINE)

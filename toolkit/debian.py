@@ -134,9 +134,7 @@ class Archive:
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         (self.state / "sources.list").write_text(sources)
         say(f"Fetching {self.codename}'s package lists")
-        done = run(
-            ["apt-get", *self._options(), "update", "-qq", "--error-on=any"], check=False
-        )
+        done = run(["apt-get", *self._options(), "update", "-qq", "--error-on=any"], check=False)
         if done.returncode == 0:
             stamp.touch()
         elif stamp.exists():

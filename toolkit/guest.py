@@ -140,9 +140,7 @@ def inside(host: Host) -> Iterator[None]:
         here.close()
 
 
-def sh(
-    *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
-) -> str:
+def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120) -> str:
     """Run a command; its output, both streams.
 
     :raises Failed: the command fails or takes longer than ``timeout`` seconds.
@@ -190,9 +188,7 @@ def eventually(test: Callable[[], bool], what: str, seconds: float = 30) -> None
         time.sleep(0.1)
 
 
-def cable(
-    a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500
-) -> None:
+def cable(a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500) -> None:
     """Join two hosts by a veth pair."""
     a.ip(
         f"link add {name_a} mtu {mtu} type veth peer name {name_b} netns {b.name} mtu {mtu}",

@@ -167,7 +167,9 @@ def _fetched(archive: Archive, package: Package) -> Kernel:
     release = package.name.removeprefix("linux-headers-")
     wanted = [package]
     for need in package.depends.split(","):
-        if match := re.match(r"\s*(linux-(?:headers|kbuild)-[^\s(]+)(?:\s*\((>?=) ([^)]+)\))?", need):
+        if match := re.match(
+            r"\s*(linux-(?:headers|kbuild)-[^\s(]+)(?:\s*\((>?=) ([^)]+)\))?", need
+        ):
             # kbuild's dependency is `>=`: the one of the same version is what Debian built with
             wanted.append(archive.get(match[1], package.version))
     debs = [archive.fetch(p) for p in wanted]
@@ -195,6 +197,7 @@ def _relocate(root: Path) -> None:
             goal = Path(str(root) + os.readlink(link))
             link.unlink()
             link.symlink_to(os.path.relpath(goal, link.parent))
+
 
 def _memory(series: str) -> Path:
     return paths.cache() / "series" / f"{series}.json"

@@ -35,7 +35,7 @@ MEMORY = "1G"
 
 #: What must not be in the kernel's log. Each of these is a defect, whoever wrote it.
 COMPLAINTS = re.compile(
-    r"WARNING:|BUG\b|\bOops\b|KASAN|KCSAN|UBSAN|kmemleak|possible (?:recursive|circular) locking"
+    r"WARNING:|\bBUG\b|\bOops\b|KASAN|KCSAN|UBSAN|kmemleak|possible (?:recursive|circular) locking"
     r"|INFO: (?:possible|trying|task|rcu)|inconsistent lock state|suspicious RCU"
     r"|detected stall|general protection|Unable to handle|refcount_t|Call Trace"
     r"|unregister_netdevice: waiting|Objects remaining|use-after-free|stack guard|Kernel panic"

@@ -61,9 +61,9 @@ def remove_from(driver: Path, root: Path, kernel: str) -> None:
     :raises ToolError: the driver or our files in it have been changed since.
     """
     for name, text in own_files().items():
-        if (driver / name).read_text() != text:
+        if not (driver / name).exists() or (driver / name).read_text() != text:
             raise ToolError(
-                f"{DRIVER / name} is not this l2wg's: changed, or another version's",
+                f"{DRIVER / name} is not this l2wg's: changed, removed, or another version's",
                 "take it out with the l2wg that put it in",
             )
         (driver / name).unlink()
@@ -101,8 +101,9 @@ def _rejected(patch: Path, output: str, kernel: str, *, reverse: bool) -> str:
         elif match := re.match(r"Hunk #(\d+) FAILED", line):
             hunk = match[1]
             break
-        elif "find file to patch" in line or "No file to patch" in line:
-            break
+        elif match := re.match(r"\|--- a/(\S+)", line):
+            # what patch quotes of a patch whose file it has not found
+            return f"patches/{patch.name}: {match[1]} is not in {kernel}"
     verb = "cannot be taken out of" if reverse else "does not apply to"
     return f"patches/{patch.name}: hunk {hunk} of {file} {verb} {kernel}"
 
@@ -152,6 +153,6 @@ def _carry_over(copy: Path, driver: Path) -> list[str]:
         if str(name) in ours:
             (driver / name).unlink()
             changed.append(str(name))
-    for name in changed:
-        say(f"  {DRIVER / name}")
+    for file in changed:
+        say(f"  {DRIVER / file}")
     return changed

@@ -47,7 +47,9 @@ def run(
     if os.environ.get("L2WG_VERBOSE"):
         say(f"+ {line}")
     if not shutil.which(args[0]):
-        raise ToolError(f"{args[0]}: program not found", hint or f"install the package with {args[0]}")
+        raise ToolError(
+            f"{args[0]}: program not found", hint or f"install the package with {args[0]}"
+        )
     out: int | None = sys.stderr.fileno() if show else subprocess.PIPE
     try:
         done = subprocess.run(
@@ -63,18 +65,28 @@ def run(
             timeout=timeout,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        raise ToolError(f"{args[0]}: no answer after {timeout:.0f} s: {line}", hint) from None
-    if log:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a") as f:
-            f.write(f"+ {line}\n{done.stdout or ''}")
+    except subprocess.TimeoutExpired as late:
+        _append(log, line, (late.stdout or b"").decode(errors="replace"))
+        raise ToolError(
+            f"{args[0]}: no answer after {timeout:g} s: {line}", _join(hint, log)
+        ) from None
+    _append(log, line, done.stdout or "")
     if check and done.returncode:
         said = (done.stderr or done.stdout or "").strip().splitlines()
         last = f": {said[-1]}" if said else ""
-        where = f"log: {log}" if log else ""
         raise ToolError(
             f"{args[0]} failed with status {done.returncode}{last}",
-            "; ".join(x for x in (hint, where) if x) or f"command: {line}",
+            _join(hint, log) or f"command: {line}",
         )
     return done
+
+
+def _append(log: Path | None, line: str, said: str) -> None:
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as f:
+            f.write(f"+ {line}\n{said}")
+
+
+def _join(hint: str, log: Path | None) -> str:
+    return "; ".join(x for x in (hint, f"log: {log}" if log else "") if x)

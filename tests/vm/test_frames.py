@@ -11,7 +11,6 @@ import wire
 from toolkit import guest
 from toolkit.guest import Host, capture, underlay
 
-
 Hosts = Callable[..., list[Host]]
 
 

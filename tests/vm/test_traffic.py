@@ -119,10 +119,12 @@ def test_congestion_marks_cross_as_rfc6040_says(pair: list[Host], version: int) 
     a.run("nft", "add", "table", "netdev", "t")
     a.run("nft", "add", "table", "inet", "t")
     a.run("nft", "add chain inet t out { type filter hook output priority 0; }")
-    a.run("nft", "add", "rule", "inet", "t", "out", "udp", "dport", "51820", "ip", "ecn", "set", "ce")
+    a.run(
+        "nft", "add", "rule", "inet", "t", "out", "udp", "dport", "51820", "ip", "ecn", "set", "ce"
+    )
     target = "192.168.157.2" if version == 4 else "fd57::2"
     with capture(b, "wg1", "icmp or icmp6", options="-Q in") as file:
-        # an ECN-capable transport, ECT(0)
+        # the sender says that its transport minds congestion marks
         a.ping(target, "-Q", "2")
     echoes = [p for p in wire.read(file) if len(p) >= 98]
     field = [p[15] & 3 if version == 4 else p[15] >> 4 & 3 for p in echoes]

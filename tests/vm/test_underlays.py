@@ -73,9 +73,11 @@ def ppp(a: Host, b: Host) -> None:
             *("mru", "1500", "mtu", "1500"),
         )
     for host, last in ((a, 1), (b, 2)):
-        up = lambda host=host, last=last: f"10.77.0.{last}" in host.run(  # noqa: E731
-            "ip", "address", "show", "dev", "ppp9", check=False
-        )
+
+        def up(host: Host = host, last: int = last) -> bool:
+            out = host.run("ip", "address", "show", "dev", "ppp9", check=False)
+            return f"10.77.0.{last}" in out
+
         eventually(up, "PPP is up", 60)
         host.run("ip", "address", "add", f"fd77::{last}/64", "dev", "ppp9", "nodad")
 

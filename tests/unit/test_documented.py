@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a user meets has a word in the README or in docs/, and what they show is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.collection import Collection
+
+import tasks
+from toolkit import packages, paths
+
+DOCS = [paths.ROOT / "README.md", *sorted((paths.ROOT / "docs").rglob("*.md"))]
+README = DOCS[0].read_text()
+ALL = "\n".join(p.read_text() for p in DOCS)
+DEVICE = (paths.KERNEL / "l2wg_dev.c").read_text()
+
+TASKS = Collection.from_module(tasks)
+OPTIONS = [
+    (name, argument.name.replace("_", "-"))
+    for name in sorted(TASKS.task_names)
+    for argument in TASKS[name].get_arguments()
+]
+PARAMETERS = re.findall(r"^module_param(?:_named)?\((\w+),", DEVICE, re.MULTILINE)
+COUNTERS = re.findall(r'\[L2WG_[RT]X_\w+\]\s*=\s*"(\w+)"', DEVICE)
+
+
+def test_there_is_something_to_document() -> None:
+    assert {"build-module", "demo", "lab", "patch", "clean"} <= set(TASKS.task_names)
+    assert {("patch", "tree"), ("build-module", "kernel")} <= set(OPTIONS)
+    assert "plain" in PARAMETERS
+    assert len(COUNTERS) == len(set(re.findall(r"\bL2WG_[RT]X_\w+", DEVICE))) > 0
+
+
+@pytest.mark.parametrize("name", sorted(TASKS.task_names))
+def test_a_task(name: str) -> None:
+    assert re.search(rf"\./inv {re.escape(name)}(?![\w-])", ALL), f"./inv {name}"
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_an_option(name: str, option: str) -> None:
+    """In the section in which the task is."""
+    # a section ends at the next heading
+    sections = re.split(r"^#+ ", ALL, flags=re.MULTILINE)
+    about = [s for s in sections if re.search(rf"\./inv {re.escape(name)}(?![\w-])", s)]
+    # a positional one is shown as ./inv TASK NAME
+    usage = rf"--{re.escape(option)}(?![\w-])|\./inv {re.escape(name)} {option.upper()}\b"
+    assert any(re.search(usage, s) for s in about), f"./inv {name} --{option}"
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_module_parameter(name: str) -> None:
+    assert f"`modprobe l2wireguard {name}=" in README
+
+
+@pytest.mark.parametrize("name", COUNTERS)
+def test_a_counter(name: str) -> None:
+    rows = [line for line in README.splitlines() if line.startswith("| `")]
+    assert any(f"`{name}`" in row.split("|")[1] for row in rows), f"no row for {name}"
+
+
+def test_the_packages() -> None:
+    table = README.split("| for | Debian packages |")[1].split("\n\n")[0]
+    listed = set(
+        re.findall(r"[a-z0-9][a-z0-9.+-]+", " ".join(re.findall(r"\| ([^|]+) \|$", table, re.M)))
+    )
+    assert {name for names in packages.NEEDS.values() for name in names} - listed == set()
+
+
+def test_the_picture_is_what_its_script_draws() -> None:
+    script = paths.ROOT / "docs/frame_picture.py"
+    drawn = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert drawn.stdout == script.with_name("frame.svg").read_text()
+    assert [int(n) for n in re.findall(r">(\d+) bytes more<", drawn.stdout)] == [14, 38, 50]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda p: str(p.name))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda p: str(p.name))
+def test_files_that_are_named_exist(page: Path) -> None:
+    names = re.findall(
+        r"`((?:kernel|patches|l2wgctl|toolkit|tests|docs)/[\w./-]*)", page.read_text()
+    )
+    assert [n for n in names if not (paths.ROOT / n).exists()] == []
