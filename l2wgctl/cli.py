@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line: parse, dispatch, print what went wrong. Exit 0 done, 1 failed, 2 usage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import PROG, L2wgError, UsageError
+from .model import KINDS, L2WIREGUARD
+from .render import FIELDS
+from .setargs import GRAMMAR
+
+#: Command: module and function that do it, and its one-line help.
+COMMANDS = {
+    "show": ("commands", "cmd_show", "show configuration and state, as wg does"),
+    "showconf": ("commands", "cmd_showconf", "show the configuration as a file"),
+    "set": ("commands", "cmd_set", "change a device"),
+    "setconf": ("commands", "cmd_setconf", "make a device what a file says"),
+    "addconf": ("commands", "cmd_addconf", "add what a file says to a device"),
+    "syncconf": ("commands", "cmd_syncconf", "like setconf, changing only what differs"),
+    "genkey": ("commands", "cmd_genkey", "make a private key"),
+    "genpsk": ("commands", "cmd_genpsk", "make a preshared key"),
+    "pubkey": ("commands", "cmd_pubkey", "derive the public key of a private key on stdin"),
+    "add": ("commands", "cmd_add", "create a link without keys"),
+    "del": ("commands", "cmd_del", "remove a link"),
+    "check": ("commands", "cmd_check", "list everything wrong with a file; needs no root"),
+    "diff": ("commands", "cmd_diff", "show what syncconf would change"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours: raised, one line, with the usage as the mend."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.partition(" ")[2]
+        usage = " ".join(self.format_usage().split())[len("usage: ") :]
+        raise UsageError(message, usage, command)
+
+
+def _options(parser: argparse.ArgumentParser, top: bool) -> None:
+    """Options that may stand before and after the command."""
+    suppress: dict[str, Any] = {} if top else {"default": argparse.SUPPRESS}
+    parser.add_argument(
+        "--netns", metavar="NAME", help="work in this network namespace (ip netns)", **suppress
+    )
+    parser.add_argument("--json", action="store_true", help="report in JSON", **suppress)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole grammar, for `main`, the completions and the tests."""
+    parser = _Parser(
+        prog=PROG,
+        description="The control plane of L2 WireGuard: Ethernet links over WireGuard.",
+        epilog=f"See {PROG}(8), and l2wg.conf(5) for the file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    _options(parser, True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str) -> argparse.ArgumentParser:
+        text = COMMANDS[name][2]
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        _options(sub, False)
+        return sub
+
+    show = command("show")
+    show.add_argument(
+        "interface", nargs="?", default="all", metavar="IFACE|all|interfaces", help="default: all"
+    )
+    show.add_argument("field", nargs="?", choices=FIELDS, metavar="FIELD", help=", ".join(FIELDS))
+    command("showconf").add_argument("interface", metavar="IFACE")
+    change = command("set")
+    change.usage = f"{PROG} {GRAMMAR}"
+    change.add_argument("interface", metavar="IFACE")
+    change.add_argument("words", nargs=argparse.REMAINDER, metavar="WORD")
+    for name in ("setconf", "addconf", "syncconf", "diff"):
+        sub = command(name)
+        sub.add_argument("interface", metavar="IFACE")
+        sub.add_argument("file", nargs="?", metavar="FILE", help="default: /etc/l2wg/IFACE.conf")
+    for name in ("genkey", "genpsk", "pubkey"):
+        command(name)
+    add = command("add")
+    add.add_argument("interface", metavar="IFACE")
+    add.add_argument("kind", nargs="?", choices=KINDS, default=L2WIREGUARD, metavar="KIND")
+    command("del").add_argument("interface", metavar="IFACE")
+    command("check").add_argument("file", metavar="FILE")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. Only here is anything printed about what went wrong."""
+    try:
+        args = make_parser().parse_args(argv)
+        if args.command is None:
+            # As in wg, no command is `show`.
+            args.command, args.interface, args.field = "show", "all", None
+        if args.netns:
+            from .link import enter_netns
+
+            enter_netns(args.netns)
+        module, function, _ = COMMANDS[args.command]
+        status: int = getattr(import_module(f".{module}", __package__), function)(args)
+        sys.stdout.flush()
+        return status
+    except L2wgError as error:
+        for problem in error.problems:
+            print(f"{PROG}: {problem}", file=sys.stderr)
+        return error.status
+    except BrokenPipeError:
+        # Whoever read our output has enough; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def run() -> NoReturn:
+    """Entry point of the `l2wgctl` script."""
+    sys.exit(main())
