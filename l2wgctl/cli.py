@@ -31,6 +31,10 @@ COMMANDS = {
     "add": ("commands", "cmd_add", "create a link without keys"),
     "del": ("commands", "cmd_del", "remove a link"),
     "check": ("commands", "cmd_check", "list everything wrong with a file; needs no root"),
+    "up": ("quick", "cmd_up", "bring up a link with addresses, bridge, VLANs and routes"),
+    "down": ("quick", "cmd_down", "take a link down with all that belongs to it"),
+    "save": ("quick", "cmd_save", "write the state of a link into its file"),
+    "strip": ("quick", "cmd_strip", "print a file without what 'wg setconf' does not know"),
     "diff": ("commands", "cmd_diff", "show what syncconf would change"),
 }
 
@@ -91,6 +95,11 @@ def make_parser() -> argparse.ArgumentParser:
     add.add_argument("interface", metavar="IFACE")
     add.add_argument("kind", nargs="?", choices=KINDS, default=L2WIREGUARD, metavar="KIND")
     command("del").add_argument("interface", metavar="IFACE")
+    for name in ("up", "down", "save", "strip"):
+        sub = command(name)
+        sub.add_argument("target", metavar="IFACE|FILE")
+        if name in ("up", "down"):
+            sub.add_argument("--dry-run", action="store_true", help="print the steps only")
     command("check").add_argument("file", metavar="FILE")
     return parser
 

@@ -143,3 +143,24 @@ def format_link(link: LinkOptions) -> str:
     each("PreDown", link.pre_down)
     each("PostDown", link.post_down)
     return "".join(lines)
+
+
+def write_private(path: str, text: str) -> None:
+    """Replace a file at once, mode 0600; a failure leaves the old one. Raises L2wgError."""
+    import tempfile
+
+    target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise from_os_error(error, path) from None
