@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands that `wg` has, and add, del, check, diff. Each takes the parsed arguments and
-returns the exit status; data goes to stdout, messages to stderr."""
+"""The commands that `wg` has beside show, and add, del, check, diff.
+
+Each takes the parsed arguments and returns the exit status; data goes to stdout, messages to
+stderr.
+"""
 
 from __future__ import annotations
 
@@ -8,113 +11,12 @@ import argparse
 import errno
 import os
 import sys
-import time
-from collections.abc import Iterable
-from typing import Any
 
 from . import config as configuration
-from . import files, render
-from .errors import PROG, KernelError, L2wgError, Problem, UsageError
+from . import files
+from .errors import KernelError, L2wgError, Problem
 from .model import KINDS, Device, SecretKey
-
-
-def say(problems: Iterable[Problem]) -> None:
-    """Print problems or warnings to stderr, one line each."""
-    for problem in problems:
-        print(f"{PROG}: {problem}", file=sys.stderr)
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    import json
-
-    json.dump(value, sys.stdout, indent=2)
-    sys.stdout.write("\n")
-
-
-def reveal_keys() -> bool:
-    """Whether secrets may be shown: WG_HIDE_KEYS=never, as in `wg`."""
-    return os.environ.get("WG_HIDE_KEYS") == "never"
-
-
-def colour() -> bool:
-    """Whether stdout takes colours: WG_COLOR_MODE always, never or auto, and NO_COLOR."""
-    mode = os.environ.get("WG_COLOR_MODE", "")
-    if mode in ("always", "never"):
-        return mode == "always"
-    return not os.environ.get("NO_COLOR") and sys.stdout.isatty()
-
-
-# -- show ------------------------------------------------------------------------------------------
-
-
-def cmd_show(args: argparse.Namespace) -> int:
-    """Configuration and state of devices, as `wg show` prints them."""
-    from .genl import WireGuard
-
-    field = args.field
-    if args.json and field:
-        raise UsageError("show: --json shows everything and takes no field", "leave it out")
-    if args.interface == "interfaces":
-        if field:
-            raise UsageError("show: 'interfaces' takes no field", "show all FIELD")
-        return _show_interfaces(args.json)
-    everything = args.interface == "all"
-    names = [name for name, _ in _tunnels()] if everything else [args.interface]
-    if not names:
-        if args.json:
-            print_json({"devices": []})
-        return 0
-    status = 0
-    documents: list[dict[str, Any]] = []
-    with WireGuard() as wireguard:
-        for position, name in enumerate(names):
-            try:
-                device, peers = wireguard.stream_device(name)
-            except KernelError as error:
-                if not everything or error.errno != errno.ENODEV:
-                    raise
-                say(error.problems)  # it went away between the list and the look
-                status = 1
-                continue
-            if args.json:
-                documents.append(render.device_json(device, peers, reveal_keys()))
-            elif field:
-                sys.stdout.writelines(render.field_lines(device, peers, field, everything))
-            else:
-                text = render.pretty(device, peers, int(time.time()), reveal_keys())
-                text += "\n" if position < len(names) - 1 else ""
-                sys.stdout.write(text if colour() else render.plain(text))
-    if args.json:
-        print_json({"devices": documents})
-    return status
-
-
-def _tunnels() -> list[tuple[str, str]]:
-    from .link import Links
-
-    with Links() as links:
-        return [(link.name, link.kind or "") for link in links.tunnels()]
-
-
-def _show_interfaces(as_json: bool) -> int:
-    found = _tunnels()
-    if as_json:
-        print_json({"interfaces": [{"name": name, "kind": kind} for name, kind in found]})
-    elif found:
-        print(" ".join(name for name, _ in found))
-    return 0
-
-
-def cmd_showconf(args: argparse.Namespace) -> int:
-    """The configuration of a device as a file."""
-    from .genl import WireGuard
-
-    with WireGuard() as wireguard:
-        device, peers = wireguard.stream_device(args.interface)
-        sys.stdout.writelines(render.showconf(device, peers))
-    return 0
-
+from .output import print_json, say
 
 # -- set -------------------------------------------------------------------------------------------
 

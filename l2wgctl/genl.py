@@ -17,7 +17,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from struct import Struct
 from typing import Callable, Protocol
 
@@ -89,14 +88,14 @@ class _Refused(Exception):
         self.detail = detail
 
 
-def _loaded_families(modules: Path = Path("/sys/module")) -> tuple[str, ...]:
+def _loaded_families(modules: str = "/sys/module") -> tuple[str, ...]:
     """The families to ask, in order, without making the kernel look for modules in vain.
 
     Asking for an unknown family runs modprobe, so a name that nobody can own is not asked for.
     Without either module in sight (built in, or not loaded yet) both are.
     """
-    ours = (modules / L2WIREGUARD).exists()
-    stock = (modules / WIREGUARD).exists()
+    ours = os.path.exists(f"{modules}/{L2WIREGUARD}")
+    stock = os.path.exists(f"{modules}/{WIREGUARD}")
     if ours and stock:
         return (L2WIREGUARD, WIREGUARD)
     return (WIREGUARD,) if ours or stock else (L2WIREGUARD, WIREGUARD)
@@ -215,7 +214,7 @@ class WireGuard:
 
     # -- devices -------------------------------------------------------------------------------
 
-    def stream_device(self, name: str) -> tuple[Device, Iterator[Peer]]:
+    def stream_device(self, name: str) -> tuple[Device, wgnl.Peers]:
         """The device without its peers, and its peers, decoded while they are asked for.
 
         The dump is complete and consistent before this returns: one that other writers

@@ -12,15 +12,14 @@ Source of ranges: include/uapi/linux/wireguard.h.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Iterable
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple
 
+from .grammar import KINDS as KINDS
+from .grammar import L2WIREGUARD as L2WIREGUARD
+from .grammar import WIREGUARD as WIREGUARD
+
 KEY_LEN = 32
-#: Link kinds, and at the same time names of the generic-netlink families.
-WIREGUARD = "wireguard"
-L2WIREGUARD = "l2wireguard"
-KINDS = (L2WIREGUARD, WIREGUARD)
 #: Bytes that a tunnel adds to a packet: IPv6 40, UDP 8, message header 16, authenticator 16.
 TUNNEL_OVERHEAD = 80
 #: Destination, source and EtherType: what an Ethernet link adds on top.
@@ -179,22 +178,3 @@ class LinkOptions(NamedTuple):
     def overhead(self) -> int:
         """Bytes between the underlay's MTU and the link's."""
         return TUNNEL_OVERHEAD + (ETHERNET_HEADER if self.ethernet else 0)
-
-
-def coalesce(peers: Iterable[Peer]) -> Iterable[Peer]:
-    """Join peers that a dump has split: neighbours with the same key are one peer.
-
-    The kernel repeats only the public key in the later pieces, so everything but the AllowedIPs
-    is the first piece's.
-    """
-    held: Peer | None = None
-    for peer in peers:
-        if held is None:
-            held = peer
-        elif held.public_key == peer.public_key:
-            held = held._replace(allowed_ips=held.allowed_ips + peer.allowed_ips)
-        else:
-            yield held
-            held = peer
-    if held is not None:
-        yield held

@@ -19,6 +19,7 @@ from .commands import read_config
 from .config import Config
 from .errors import L2wgError, Problem, from_errno
 from .model import KINDS, VLAN_TAG, Device, LinkOptions, Vlan
+from .output import say
 from .steps import Step, command, hook, run_all, run_steps
 from .values import NAME_MAX
 
@@ -303,7 +304,6 @@ def _load(target: str) -> tuple[str, Config]:
 
 def cmd_up(args: argparse.Namespace) -> int:
     """Create and configure a link with all that belongs to it."""
-    from .commands import say
     from .link import Links
 
     name, config = _load(args.target)
@@ -380,8 +380,6 @@ def cmd_strip(args: argparse.Namespace) -> int:
     """The file without what `wg setconf` does not know."""
     _, path = files.locate(args.target)
     text, warnings = files.read_text(path)
-    from .commands import say
-
     say(warnings)
     sys.stdout.write(files.strip(text))
     return 0

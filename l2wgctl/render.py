@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
+from .grammar import DEVICE_FIELDS
 from .model import AllowedIP, Device, Key, Peer, SecretKey
 
 RESET = "\x1b[0m"
@@ -18,28 +18,12 @@ YELLOW = "\x1b[33m"
 RED = "\x1b[31m"
 CYAN = "\x1b[36m"
 
-FIELDS = (
-    "public-key",
-    "private-key",
-    "listen-port",
-    "fwmark",
-    "peers",
-    "preshared-keys",
-    "endpoints",
-    "allowed-ips",
-    "latest-handshakes",
-    "transfer",
-    "persistent-keepalive",
-    "dump",
-)
-#: Fields of the device; all others are of the peers.
-DEVICE_FIELDS = FIELDS[:4]
-_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
-
 
 def plain(text: str) -> str:
     """The text without colours."""
-    return _ESCAPE.sub("", text)
+    import re
+
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def base64(key: bytes | None) -> str:
@@ -64,20 +48,22 @@ def _mark(mark: int | None) -> str:
     return f"0x{mark:x}" if mark else "off"
 
 
-def dump(device: Device, peers: Iterable[Peer], with_name: bool) -> Iterator[str]:
-    """Lines of `show IFACE dump`: the device, then each peer; tabs between the fields."""
-    name = f"{device.name}\t" if with_name else ""
-    yield (
-        f"{name}{base64(device.private_key)}\t{base64(device.public_key)}\t"
+def dump_device(device: Device) -> str:
+    """The first line of `show IFACE dump`; tabs between the fields."""
+    return (
+        f"{base64(device.private_key)}\t{base64(device.public_key)}\t"
         f"{device.listen_port or 0}\t{_mark(device.fwmark)}\n"
     )
-    for peer in peers:
-        yield (
-            f"{name}{base64(peer.public_key)}\t{base64(peer.preshared_key)}\t"
-            f"{peer.endpoint or '(none)'}\t{networks(peer.allowed_ips, ',')}\t"
-            f"{peer.last_handshake[0]}\t{peer.rx_bytes}\t{peer.tx_bytes}\t"
-            f"{peer.persistent_keepalive or 'off'}\n"
-        )
+
+
+def dump_peer(peer: Peer) -> str:
+    """The line of a peer in `show IFACE dump`."""
+    return (
+        f"{base64(peer.public_key)}\t{base64(peer.preshared_key)}\t"
+        f"{peer.endpoint or '(none)'}\t{networks(peer.allowed_ips, ',')}\t"
+        f"{peer.last_handshake[0]}\t{peer.rx_bytes}\t{peer.tx_bytes}\t"
+        f"{peer.persistent_keepalive or 'off'}\n"
+    )
 
 
 def device_field(device: Device, field: str) -> str:
@@ -110,10 +96,7 @@ def peer_field(peer: Peer, field: str) -> str:
 def field_lines(
     device: Device, peers: Iterable[Peer], field: str, with_name: bool
 ) -> Iterator[str]:
-    """Lines of `show IFACE FIELD`; `with_name` as `show all` has it."""
-    if field == "dump":
-        yield from dump(device, peers, with_name)
-        return
+    """Lines of `show IFACE FIELD` for a field that is not `dump`; `with_name` as in `show all`."""
     name = f"{device.name}\t" if with_name else ""
     if field in DEVICE_FIELDS:
         yield f"{name}{device_field(device, field)}\n"

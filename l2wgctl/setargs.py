@@ -6,18 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Callable, TypeVar
 
-from . import values
+from . import grammar, values
 from .errors import Problem, UsageError, ValueProblem
 from .keys import read_key_file
 from .model import AllowedIP, Device, Key, Peer
 
-GRAMMAR = (
-    "set IFACE [listen-port PORT] [fwmark MARK] [private-key FILE] [peer KEY [remove] "
-    "[preshared-key FILE] [endpoint HOST:PORT] [persistent-keepalive SECONDS] "
-    "[allowed-ips [+|-]NET[,[+|-]NET]...]]..."
-)
-_DEVICE_WORDS = ("listen-port", "fwmark", "private-key")
-_PEER_WORDS = ("remove", "preshared-key", "endpoint", "persistent-keepalive", "allowed-ips")
 T = TypeVar("T")
 
 
@@ -38,7 +31,7 @@ class _Words:
     def value(self) -> str:
         word = self.previous
         if not self.more():
-            raise UsageError(f"set: {word} has no value", GRAMMAR)
+            raise UsageError(f"set: {word} has no value", grammar.SET)
         return self.next()
 
 
@@ -89,7 +82,7 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
             finish()
             key: Key = _checked("peer", values.public_key, it.value())
             fields = {"public_key": key}
-        elif fields is None and word in _DEVICE_WORDS:
+        elif fields is None and word in grammar.SET_DEVICE:
             text = it.value()
             if word == "listen-port":
                 device["listen_port"] = _checked(word, values.port, text)
@@ -99,7 +92,7 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
                 device["private_key"] = read_key_file(text, "private key")
         elif fields is not None and word == "remove":
             fields["remove"] = True
-        elif fields is not None and word in _PEER_WORDS:
+        elif fields is not None and word in grammar.SET_PEER:
             text = it.value()
             if word == "preshared-key":
                 fields["preshared_key"] = read_key_file(text, "preshared key")
@@ -119,14 +112,14 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
                         )
                     )
         else:
-            raise UsageError(_misplaced(word, fields is not None), GRAMMAR)
+            raise UsageError(_misplaced(word, fields is not None), grammar.SET)
     finish()
     return Device(name, peers=tuple(peers), **device), warnings  # type: ignore[arg-type]
 
 
 def _misplaced(word: str, after_peer: bool) -> str:
-    if word in _DEVICE_WORDS and after_peer:
+    if word in grammar.SET_DEVICE and after_peer:
         return f"set: {word} stands before the first peer"
-    if word in _PEER_WORDS:
+    if word in grammar.SET_PEER:
         return f"set: {word} stands after a peer"
     return f"set: unknown word '{word}'"
