@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import PROG, L2wgError, UsageError
+from .errors import PROG, L2wgError, UsageError, without_keys
 from .grammar import FIELDS, KINDS, SET
 
 #: Command: module and function that do it, and its one-line help.
@@ -43,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         command = self.prog.partition(" ")[2]
         usage = " ".join(self.format_usage().split())[len("usage: ") :]
-        raise UsageError(message, usage, command)
+        raise UsageError(without_keys(message), usage, command)
 
 
 def _options(parser: argparse.ArgumentParser, top: bool) -> None:

@@ -21,7 +21,7 @@ from .configkeys import (
     ConfigKey,
     nearest,
 )
-from .errors import ConfigError, Problem, ValueProblem
+from .errors import ConfigError, Problem, ValueProblem, without_keys
 from .model import AllowedIP, Device, Key, LinkOptions, Peer, Vlan
 
 
@@ -81,6 +81,9 @@ class _Parser:
             blank = len(self.raw) - len(self.raw.lstrip())
             column = (found if found >= 0 else blank) + offset + 1
         where = f"{self.where}:{line}:{column}"
+        if code not in ("duplicate-peer", "own-key"):
+            what = without_keys(what)
+            hint = without_keys(hint) if hint else None
         (self.warnings if warning else self.problems).append(
             Problem(where, what, hint, warning, line, column, code)
         )

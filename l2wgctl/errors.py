@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ MODULE_HINT = (
     "load the module with 'modprobe l2wireguard'; where it is not installed, build it with "
     "'./inv build' in the l2wg sources and run './inv install'"
 )
+
+
+def without_keys(text: str) -> str:
+    """The text with everything that may be a key, or most of one, replaced by `(hidden)`.
+
+    For whatever repeats what a person has typed: a private key may stand in the wrong place.
+    """
+    return re.sub(r"[A-Za-z0-9+/]{40,}=?", "(hidden)", text)
 
 
 class Problem(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Callable, TypeVar
 
 from . import grammar, values
-from .errors import Problem, UsageError, ValueProblem
+from .errors import Problem, UsageError, ValueProblem, without_keys
 from .keys import read_key_file
 from .model import AllowedIP, Device, Key, Peer
 
@@ -39,7 +39,7 @@ def _checked(name: str, parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ValueProblem as problem:
-        raise UsageError(f"set: {name} {problem.what}", problem.hint) from None
+        raise UsageError(without_keys(f"set: {name} {problem.what}"), problem.hint) from None
 
 
 def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[str]]:
@@ -122,4 +122,4 @@ def _misplaced(word: str, after_peer: bool) -> str:
         return f"set: {word} stands before the first peer"
     if word in grammar.SET_PEER:
         return f"set: {word} stands after a peer"
-    return f"set: unknown word '{word}'"
+    return without_keys(f"set: unknown word '{word}'")
