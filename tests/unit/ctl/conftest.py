@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakekernel import FakeKernel, FakeSocket, serve
-from fakelinks import FakeLinks
 
 from l2wgctl import cli, genl
+
+from .fakekernel import FakeKernel, FakeSocket, serve
+from .fakelinks import FakeLinks
 
 HERE = Path(__file__).parent
 PRIVATE = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="

@@ -6,11 +6,11 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from fakekernel import FakeKernel
-
 from l2wgctl.errors import from_errno
 from l2wgctl.link import BRIDGE_ALIAS, Link, Route
 from l2wgctl.model import KINDS
+
+from .fakekernel import FakeKernel
 
 
 class FakeLinks:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Record what the real `wg` sends: `python tests/unit/ctl/record.py` writes captures/*.txt.
+"""Record what the real `wg` sends, into captures/*.txt: PYTHONPATH=tests/unit python -m ctl.record
 
 `wg` runs with nlshim.c in front of the kernel in memory, so that the bytes are its own, and no
 module is needed. A file holds the command, its input files, and the SET messages in hexadecimal,
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fakekernel import FakeKernel, serve
+from .fakekernel import FakeKernel, serve
 
 HERE = Path(__file__).parent
 PRIVATE = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="

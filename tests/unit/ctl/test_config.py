@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,8 @@ from l2wgctl import check, config, files, render, values
 from l2wgctl.configkeys import INTERFACE, PEER
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, LinkOptions, Peer, SecretKey, Vlan
+
+from .conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK
 
 HEAD = f"[Interface]\nPrivateKey = {PRIVATE}\n"
 TAIL = f"[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = 0.0.0.0/0, ::/0\n"

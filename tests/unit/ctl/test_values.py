@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import PEER_A, PRIVATE
 
 from l2wgctl import values
 from l2wgctl.errors import ValueProblem
 from l2wgctl.model import AllowedIP, Endpoint
+
+from .conftest import PEER_A, PRIVATE
 
 GOOD: list[tuple[Callable[[str], object], str, object]] = [
     (values.port, "0", 0),

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import record
-from fakekernel import FakeKernel, FakePeer, attr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2wgctl import config, files, render, setargs, values, wgnl
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer, SecretKey
+
+from . import record
+from .fakekernel import FakeKernel, FakePeer, attr
 
 CAPTURES = sorted((Path(__file__).parent / "captures").glob("*.txt"))
 #: wg's buffer is one page.
