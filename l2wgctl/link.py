@@ -150,14 +150,15 @@ class Links:
         return [link for link in self.all() if link.master == index]
 
     def addresses(self, name: str) -> list[str]:
-        """Addresses with prefix length, e.g. `10.0.0.1/24`, without those the kernel made."""
+        """Addresses with prefix length, e.g. `10.0.0.1/24`, but no link-local ones and none that
+        the kernel has from a router."""
         index = self.need(name, "list addresses of").ifindex
         with self._doing(name, "list addresses of"):
             return [
                 f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}"
                 f"/{message['prefixlen']}"
                 for message in self._ipr.get_addr(index=index)
-                # IFA_F_PERMANENT: not from a router; scope link is the kernel's own.
+                # IFA_F_PERMANENT, and not RT_SCOPE_LINK.
                 if message["flags"] & 0x80 and message["scope"] != 253
             ]
 

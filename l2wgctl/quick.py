@@ -270,7 +270,9 @@ def saved_text(config: Config, device: Device, links: Links) -> str:
     """The file's text for the state that the link is in now, with its secrets."""
     from .render import showconf
 
-    link = config.link._replace(addresses=tuple(links.addresses(device.name)))
+    # The kernel does not tell its own link-local addresses from ours: those of the file are kept.
+    local = [a for a in config.link.addresses if a.lower().startswith("fe80:")]
+    link = config.link._replace(addresses=(*links.addresses(device.name), *local))
     now = links.get(device.name)
     if link.mtu is not None and now is not None:
         link = link._replace(mtu=now.mtu)

@@ -75,7 +75,7 @@ class FakeLinks:
         return [link for link in self.links.values() if link.master == index]
 
     def addresses(self, name: str) -> list[str]:
-        return list(self.addrs.get(name, ()))
+        return [a for a in self.addrs.get(name, ()) if not a.startswith("fe80:")]
 
     def route_to(self, address: str) -> Route | None:
         return self.ways.get(address)
