@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import PROG, L2wgError, UsageError, without_keys
+from .errors import PROG, L2wgError, UsageError, from_os_error, without_keys
 from .grammar import FIELDS, KINDS, SET
 
 #: Command: module and function that do it, and its one-line help.
@@ -33,6 +33,8 @@ COMMANDS = {
     "down": ("quick", "cmd_down", "take a link down with all that belongs to it"),
     "save": ("quick", "cmd_save", "write the state of a link into its file"),
     "strip": ("quick", "cmd_strip", "print a file without what 'wg setconf' does not know"),
+    "doctor": ("doctor", "cmd_doctor", "check everything from the module to the tunnel"),
+    "monitor": ("monitor", "cmd_monitor", "watch the peers"),
     "diff": ("commands", "cmd_diff", "show what syncconf would change"),
 }
 
@@ -77,6 +79,16 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 86400:
+        raise ValueError
+    return value
+
+
+_seconds.__name__ = "number of seconds 0.1-86400"  # what argparse calls it in the error
+
+
 def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of one command."""
     add = parser.add_argument
@@ -105,6 +117,11 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add("target", metavar="IFACE|FILE")
         if name in ("up", "down"):
             add("--dry-run", action="store_true", help="print the steps only")
+    elif name in ("doctor", "monitor"):
+        add("interface", nargs="?", metavar="IFACE", help="default: all")
+        if name == "monitor":
+            add("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
+            add("--count", type=int, default=0, metavar="N", help="end after N looks")
     elif name == "check":
         add("file", metavar="FILE")
 
@@ -134,6 +151,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        # What no command has put into words: a full disk behind stdout, no memory.
+        print(f"{PROG}: {from_os_error(error, str(error.filename or ''))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells have it
 

@@ -134,7 +134,11 @@ def cmd_diff(args: argparse.Namespace) -> int:
 def _print_key(key: SecretKey, name: str) -> int:
     import stat
 
-    status = os.fstat(sys.stdout.fileno())
+    try:
+        status = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # not a file at all
+        print(key.reveal())
+        return 0
     if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IRWXO:
         say([Problem(name, "writing a key to a world accessible file", "umask 077", warning=True)])
     print(key.reveal())

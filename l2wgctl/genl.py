@@ -21,7 +21,7 @@ from struct import Struct
 from typing import Callable, Protocol
 
 from . import wgnl
-from .errors import MODULE_HINT, KernelError, from_errno
+from .errors import MODULE_HINT, KernelError, from_errno, from_os_error
 from .model import L2WIREGUARD, WIREGUARD, AllowedIP, Device, Key, Peer
 
 NETLINK_GENERIC = 16
@@ -108,7 +108,10 @@ class WireGuard:
     """
 
     def __init__(self, sock: Socket | None = None, families: tuple[str, ...] | None = None) -> None:
-        self._socket = sock or open_socket()
+        try:
+            self._socket = sock or open_socket()
+        except OSError as error:
+            raise from_os_error(error, "netlink") from None
         self._families = families or _loaded_families()
         self._ids: dict[str, int | None] = {}
         self._sequence = int(time.time()) & 0x7FFFFFFF

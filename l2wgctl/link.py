@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from .errors import MODULE_HINT, KernelError, L2wgError, from_errno
+from .errors import MODULE_HINT, KernelError, L2wgError, from_errno, from_os_error
 from .model import KINDS
 
 #: Marks a bridge that `up` has made, so that `down` may remove it.
@@ -90,7 +90,10 @@ class Links:
     """
 
     def __init__(self, ipr: Any = None) -> None:
-        self._ipr = ipr if ipr is not None else IPRoute()
+        try:
+            self._ipr = ipr if ipr is not None else IPRoute()
+        except OSError as error:
+            raise from_os_error(error, "netlink") from None
 
     def __enter__(self) -> Links:
         return self
@@ -207,6 +210,12 @@ class Links:
                 if wanted.subnet_of(have):  # type: ignore[arg-type]
                     return True
         return False
+
+    def counters(self, name: str) -> dict[str, int]:
+        """What the driver counts by itself (`ethtool -S`); nothing if it counts nothing."""
+        from .ethtool import counters
+
+        return counters(name)
 
     # -- links ---------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-from .errors import ValueProblem
+from .errors import ValueProblem, without_keys
 from .model import KEY_LEN, KINDS, AllowedIP, Endpoint, Key, SecretKey
 
 #: IFNAMSIZ of include/uapi/linux/if.h is 16 with the terminating zero.
@@ -204,7 +204,7 @@ def interface_address(text: str) -> str:
 def interface_name(text: str) -> str:
     """1-15 characters of A-Z a-z 0-9 _ = + . - (IFNAMSIZ of linux/if.h, less what shells mind)."""
     if len(text) > NAME_MAX:
-        raise ValueProblem(f"is longer than {NAME_MAX} characters: '{text}'")
+        raise ValueProblem(f"is longer than {NAME_MAX} characters: '{without_keys(text)}'")
     if not _NAME.fullmatch(text) or text in (".", ".."):
         raise ValueProblem(f"is not 1-{NAME_MAX} of A-Z a-z 0-9 _ = + . -: '{text}'")
     return text

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Callable, Literal, NamedTuple, TypeVar
 
+from .errors import L2wgError
 from .model import KEY_LEN, AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from .shapes import Shape, Shapes
 
@@ -80,8 +81,11 @@ T = TypeVar("T")
 Resolver = Callable[[Endpoint], bytes]
 
 
-class NetlinkFormatError(ValueError):
+class NetlinkFormatError(L2wgError):
     """The kernel's answer does not have the form that the uapi header gives it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, "does the module fit this kernel?", "netlink", "FORMAT")
 
 
 def sockaddr(endpoint: Endpoint) -> bytes:

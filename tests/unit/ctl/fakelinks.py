@@ -77,6 +77,9 @@ class FakeLinks:
     def addresses(self, name: str) -> list[str]:
         return [a for a in self.addrs.get(name, ()) if not a.startswith("fe80:")]
 
+    def counters(self, name: str) -> dict[str, int]:
+        return {}
+
     def route_to(self, address: str) -> Route | None:
         return self.ways.get(address)
 

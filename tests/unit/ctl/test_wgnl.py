@@ -263,7 +263,7 @@ def test_garbage_is_refused_or_read(data: bytes) -> None:
 def test_malformed(payload: bytes, text: str) -> None:
     with pytest.raises(wgnl.NetlinkFormatError) as caught:
         list(wgnl.decode_device("wg1", [payload])[1])
-    assert str(caught.value) == text
+    assert str(caught.value) == f"netlink: {text} (does the module fit this kernel?)"
 
 
 def test_numbers_are_those_of_pyroute2() -> None:
