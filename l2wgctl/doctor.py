@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from .check import NO_OWNER, NO_OWNER_HINT, owner
 from .errors import MODULE_HINT, KernelError, L2wgError
+from .genl import offers_plain
 from .model import (
     ETHERNET_HEADER,
     KINDS,
@@ -50,46 +52,73 @@ class Finding(NamedTuple):
     mend: str | None = None
 
 
+def _modinfo(release: str, field: str) -> str | None:
+    """A field of the installed module, None when there is none."""
+    argv = ["modinfo", "-k", release, "-F", field, L2WIREGUARD]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
 class System(NamedTuple):
     """Where the facts about the host come from; the tests have their own."""
 
     modules: Path = Path("/sys/module")
-    library: Path = Path("/lib/modules")
     release: str = platform.release()
     root: bool = os.geteuid() == 0
     now: Callable[[], float] = time.time
+    modinfo: Callable[[str, str], str | None] = _modinfo
 
 
-def _version(system: System, module: str) -> str:
+def _read(path: Path) -> str | None:
     try:
-        return (system.modules / module / "version").read_text().strip()
+        return path.read_text().strip()
     except OSError:
-        return "of unknown version"
-
-
-def _installed(system: System) -> bool:
-    base = system.library / system.release
-    return any(base.rglob(f"{L2WIREGUARD}.ko*"))
+        return None
 
 
 def check_module(system: System) -> Iterator[Finding]:
     """Loaded, loadable, which version, which flavour."""
-    ours = (system.modules / L2WIREGUARD).exists()
     stock = (system.modules / WIREGUARD).exists()
-    if ours:
-        yield Finding(OK, "module", f"l2wireguard {_version(system, L2WIREGUARD)} is loaded")
-        if stock:
-            yield Finding(
-                OK,
-                "flavour",
-                "beside the stock wireguard: kind l2wireguard, family l2wireguard; 'wg' shows "
-                "only the stock links",
-            )
-        else:
-            yield Finding(OK, "flavour", "alone: kinds wireguard and l2wireguard, family wireguard")
+    if not (system.modules / L2WIREGUARD).exists():
+        yield from _check_unloaded(system, stock)
         return
-    if _installed(system):
-        yield Finding(WARN, "module", "l2wireguard is not loaded", "modprobe l2wireguard")
+    loaded = _read(system.modules / L2WIREGUARD / "srcversion")
+    installed = system.modinfo(system.release, "srcversion")
+    version = system.modinfo(system.release, "l2wg_version")
+    if loaded and installed and loaded != installed:
+        yield Finding(
+            WARN,
+            "module",
+            f"l2wireguard is loaded, but version {version} is installed and not the one loaded",
+            "take the tunnels down, then: modprobe -r l2wireguard; modprobe l2wireguard",
+        )
+    elif loaded and installed:
+        yield Finding(OK, "module", f"l2wireguard {version} is loaded")
+    else:
+        yield Finding(OK, "module", "l2wireguard is loaded, but not installed for the next boot")
+    if offers_plain(str(system.modules)):
+        yield Finding(OK, "flavour", "alone: kinds wireguard and l2wireguard, family wireguard")
+    else:
+        yield Finding(
+            OK,
+            "flavour",
+            "beside another wireguard: kind l2wireguard, family l2wireguard; 'wg' does not see "
+            "its links",
+        )
+
+
+def _check_unloaded(system: System, stock: bool) -> Iterator[Finding]:
+    version = system.modinfo(system.release, "l2wg_version")
+    if version:
+        yield Finding(
+            WARN,
+            "module",
+            f"l2wireguard {version} is installed, but not loaded",
+            "modprobe l2wireguard",
+        )
     else:
         yield Finding(
             FAIL, "module", f"l2wireguard is not installed for {system.release}", MODULE_HINT

@@ -17,8 +17,8 @@ PROG = "l2wgctl"
 
 #: How to get the module, said wherever a link kind or the netlink family is missing.
 MODULE_HINT = (
-    "load the module with 'modprobe l2wireguard'; where it is not installed, build it with "
-    "'./inv build' in the l2wg sources and run './inv install'"
+    "load it with 'modprobe l2wireguard'; to have it, run './inv build-module' in the l2wg "
+    "sources, copy l2wireguard.ko to /lib/modules/$(uname -r)/extra and run 'depmod -a'"
 )
 
 

@@ -6,8 +6,8 @@ what `wg show dump` needs for 10,000 peers in all, and every `show` and `set` wo
 (`l2wgctl.link`) go through pyroute2. Messages are built and read in `l2wgctl.wgnl`.
 
 Which family a device belongs to: the module alone offers the family `wireguard` for both kinds;
-loaded beside the stock module it offers `l2wireguard` for its own. A family answers EOPNOTSUPP
-for a device that is not its own, then the next one is asked.
+beside the stock module (or told so) it offers `l2wireguard` for its own. A family answers
+EOPNOTSUPP for a device that is not its own, then the next one is asked.
 """
 
 from __future__ import annotations
@@ -92,13 +92,24 @@ def _loaded_families(modules: str = "/sys/module") -> tuple[str, ...]:
     """The families to ask, in order, without making the kernel look for modules in vain.
 
     Asking for an unknown family runs modprobe, so a name that nobody can own is not asked for.
-    Without either module in sight (built in, or not loaded yet) both are.
+    The module's parameter `plain` tells whether it has the plain kind, and with it the family
+    `wireguard`. Without either module in sight (not loaded yet) both are asked.
     """
-    ours = os.path.exists(f"{modules}/{L2WIREGUARD}")
     stock = os.path.exists(f"{modules}/{WIREGUARD}")
-    if ours and stock:
-        return (L2WIREGUARD, WIREGUARD)
-    return (WIREGUARD,) if ours or stock else (L2WIREGUARD, WIREGUARD)
+    if not os.path.exists(f"{modules}/{L2WIREGUARD}"):
+        return (WIREGUARD,) if stock else (L2WIREGUARD, WIREGUARD)
+    if offers_plain(modules):
+        return (WIREGUARD,)
+    return (L2WIREGUARD, WIREGUARD) if stock else (L2WIREGUARD,)
+
+
+def offers_plain(modules: str) -> bool:
+    """Whether the loaded l2wireguard module offers the plain kind (kernel/l2wg_dev.c)."""
+    try:
+        with open(f"{modules}/{L2WIREGUARD}/parameters/plain", encoding="ascii") as stream:
+            return stream.read().strip() == "Y"
+    except OSError:
+        return not os.path.exists(f"{modules}/{WIREGUARD}")
 
 
 class WireGuard:

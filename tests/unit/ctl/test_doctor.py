@@ -28,10 +28,13 @@ KEY = Key(bytes(range(32)))
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     """A host with our module alone, all well."""
-    (tmp_path / "modules" / "l2wireguard").mkdir(parents=True)
-    (tmp_path / "modules" / "l2wireguard" / "version").write_text("1.0.0\n")
-    (tmp_path / "lib" / "6.1").mkdir(parents=True)
-    found = System(tmp_path / "modules", tmp_path / "lib", "6.1", True, lambda: NOW)
+    module = tmp_path / "modules" / "l2wireguard"
+    module.mkdir(parents=True)
+    (module / "srcversion").write_text("ABC\n")
+    installed = {"srcversion": "ABC", "l2wg_version": "0.1.0"}
+    found = System(
+        tmp_path / "modules", "6.1", True, lambda: NOW, lambda release, field: installed.get(field)
+    )
     monkeypatch.setattr(doctor, "System", lambda: found)
     return found
 
@@ -62,7 +65,7 @@ def lines(links: FakeLinks, system: System, *names: str) -> list[str]:
 PEER = f"peer {KEY}"
 CLOCK = "OK   clock: 2027-01-15 08:00:00 UTC"
 MODULE = [
-    "OK   module: l2wireguard 1.0.0 is loaded",
+    "OK   module: l2wireguard 0.1.0 is loaded",
     "OK   flavour: alone: kinds wireguard and l2wireguard, family wireguard",
     CLOCK,
 ]
@@ -84,32 +87,39 @@ def test_all_is_well(well: FakeLinks, system: System, run: Run) -> None:
     assert found["checks"][0] == {
         "level": "OK",
         "check": "module",
-        "what": "l2wireguard 1.0.0 is loaded",
+        "what": "l2wireguard 0.1.0 is loaded",
         "mend": None,
     }
 
 
-def test_modules(links: FakeLinks, system: System, tmp_path: Path) -> None:
+def test_modules(links: FakeLinks, system: System) -> None:
     (system.modules / "wireguard").mkdir()
     assert lines(links, system)[1] == (
-        "OK   flavour: beside the stock wireguard: kind l2wireguard, family l2wireguard; 'wg' "
-        "shows only the stock links"
+        "OK   flavour: beside another wireguard: kind l2wireguard, family l2wireguard; 'wg' does "
+        "not see its links"
     )
-    (system.modules / "l2wireguard" / "version").unlink()
-    assert lines(links, system)[0] == "OK   module: l2wireguard of unknown version is loaded"
+    (system.modules / "l2wireguard" / "srcversion").write_text("DEF\n")
+    assert lines(links, system)[0] == (
+        "WARN module: l2wireguard is loaded, but version 0.1.0 is installed and not the one "
+        "loaded (take the tunnels down, then: modprobe -r l2wireguard; modprobe l2wireguard)"
+    )
+    nothing = system._replace(modinfo=lambda release, field: None)
+    assert lines(links, nothing)[0] == (
+        "OK   module: l2wireguard is loaded, but not installed for the next boot"
+    )
+    (system.modules / "l2wireguard" / "srcversion").unlink()
     (system.modules / "l2wireguard").rmdir()
-    assert lines(links, system) == [
+    assert lines(links, nothing) == [
         f"FAIL module: l2wireguard is not installed for 6.1 ({MODULE_HINT})",
         "WARN flavour: the stock wireguard module is loaded: it has no Ethernet links (modprobe "
         "l2wireguard adds them beside it)",
         CLOCK,
         "WARN link: there is no tunnel (l2wgctl up IFACE)",
     ]
-    (system.library / "6.1" / "updates").mkdir()
-    (system.library / "6.1" / "updates" / "l2wireguard.ko.xz").touch()
     assert lines(links, system)[0] == (
-        "WARN module: l2wireguard is not loaded (modprobe l2wireguard)"
+        "WARN module: l2wireguard 0.1.0 is installed, but not loaded (modprobe l2wireguard)"
     )
+    assert doctor._modinfo("0.0-none", "l2wg_version") is None
 
 
 def test_host(links: FakeLinks, system: System) -> None:

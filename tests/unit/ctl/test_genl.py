@@ -27,19 +27,25 @@ def connect(kernel: FakeKernel, *families: str) -> WireGuard:
 
 
 @pytest.mark.parametrize(
-    ("loaded", "families"),
+    ("loaded", "plain", "families"),
     [
-        ((), ("l2wireguard", "wireguard")),
-        (("l2wireguard",), ("wireguard",)),
-        (("wireguard",), ("wireguard",)),
-        (("wireguard", "l2wireguard"), ("l2wireguard", "wireguard")),
+        ((), None, ("l2wireguard", "wireguard")),
+        (("l2wireguard",), None, ("wireguard",)),
+        (("l2wireguard",), "Y", ("wireguard",)),
+        (("l2wireguard",), "N", ("l2wireguard",)),
+        (("wireguard",), None, ("wireguard",)),
+        (("wireguard", "l2wireguard"), None, ("l2wireguard", "wireguard")),
+        (("wireguard", "l2wireguard"), "N", ("l2wireguard", "wireguard")),
     ],
 )
 def test_families_that_are_asked(
-    tmp_path: Path, loaded: tuple[str, ...], families: tuple[str, ...]
+    tmp_path: Path, loaded: tuple[str, ...], plain: str | None, families: tuple[str, ...]
 ) -> None:
     for name in loaded:
         (tmp_path / name).mkdir()
+    if plain:
+        (tmp_path / "l2wireguard" / "parameters").mkdir()
+        (tmp_path / "l2wireguard" / "parameters" / "plain").write_text(plain + "\n")
     assert genl._loaded_families(str(tmp_path)) == families
 
 
