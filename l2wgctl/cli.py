@@ -36,6 +36,11 @@ COMMANDS = {
     "doctor": ("doctor", "cmd_doctor", "check everything from the module to the tunnel"),
     "monitor": ("monitor", "cmd_monitor", "watch the peers"),
     "diff": ("commands", "cmd_diff", "show what syncconf would change"),
+    "install-files": (
+        "install",
+        "cmd_install_files",
+        "install manual pages, completions and the systemd unit",
+    ),
 }
 
 
@@ -122,6 +127,11 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         if name == "monitor":
             add("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
             add("--count", type=int, default=0, metavar="N", help="end after N looks")
+    elif name == "install-files":
+        add("--prefix", default="/usr/local", metavar="DIR", help="default: /usr/local")
+        add("--destdir", default="/", metavar="DIR", help="put this before every path")
+        add("--remove", action="store_true", help="take the files away")
+        add("--dry-run", action="store_true", help="print the steps only")
     elif name == "check":
         add("file", metavar="FILE")
 
