@@ -149,6 +149,8 @@ def from_errno(number: int, ifname: str, doing: str, detail: str = "") -> Kernel
         errno.EINTR: ("kept changing while it was read", "try again"),
         errno.ENOBUFS: ("the kernel ran out of buffer space", "try again"),
     }.get(number, (os.strerror(number), None))
+    if number == errno.EEXIST and doing.startswith(("add address", "add route", "add policy")):
+        words, hint = "it is there already", None
     if detail:
         words = f"{words} [{detail}]"
     separator = " " if words.startswith("is not a") else ": "

@@ -149,14 +149,14 @@ class Links:
 
     def ports(self, master: str) -> list[Link]:
         """The links enslaved to a bridge or bond."""
-        index = self.need(master, "list ports of").ifindex
+        index = self.need(master, "list ports").ifindex
         return [link for link in self.all() if link.master == index]
 
     def addresses(self, name: str) -> list[str]:
         """Addresses with prefix length, e.g. `10.0.0.1/24`, but no link-local ones and none that
         the kernel has from a router."""
-        index = self.need(name, "list addresses of").ifindex
-        with self._doing(name, "list addresses of"):
+        index = self.need(name, "list addresses").ifindex
+        with self._doing(name, "list addresses"):
             return [
                 f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}"
                 f"/{message['prefixlen']}"
@@ -183,7 +183,7 @@ class Links:
         with self._doing("", "read the default route"):
             for message in self._ipr.get_default_routes(family=AF_INET):
                 oif = message.get_attr("RTA_OIF")
-                if oif:
+                if oif and message.get_attr("RTA_TABLE") == RT_TABLE_MAIN:
                     link = _link(self._ipr.get_links(oif)[0])
                     metrics = message.get_attr("RTA_METRICS")
                     mtu = metrics.get_attr("RTAX_MTU") if metrics else None
@@ -194,22 +194,6 @@ class Links:
         """Whether a routing table holds any route."""
         with self._doing("", f"read table {table}"):
             return any(True for _ in self._ipr.get_routes(table=table))
-
-    def has_route(self, network: str, name: str) -> bool:
-        """Whether the link already has a route (main table) for exactly or around `network`."""
-        import ipaddress
-
-        wanted = ipaddress.ip_network(network, strict=False)
-        index = self.need(name, "read routes of").ifindex
-        with self._doing(name, "read routes of"):
-            for message in self._ipr.get_routes(family=_family(network), oif=index):
-                if message.get_attr("RTA_TABLE") != RT_TABLE_MAIN:
-                    continue
-                dst = message.get_attr("RTA_DST") or ("::" if wanted.version == 6 else "0.0.0.0")
-                have = ipaddress.ip_network(f"{dst}/{message['dst_len']}", strict=False)
-                if wanted.subnet_of(have):  # type: ignore[arg-type]
-                    return True
-        return False
 
     def counters(self, name: str) -> dict[str, int]:
         """What the driver counts by itself (`ethtool -S`); nothing if it counts nothing."""
@@ -239,11 +223,15 @@ class Links:
             raise
 
     def add_bridge(self, name: str) -> None:
-        """A new bridge, up, marked as ours."""
+        """A new bridge, marked as ours."""
         with self._doing(name, "add bridge"):
             self._ipr.link("add", ifname=name, kind="bridge")
             index = self._index(name, "add bridge")
-            self._ipr.link("set", index=index, ifalias=BRIDGE_ALIAS)
+            try:
+                self._ipr.link("set", index=index, ifalias=BRIDGE_ALIAS)
+            except BaseException:
+                self._ipr.link("del", index=index)
+                raise
 
     def add_vlan(self, name: str, parent: str, vlan: int) -> None:
         """A new 802.1Q VLAN link on top of `parent`."""
@@ -252,7 +240,7 @@ class Links:
                 "add",
                 ifname=name,
                 kind="vlan",
-                link=self._index(parent, "add VLAN to"),
+                link=self._index(parent, "add VLAN"),
                 vlan_id=vlan,
             )
 
@@ -269,11 +257,11 @@ class Links:
 
     def set_mac(self, name: str, mac: str) -> None:
         """Set the link's MAC address, `xx:xx:xx:xx:xx:xx`."""
-        self._set(name, "set MAC address of", address=mac)
+        self._set(name, "set MAC address", address=mac)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the link's MTU in bytes."""
-        self._set(name, "set MTU of", mtu=mtu)
+        self._set(name, "set MTU", mtu=mtu)
 
     def set_up(self, name: str) -> None:
         """Bring the link up."""
@@ -281,19 +269,19 @@ class Links:
 
     def set_master(self, name: str, master: str | None) -> None:
         """Enslave the link to a bridge or bond, or free it (None)."""
-        index = self._index(master, "enslave to") if master else 0
+        index = self._index(master, "enslave") if master else 0
         self._set(name, "enslave", master=index)
 
     def set_addr_gen(self, name: str, mode: str) -> None:
         """How the link gets its IPv6 link-local address: `eui64` or `none`."""
         inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_MODES[mode])]}
-        self._set(name, "set IPv6 address mode of", IFLA_AF_SPEC={"attrs": [("AF_INET6", inet6)]})
+        self._set(name, "set IPv6 address mode", IFLA_AF_SPEC={"attrs": [("AF_INET6", inet6)]})
 
     # -- addresses, routes, rules --------------------------------------------------------------
 
     def _address(self, command: str, name: str, address: str) -> None:
         host, _, prefix = address.partition("/")
-        doing = f"{command} address {address} of"
+        doing = f"{command} address {address}"
         index = self._index(name, doing)
         with self._doing(name, doing):
             self._ipr.addr(
@@ -314,7 +302,7 @@ class Links:
 
     def add_route(self, network: str, name: str, table: int | None = None) -> None:
         """A route to `network` by the link, in the main or another table."""
-        doing = f"add route {network} to"
+        doing = f"add route {network}"
         index = self._index(name, doing)
         with self._doing(name, doing):
             self._ipr.route(
