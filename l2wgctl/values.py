@@ -19,7 +19,7 @@ from .model import KEY_LEN, KINDS, AllowedIP, Endpoint, Key, SecretKey
 NAME_MAX = 15
 _NAME = re.compile(r"[A-Za-z0-9_=+.-]+")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
-_DIGITS = re.compile(r"[0-9]+")
+_NOT_A_HOST = re.compile(r"[\s/]")
 
 
 def number(text: str, base: int = 10) -> int | None:
@@ -118,7 +118,7 @@ def endpoint(text: str) -> Endpoint:
         if not colon or not digits:
             name = (host or digits).strip()
             raise ValueProblem(f"'{text}' has no port", f"write {name or 'HOST'}:51820")
-    if not host or any(c.isspace() for c in host) or "/" in host:
+    if not host or _NOT_A_HOST.search(host):
         raise ValueProblem(f"'{text}' has no valid host", "write HOST:PORT")
     value = number(digits)
     if value is None or not 1 <= value <= 65535:

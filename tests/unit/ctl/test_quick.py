@@ -273,6 +273,19 @@ def test_a_refused_configuration_undoes(links: FakeLinks, run: Run, conf: Conf) 
     ]
 
 
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
+def test_a_signal_undoes(links: FakeLinks, run: Run, conf: Conf, out: Path, name: str) -> None:
+    text = BRIDGE.replace("OUT", str(out)).replace("echo %i up", "kill -%s $PPID; sleep 5" % name)
+    before = links.state()
+    result = run("up", conf(text))
+    assert result.status == 130 and links.state() == before
+    assert result.err.splitlines()[-3:] == [
+        "[#] ip link delete dev br0",
+        "[#] ip link delete dev wg1",
+        f"[#] echo after >> {out}",
+    ]
+
+
 def failed(result: Result) -> str:
     assert (result.status, result.out) == (1, "")
     assert result.err.startswith("l2wgctl: ")
