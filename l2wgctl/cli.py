@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -84,14 +85,36 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def _unknown(what: str, word: str, known: Sequence[str], where: str = "") -> UsageError:
+    from .configkeys import nearest
+
+    guess = nearest(word, list(known))
+    hint = f"did you mean {guess}?" if guess else f"known: {', '.join(known)}"
+    return UsageError(without_keys(f"unknown {what} '{word}'"), hint, where)
+
+
+def _field(text: str) -> str:
+    if text not in FIELDS:
+        raise _unknown("field", text, FIELDS, "show")
+    return text
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise _unknown("kind", text, KINDS, "add")
+    return text
+
+
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 86400:
-        raise ValueError
-    return value
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]+)?", text) or not 0.1 <= float(text) <= 86400:
+        raise argparse.ArgumentTypeError(f"is not 0.1-86400 seconds: '{text}'")
+    return float(text)
 
 
-_seconds.__name__ = "number of seconds 0.1-86400"  # what argparse calls it in the error
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"is not a number: '{text}'")
+    return int(text)
 
 
 def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
@@ -105,7 +128,7 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
             metavar="IFACE|all|interfaces",
             help="default: all",
         )
-        add("field", nargs="?", choices=FIELDS, metavar="FIELD", help=", ".join(FIELDS))
+        add("field", nargs="?", type=_field, metavar="FIELD", help=", ".join(FIELDS))
     elif name in ("showconf", "del"):
         add("interface", metavar="IFACE")
     elif name == "set":
@@ -117,7 +140,9 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add("file", nargs="?", metavar="FILE", help="default: /etc/l2wg/IFACE.conf")
     elif name == "add":
         add("interface", metavar="IFACE")
-        add("kind", nargs="?", choices=KINDS, default=KINDS[0], metavar="KIND")
+        add(
+            "kind", nargs="?", type=_kind, default=KINDS[0], metavar="KIND", help=" or ".join(KINDS)
+        )
     elif name in ("up", "down", "save", "strip"):
         add("target", metavar="IFACE|FILE")
         if name in ("up", "down"):
@@ -126,7 +151,7 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add("interface", nargs="?", metavar="IFACE", help="default: all")
         if name == "monitor":
             add("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
-            add("--count", type=int, default=0, metavar="N", help="end after N looks")
+            add("--count", type=_count, default=0, metavar="N", help="end after N looks")
     elif name == "install-files":
         add("--prefix", default="/usr/local", metavar="DIR", help="default: /usr/local")
         add("--destdir", default="/", metavar="DIR", help="put this before every path")
@@ -140,7 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Only here is anything printed about what went wrong."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        only = words[0] if words and words[0] in COMMANDS else None
+        only = next((word for word in words[:1] if not word.startswith("-")), None)
+        if only is not None and only not in COMMANDS:
+            raise _unknown("command", only, list(COMMANDS))
         args = make_parser(only).parse_args(words)
         if args.command is None:
             # As in wg, no command is `show`.

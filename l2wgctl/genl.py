@@ -167,7 +167,7 @@ class WireGuard:
                     continue  # left over from an interrupted dump
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     number = -_ERRNO.unpack_from(buffer, body)[0] if end - body >= 4 else 0
-                    if number:
+                    if number > 0:
                         raise _Refused(number, _explanation(buffer, kind, flags, body, end))
                     if flags & NLM_F_DUMP_INTR:
                         yield flags, b""

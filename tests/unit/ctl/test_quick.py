@@ -275,7 +275,7 @@ def test_a_refused_configuration_undoes(links: FakeLinks, run: Run, conf: Conf) 
 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
 def test_a_signal_undoes(links: FakeLinks, run: Run, conf: Conf, out: Path, name: str) -> None:
-    text = BRIDGE.replace("OUT", str(out)).replace("echo %i up", "kill -%s $PPID; sleep 5" % name)
+    text = BRIDGE.replace("OUT", str(out)).replace("echo %i up", f"kill -{name} $PPID; sleep 5")
     before = links.state()
     result = run("up", conf(text))
     assert result.status == 130 and links.state() == before
