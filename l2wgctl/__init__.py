@@ -1,2 +1,77 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The control plane of L2 WireGuard: links, keys and peers, over netlink."""
+"""The control plane of L2 WireGuard: links, keys and peers, over netlink.
+
+    from l2wgctl import Device, Peer, get_device, set_device
+
+The names below are the public interface; they are loaded when they are first used, so that
+`import l2wgctl` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .config import Config as Config
+    from .config import parse as parse_config  # noqa: F401
+    from .errors import ConfigError as ConfigError
+    from .errors import KernelError as KernelError
+    from .errors import L2wgError as L2wgError
+    from .errors import Problem as Problem
+    from .files import load as load_config  # noqa: F401
+    from .genl import WireGuard as WireGuard
+    from .genl import get_device as get_device
+    from .genl import set_device as set_device
+    from .keys import generate_preshared_key as generate_preshared_key
+    from .keys import generate_private_key as generate_private_key
+    from .keys import public_key as public_key
+    from .model import AllowedIP as AllowedIP
+    from .model import Device as Device
+    from .model import Endpoint as Endpoint
+    from .model import Key as Key
+    from .model import LinkOptions as LinkOptions
+    from .model import Peer as Peer
+    from .model import SecretKey as SecretKey
+    from .model import Vlan as Vlan
+
+_PUBLIC = {
+    "Config": ("config", "Config"),
+    "load_config": ("files", "load"),
+    "parse_config": ("config", "parse"),
+    "ConfigError": ("errors", "ConfigError"),
+    "KernelError": ("errors", "KernelError"),
+    "L2wgError": ("errors", "L2wgError"),
+    "Problem": ("errors", "Problem"),
+    "WireGuard": ("genl", "WireGuard"),
+    "get_device": ("genl", "get_device"),
+    "set_device": ("genl", "set_device"),
+    "generate_preshared_key": ("keys", "generate_preshared_key"),
+    "generate_private_key": ("keys", "generate_private_key"),
+    "public_key": ("keys", "public_key"),
+    "AllowedIP": ("model", "AllowedIP"),
+    "Device": ("model", "Device"),
+    "Endpoint": ("model", "Endpoint"),
+    "Key": ("model", "Key"),
+    "LinkOptions": ("model", "LinkOptions"),
+    "Peer": ("model", "Peer"),
+    "SecretKey": ("model", "SecretKey"),
+    "Vlan": ("model", "Vlan"),
+}
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'l2wgctl' has no attribute '{name}'")
+    from importlib import import_module
+
+    module, attribute = _PUBLIC[name]
+    value = getattr(import_module(f".{module}", __name__), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The commands that `wg` has beside show, and add, del, check, diff.
+
+Each takes the parsed arguments and returns the exit status; data goes to stdout, messages to
+stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+
+from . import config as configuration
+from . import files
+from .errors import KernelError, L2wgError, Problem
+from .model import KINDS, Device, SecretKey
+from .output import print_json, say
+
+# -- set -------------------------------------------------------------------------------------------
+
+
+def cmd_set(args: argparse.Namespace) -> int:
+    """Change a device by words, as `wg set` does."""
+    from .genl import set_device
+    from .resolve import sockaddr
+    from .setargs import parse_set
+
+    device, warnings = parse_set(args.interface, args.words)
+    say(warnings)
+    set_device(device, sockaddr)
+    return 0
+
+
+def read_config(path: str) -> configuration.Config:
+    """Load a file and print its warnings. Raises L2wgError."""
+    loaded = files.load(path)
+    say(loaded.warnings)
+    return loaded
+
+
+def _config_path(args: argparse.Namespace) -> str:
+    return args.file or str(files.CONFIG_DIR / f"{args.interface}.conf")
+
+
+def cmd_setconf(args: argparse.Namespace) -> int:
+    """Make the device what the file says; a missing link is created."""
+    from .genl import set_device
+    from .resolve import sockaddr
+
+    loaded = read_config(_config_path(args))
+    device = files.whole(loaded.device, args.interface)
+    try:
+        set_device(device, sockaddr)
+    except KernelError as error:
+        if error.errno != errno.ENODEV and error.problems[0].code != "NO_MODULE":
+            raise
+        _create_and_set(device, loaded.link.kind)
+    return 0
+
+
+def _create_and_set(device: Device, kind: str) -> None:
+    from .genl import set_device
+    from .link import Links
+    from .resolve import sockaddr
+
+    with Links() as links:
+        links.add(device.name, kind)
+        try:
+            set_device(device, sockaddr)
+        except BaseException:
+            links.delete(device.name)
+            raise
+
+
+def cmd_addconf(args: argparse.Namespace) -> int:
+    """Add what the file says to the device."""
+    from .genl import set_device
+    from .resolve import sockaddr
+
+    loaded = read_config(_config_path(args))
+    set_device(loaded.device._replace(name=args.interface), sockaddr)
+    return 0
+
+
+def cmd_syncconf(args: argparse.Namespace) -> int:
+    """Make the device what the file says by changing only what differs."""
+    from . import sync
+    from .genl import WireGuard
+    from .resolve import sockaddr
+
+    loaded = read_config(_config_path(args))
+    with WireGuard() as wireguard:
+        current = wireguard.get_device(args.interface)
+        device, changes = sync.plan(current, loaded.device, sockaddr)
+        if changes:
+            wireguard.set_device(device, sockaddr)
+    return 0
+
+
+def cmd_diff(args: argparse.Namespace) -> int:
+    """What `syncconf` would change."""
+    from . import sync
+    from .genl import get_device
+    from .resolve import sockaddr
+
+    loaded = read_config(_config_path(args))
+    _, changes = sync.plan(get_device(args.interface), loaded.device, sockaddr)
+    if args.json:
+        print_json(
+            {
+                "interface": args.interface,
+                "changes": [
+                    {
+                        "action": change.action,
+                        "peer": str(change.peer) if change.peer is not None else None,
+                        "field": change.field,
+                        "old": change.old,
+                        "new": change.new,
+                    }
+                    for change in changes
+                ],
+            }
+        )
+    else:
+        sys.stdout.write(sync.describe(changes))
+    return 0
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def _print_key(key: SecretKey, name: str) -> int:
+    import stat
+
+    try:
+        status = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # not a file at all
+        print(key.reveal())
+        return 0
+    if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IRWXO:
+        say([Problem(name, "writing a key to a world accessible file", "umask 077", warning=True)])
+    print(key.reveal())
+    return 0
+
+
+def cmd_genkey(_: argparse.Namespace) -> int:
+    """A new private key."""
+    from .keys import generate_private_key
+
+    return _print_key(generate_private_key(), "genkey")
+
+
+def cmd_genpsk(_: argparse.Namespace) -> int:
+    """A new preshared key."""
+    from .keys import generate_preshared_key
+
+    return _print_key(generate_preshared_key(), "genpsk")
+
+
+def cmd_pubkey(_: argparse.Namespace) -> int:
+    """The public key of the private key on stdin."""
+    from .errors import ValueProblem
+    from .keys import public_key
+    from .values import secret_key
+
+    try:
+        private = secret_key(sys.stdin.read().strip())
+    except ValueProblem as problem:
+        raise L2wgError(f"private key {problem.what}", problem.hint, "stdin") from None
+    print(public_key(private))
+    return 0
+
+
+# -- links and files -------------------------------------------------------------------------------
+
+
+def checked_name(name: str) -> str:
+    """The name of a new link. Raises L2wgError."""
+    from .errors import ValueProblem
+    from .values import interface_name
+
+    try:
+        return interface_name(name)
+    except ValueProblem as problem:
+        raise L2wgError(f"link name {problem.what}", problem.hint) from None
+
+
+def cmd_add(args: argparse.Namespace) -> int:
+    """A new link without keys."""
+    name = checked_name(args.interface)
+    from .link import Links
+
+    with Links() as links:
+        links.add(name, args.kind)
+    return 0
+
+
+def cmd_del(args: argparse.Namespace) -> int:
+    """Remove a link of our kinds."""
+    from .errors import from_errno
+    from .link import Links
+
+    with Links() as links:
+        link = links.need(args.interface, "del")
+        if link.kind not in KINDS:
+            raise from_errno(errno.EOPNOTSUPP, args.interface, "del")
+        links.delete(args.interface)
+    return 0
+
+
+def cmd_check(args: argparse.Namespace) -> int:
+    """Everything wrong with a file, without root and without the kernel."""
+    from .check import lint
+    from .errors import ConfigError
+
+    text, warnings = files.read_text(args.file)
+    problems: tuple[Problem, ...] = ()
+    try:
+        parsed = configuration.parse(text, args.file)
+        warnings += parsed.warnings + tuple(lint(parsed))
+    except ConfigError as error:
+        problems = error.problems
+    if args.json:
+        print_json(
+            {
+                "file": args.file,
+                "ok": not problems,
+                "problems": [
+                    {
+                        "severity": "warning" if problem.warning else "error",
+                        "code": problem.code,
+                        "line": problem.line,
+                        "column": problem.column,
+                        "message": problem.what,
+                        "hint": problem.hint,
+                    }
+                    for problem in problems + warnings
+                ],
+            }
+        )
+    else:
+        say(problems + warnings)
+    return 1 if problems else 0

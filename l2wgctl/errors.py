@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What goes wrong, as one line: where, what, how to mend.
+
+Nothing in this module prints or exits; only `l2wgctl.cli.main` does. No text made here ever holds
+a private or preshared key.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+PROG = "l2wgctl"
+
+#: How to get the module, said wherever a link kind or the netlink family is missing.
+MODULE_HINT = (
+    "load it with 'modprobe l2wireguard'; to have it, run './inv build-module' in the l2wg "
+    "sources, copy l2wireguard.ko to /lib/modules/$(uname -r)/extra and run 'depmod -a'"
+)
+
+
+def without_keys(text: str) -> str:
+    """The text with everything that may be a key, or most of one, replaced by `(hidden)`.
+
+    For whatever repeats what a person has typed: a private key may stand in the wrong place.
+    """
+    return re.sub(r"[A-Za-z0-9+/]{40,}=?", "(hidden)", text)
+
+
+class Problem(NamedTuple):
+    """One thing wrong with an input.
+
+    `where` names the place (`wg0.conf:12:5`, a link, an argument), `hint` says how to mend it.
+    `line` and `column` count from 1; 0 means the file as a whole. `code` is a stable word for
+    programs.
+    """
+
+    where: str
+    what: str
+    hint: str | None = None
+    warning: bool = False
+    line: int = 0
+    column: int = 0
+    code: str = ""
+
+    def __str__(self) -> str:
+        """One line without the program's name."""
+        text = f"{self.where}: " if self.where else ""
+        if self.warning:
+            text += "warning: "
+        text += self.what
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class L2wgError(Exception):
+    """An expected failure: bad input, missing link, refused by the kernel. Exit status 1."""
+
+    status = 1
+
+    def __init__(
+        self,
+        what: str,
+        hint: str | None = None,
+        where: str = "",
+        code: str = "",
+    ) -> None:
+        super().__init__(what)
+        self.problems: tuple[Problem, ...] = (Problem(where, what, hint, code=code),)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class UsageError(L2wgError):
+    """The command line itself is wrong. Exit status 2."""
+
+    status = 2
+
+
+class ConfigError(L2wgError):
+    """A configuration file has errors: all of them, in the order of the file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        Exception.__init__(self, "invalid configuration")
+        self.problems = tuple(problems)
+
+
+class KernelError(L2wgError):
+    """The kernel refused. `errno` is its answer, so that callers can tell the cases apart."""
+
+    def __init__(
+        self, number: int, what: str, hint: str | None = None, where: str = "", code: str = ""
+    ) -> None:
+        super().__init__(what, hint, where, code or errno.errorcode.get(number, ""))
+        self.errno = number
+
+
+class ValueProblem(ValueError):
+    """A value that does not parse. `column` is the offset into the value, from 0."""
+
+    def __init__(self, what: str, hint: str | None = None, column: int = 0) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+        self.column = column
+
+
+def from_os_error(error: OSError, where: str) -> L2wgError:
+    """Words for a file that cannot be read or written."""
+    # A path is long and looks like half a key; hidden is only what has the shape of a whole one.
+    where = re.sub(r"[A-Za-z0-9+/]{43}=", "(hidden)", where)
+    number = error.errno or 0
+    if number == errno.ENOENT:
+        return KernelError(number, "no such file", "check the path", where)
+    if number in (errno.EACCES, errno.EPERM):
+        return KernelError(number, "not readable by this user", "run as root or use sudo", where)
+    if number == errno.EISDIR:
+        return KernelError(number, "is a directory", "name a file", where)
+    return KernelError(number, os.strerror(number) if number else str(error), None, where)
+
+
+def from_errno(number: int, ifname: str, doing: str, detail: str = "") -> KernelError:
+    """Words for an error number that netlink answered while `doing` something with `ifname`.
+
+    `detail` is the kernel's own explanation (extended acknowledgement) when it gave one.
+    """
+    words, hint = {
+        errno.EPERM: ("not permitted", "run as root, or with CAP_NET_ADMIN"),
+        errno.EACCES: ("not permitted", "run as root, or with CAP_NET_ADMIN"),
+        errno.ENODEV: (
+            "no such link",
+            f"create it with '{PROG} add {ifname}' or '{PROG} up {ifname}'",
+        ),
+        errno.EOPNOTSUPP: (
+            "is not a wireguard or l2wireguard link",
+            f"see its kind with 'ip -d link show dev {ifname}'",
+        ),
+        errno.EEXIST: (
+            "the name is in use",
+            f"choose another, or remove it with '{PROG} del {ifname}'",
+        ),
+        errno.EADDRINUSE: (
+            "the listening port is in use",
+            "choose another ListenPort, or 0 for a free one",
+        ),
+        errno.EINTR: ("kept changing while it was read", "try again"),
+        errno.ENOBUFS: ("the kernel ran out of buffer space", "try again"),
+    }.get(number, (os.strerror(number), None))
+    if number == errno.EEXIST and doing.startswith(("add address", "add route", "add policy")):
+        words, hint = "it is there already", None
+    if detail:
+        words = f"{words} [{detail}]"
+    separator = " " if words.startswith("is not a") else ": "
+    what = f"{ifname}{separator}{words}" if ifname else words
+    return KernelError(number, what, hint, doing)

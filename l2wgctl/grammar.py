@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The words of the command line that several modules need, without anything to import."""
+
+#: Link kinds, and at the same time names of the generic-netlink families.
+L2WIREGUARD = "l2wireguard"
+WIREGUARD = "wireguard"
+KINDS = (L2WIREGUARD, WIREGUARD)
+
+#: `set`, as its usage shows it.
+SET = (
+    "set IFACE [listen-port PORT] [fwmark MARK] [private-key FILE] [peer KEY [remove] "
+    "[preshared-key FILE] [endpoint HOST:PORT] [persistent-keepalive SECONDS] "
+    "[allowed-ips [+|-]NET[,[+|-]NET]...]]..."
+)
+#: Words of `set` before the first peer, and after a peer; all but `remove` take a value.
+SET_DEVICE = ("listen-port", "fwmark", "private-key")
+SET_PEER = ("remove", "preshared-key", "endpoint", "persistent-keepalive", "allowed-ips")
+
+#: Fields of `show`; the first four are the device's, all others the peers'.
+FIELDS = (
+    "public-key",
+    "private-key",
+    "listen-port",
+    "fwmark",
+    "peers",
+    "preshared-keys",
+    "endpoints",
+    "allowed-ips",
+    "latest-handshakes",
+    "transfer",
+    "persistent-keepalive",
+    "dump",
+)
+DEVICE_FIELDS = FIELDS[:4]

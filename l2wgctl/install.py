@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""install-files: manual pages, completions and the systemd unit, from the package's data.
+
+pip installs programs, not the files that other programs look for in fixed places.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+from .errors import L2wgError, from_os_error
+from .files import CONFIG_DIR
+from .steps import Step, run_steps
+
+DATA = Path(__file__).parent / "data"
+#: File below DATA, and where it belongs below the prefix.
+FILES = {
+    "man/l2wgctl.8": "share/man/man8/l2wgctl.8",
+    "man/l2wg.conf.5": "share/man/man5/l2wg.conf.5",
+    "completions/l2wgctl": "share/bash-completion/completions/l2wgctl",
+    "completions/_l2wgctl": "share/zsh/site-functions/_l2wgctl",
+    "systemd/l2wg@.service": "lib/systemd/system/l2wg@.service",
+}
+#: What the unit calls l2wgctl by.
+PLACEHOLDER = "@l2wgctl@"
+
+
+def _program() -> str:
+    """The path of the l2wgctl that runs now, for the unit."""
+    for name in (sys.argv[0], "l2wgctl"):
+        found = shutil.which(name) if Path(name).name == "l2wgctl" else None
+        if found:
+            return str(Path(found).absolute())
+    raise L2wgError(
+        "cannot tell where l2wgctl is installed", "call it as l2wgctl, by its path", "install-files"
+    )
+
+
+def _guarded(path: Path, change: Callable[[], object]) -> Callable[[], None]:
+    def do() -> None:
+        try:
+            change()
+        except OSError as error:
+            raise from_os_error(error, str(path)) from None
+
+    return do
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o644)
+
+
+def _writing(path: Path, text: str) -> Callable[[], None]:
+    return _guarded(path, lambda: _write(path, text))
+
+
+def plan_install(prefix: Path, destdir: Path, program: str) -> Iterator[Step]:
+    """Steps that install. A file that was there comes back if a later step fails."""
+    for name, place in FILES.items():
+        path = destdir / prefix.relative_to("/") / place
+        shown = shlex.quote(str(path))
+        text = (DATA / name).read_text(encoding="utf-8").replace(PLACEHOLDER, program)
+        undo = Step(f"rm {shown}", _guarded(path, path.unlink))
+        if path.exists():
+            undo = Step(f"restore {shown}", _writing(path, path.read_text(encoding="utf-8")))
+        yield Step(f"install -Dm644 {DATA / name} {shown}", _writing(path, text), (undo,))
+    folder = destdir / CONFIG_DIR.relative_to("/")
+    if not folder.exists():
+        yield Step(
+            f"install -dm700 {shlex.quote(str(folder))}",
+            _guarded(folder, lambda: folder.mkdir(mode=0o700, parents=True)),
+        )
+
+
+def plan_remove(prefix: Path, destdir: Path) -> Iterator[Step]:
+    """Steps that take away what is there; the configuration stays."""
+    for place in FILES.values():
+        path = destdir / prefix.relative_to("/") / place
+        if path.exists():
+            yield Step(f"rm {shlex.quote(str(path))}", _guarded(path, path.unlink))
+
+
+def cmd_install_files(args: argparse.Namespace) -> int:
+    """Install or remove the files."""
+    prefix = Path(args.prefix)
+    if not prefix.is_absolute():
+        raise L2wgError(f"prefix is not an absolute path: '{prefix}'", None, "install-files")
+    destdir = Path(args.destdir)
+    if args.remove:
+        run_steps(plan_remove(prefix, destdir), args.dry_run)
+    else:
+        run_steps(plan_install(prefix, destdir, _program()), args.dry_run)
+    return 0

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Keys: make them, derive the public one, read them from files (Curve25519, RFC 7748)."""
+
+from __future__ import annotations
+
+import os
+
+from . import values
+from .errors import L2wgError, ValueProblem, from_os_error
+from .model import ZERO_KEY, Key, SecretKey
+
+
+def generate_private_key() -> SecretKey:
+    """A random private key, clamped as RFC 7748 section 5 asks."""
+    raw = bytearray(os.urandom(32))
+    raw[0] &= 248
+    raw[31] = (raw[31] & 127) | 64
+    return SecretKey(raw)
+
+
+def generate_preshared_key() -> SecretKey:
+    """32 random bytes."""
+    return SecretKey(os.urandom(32))
+
+
+def public_key(private: SecretKey) -> Key:
+    """The public key that belongs to a private key."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    return Key(X25519PrivateKey.from_private_bytes(bytes(private)).public_key().public_bytes_raw())
+
+
+def read_key_file(path: str, name: str) -> SecretKey:
+    """The key in a file, which holds it in base64 and nothing else but white space.
+
+    An empty file (/dev/null) is the zero key, which takes the key away. Raises L2wgError, whose
+    text holds the path only.
+    """
+    try:
+        with open(path, encoding="latin-1") as stream:
+            text = stream.read(4096).strip()
+    except OSError as error:
+        raise from_os_error(error, path) from None
+    if not text:
+        return ZERO_KEY
+    try:
+        return values.secret_key(text, name)
+    except ValueProblem as problem:
+        raise L2wgError(f"{name} {problem.what}", problem.hint, path) from None

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Host names of endpoints to addresses, with the back-off of `wg`.
+
+A name server that does not answer yet (boot) is asked again after 1 s, then 1.2 times as long
+each time, at most 20 s, WG_ENDPOINT_RESOLUTION_RETRIES times (15; `infinity` for ever). A name
+that does not exist is final.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+
+from . import wgnl
+from .errors import PROG, L2wgError, UsageError
+from .model import Endpoint
+
+_FINAL = {socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+DEFAULT_RETRIES = 15
+
+
+def retries() -> int | None:
+    """WG_ENDPOINT_RESOLUTION_RETRIES; None = without end. Raises UsageError."""
+    text = os.environ.get("WG_ENDPOINT_RESOLUTION_RETRIES")
+    if text is None:
+        return DEFAULT_RETRIES
+    if text == "infinity":
+        return None
+    if not text.isdigit():
+        raise UsageError(
+            f"WG_ENDPOINT_RESOLUTION_RETRIES is neither infinity nor a number: '{text}'"
+        )
+    return int(text)
+
+
+def sockaddr(endpoint: Endpoint) -> bytes:
+    """Bytes of the sockaddr of an endpoint; names are resolved. Raises L2wgError, UsageError."""
+    try:
+        return wgnl.sockaddr(endpoint)
+    except OSError:
+        pass
+    left = retries()
+    delay = 1.0
+    while True:
+        try:
+            found = socket.getaddrinfo(
+                endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
+            )
+            family, _, _, _, address = found[0]
+            host = str(address[0])
+            if family == socket.AF_INET6 and address[3]:  # type: ignore[misc]
+                host = f"{host.partition('%')[0]}%{address[3]}"  # type: ignore[misc]
+            return wgnl.sockaddr(Endpoint(host, endpoint.port))
+        except socket.gaierror as error:
+            if error.errno in _FINAL or left == 0:
+                raise L2wgError(
+                    f"endpoint '{endpoint}' does not resolve: {error.strerror}",
+                    "check the name, or write the address",
+                    code="RESOLVE",
+                ) from None
+            print(
+                f"{PROG}: endpoint '{endpoint}': {error.strerror}. "
+                f"Trying again in {delay:.2f} seconds...",
+                file=sys.stderr,
+            )
+        time.sleep(delay)
+        delay = min(20.0, delay * 1.2)
+        if left is not None:
+            left -= 1

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Links in memory, with the methods of `l2wgctl.link.Links`."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from l2wgctl.errors import from_errno
+from l2wgctl.link import BRIDGE_ALIAS, Link, Route
+from l2wgctl.model import KINDS
+
+from .fakekernel import FakeKernel
+
+
+class FakeLinks:
+    """The state is in plain attributes; `fail_at` makes the n-th change fail with EBUSY."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self.kernel = kernel
+        self.links: dict[str, Link] = {"lo": Link("lo", 1, None, 65536, up=True)}
+        self.addrs: dict[str, list[str]] = {}
+        self.routes: list[tuple[str, str, int]] = []
+        self.rules: list[tuple[int, tuple[tuple[str, int], ...]]] = []
+        self.modes: dict[str, str] = {}
+        self.ways: dict[str, Route] = {}
+        self.default: Route | None = None
+        self.next_index = 2
+        self.changes = 0
+        self.fail_at = 0
+
+    def state(self) -> object:
+        """Everything, for comparison."""
+        return (
+            dict(self.links),
+            {name: list(have) for name, have in self.addrs.items() if have},
+            list(self.routes),
+            list(self.rules),
+            {name: device.fwmark for name, device in self.kernel.devices.items()},
+        )
+
+    def __enter__(self) -> FakeLinks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def _change(self, name: str) -> None:
+        self.changes += 1
+        if self.changes == self.fail_at:
+            raise from_errno(errno.EBUSY, name, "change")
+
+    def _edit(self, name: str, **values: Any) -> None:
+        self._change(name)
+        self.links[name] = self.need(name, "change")._replace(**values)
+
+    # -- reading
+
+    def all(self) -> list[Link]:
+        return list(self.links.values())
+
+    def get(self, name: str) -> Link | None:
+        return self.links.get(name)
+
+    def need(self, name: str, doing: str) -> Link:
+        if name not in self.links:
+            raise from_errno(errno.ENODEV, name, doing)
+        return self.links[name]
+
+    def tunnels(self) -> list[Link]:
+        return [link for link in self.links.values() if link.kind in KINDS]
+
+    def ports(self, master: str) -> list[Link]:
+        index = self.need(master, "ports").ifindex
+        return [link for link in self.links.values() if link.master == index]
+
+    def addresses(self, name: str) -> list[str]:
+        return [a for a in self.addrs.get(name, ()) if not a.startswith("fe80:")]
+
+    def counters(self, name: str) -> dict[str, int]:
+        return {}
+
+    def route_to(self, address: str) -> Route | None:
+        return self.ways.get(address)
+
+    def default_route(self) -> Route | None:
+        return self.default
+
+    def table_used(self, table: int) -> bool:
+        return any(route[2] == table for route in self.routes)
+
+    # -- changing
+
+    def create(self, name: str, kind: str, **values: Any) -> None:
+        """A link, without counting as a change."""
+        values.setdefault("mtu", 1406 if kind == "l2wireguard" else 1500)
+        self.links[name] = Link(name, self.next_index, kind, **values)
+        self.next_index += 1
+
+    def add(self, name: str, kind: str) -> None:
+        self._change(name)
+        if name in self.links:
+            raise from_errno(errno.EEXIST, name, "add")
+        self.create(name, kind)
+        self.kernel.add(name, kind=kind)
+
+    def add_bridge(self, name: str) -> None:
+        self._change(name)
+        self.create(name, "bridge", alias=BRIDGE_ALIAS)
+
+    def add_vlan(self, name: str, parent: str, vlan: int) -> None:
+        self._change(name)
+        self.create(name, "vlan", parent=self.need(parent, "vlan").ifindex)
+
+    def delete(self, name: str) -> None:
+        self._change(name)
+        link = self.need(name, "delete")
+        for child in [c for c in self.links.values() if c.parent == link.ifindex]:
+            self._drop(child.name)
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        index = self.links.pop(name).ifindex
+        for child in [c for c in self.links.values() if c.parent == index]:
+            self._drop(child.name)
+        self.addrs.pop(name, None)
+        self.modes.pop(name, None)
+        self.kernel.devices.pop(name, None)
+        self.routes = [route for route in self.routes if route[1] != name]
+
+    def set_mac(self, name: str, mac: str) -> None:
+        self._edit(name, mac=mac)
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        self._edit(name, mtu=mtu)
+
+    def set_up(self, name: str) -> None:
+        self._edit(name, up=True)
+
+    def set_master(self, name: str, master: str | None) -> None:
+        self._edit(name, master=self.need(master, "master").ifindex if master else 0)
+
+    def set_addr_gen(self, name: str, mode: str) -> None:
+        self._change(name)
+        self.modes[name] = mode
+
+    def add_address(self, name: str, address: str) -> None:
+        self._change(name)
+        self.need(name, "address")
+        self.addrs.setdefault(name, []).append(address)
+
+    def del_address(self, name: str, address: str) -> None:
+        self._change(name)
+        self.addrs[name].remove(address)
+
+    def add_route(self, network: str, name: str, table: int | None = None) -> None:
+        self._change(name)
+        self.routes.append((network, name, table or 254))
+
+    def rule(self, command: str, family: int, **values: int) -> None:
+        self._change("")
+        rule = (family, tuple(sorted(values.items())))
+        if command == "add":
+            self.rules.append(rule)
+        else:
+            self.rules.remove(rule)

