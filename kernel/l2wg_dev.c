@@ -104,6 +104,13 @@ static int l2wg_stop(struct net_device *dev)
 	return plain_netdev_ops->ndo_stop(dev);
 }
 
+/* Every frame for the link arrives: there is no filter to set. That there is
+ * such an operation is what SIOCADDMULTI (teamd's LACP) asks for.
+ */
+static void l2wg_set_rx_mode(struct net_device *dev)
+{
+}
+
 static void l2wg_get_stats64(struct net_device *dev,
 			     struct rtnl_link_stats64 *stats)
 {
@@ -116,6 +123,7 @@ const struct net_device_ops l2wg_netdev_ops = {
 	.ndo_stop		= l2wg_stop,
 	.ndo_start_xmit		= wg_xmit,
 	.ndo_get_stats64	= l2wg_get_stats64,
+	.ndo_set_rx_mode	= l2wg_set_rx_mode,
 	.ndo_set_mac_address	= eth_mac_addr,
 	.ndo_validate_addr	= eth_validate_addr,
 };
@@ -180,7 +188,7 @@ static void l2wg_setup(struct net_device *dev)
 	ether_setup(dev);
 	/* We keep our own state in what we are given to send. */
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
-	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
+	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_UNICAST_FLT;
 	dev->netdev_ops = &l2wg_netdev_ops;
 	dev->ethtool_ops = &l2wg_ethtool_ops;
 	/* The Ethernet header is inside; tags come on top, as on any port. */

@@ -67,6 +67,8 @@ def test_4_pause_for_another_device(pair: list[Host]) -> None:
 
 def test_5_pppoe(pair: list[Host], tmp_path: Path) -> None:
     a, b = pair
+    # without it there is no /dev/ppp, and pppd gives up
+    sh("modprobe", "pppoe")
     options = tmp_path / "options"
     options.write_text("noauth\nnodetach\nnoccp\nlcp-echo-interval 2\n")
     a.start(
