@@ -8,12 +8,14 @@ status are neither used nor touched; signatures are checked as always.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 from debian.deb822 import Packages
 from debian.debian_support import Version
@@ -146,6 +148,13 @@ class Archive:
     def find(self, pattern: str) -> list[Package]:
         """Packages whose name matches the regular expression, every version, newest first."""
         self.update()
+        known = self._remembered()
+        if pattern not in known:
+            known[pattern] = [astuple(p) for p in self._search(pattern)]
+            (self.state / "found.json").write_text(json.dumps([self._lists_date(), known]))
+        return [Package(*fields) for fields in known[pattern]]
+
+    def _search(self, pattern: str) -> list[Package]:
         names = run(
             ["apt-cache", *self._options(), "search", "--names-only", pattern]
         ).stdout.splitlines()
@@ -157,6 +166,18 @@ class Archive:
             for p in Packages.iter_paragraphs(shown, use_apt_pkg=False)
         }
         return sorted(found, key=lambda p: (Version(p.version), p.name), reverse=True)
+
+    def _lists_date(self) -> float:
+        stamp = self.state / "updated"
+        return stamp.stat().st_mtime if stamp.exists() else 0
+
+    def _remembered(self) -> dict[str, Any]:
+        """What was found in these very lists before: apt takes a second for each question."""
+        try:
+            date, known = json.loads((self.state / "found.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return dict(known) if date == self._lists_date() else {}
 
     def get(self, name: str, version: str | None = None) -> Package:
         """One package by name, of that version or the newest.

@@ -122,6 +122,7 @@ class Lab:
         folder: Path | None = None,
         timeout: float = 600,
         show: bool = True,
+        prefix: str = "",
         cpus: int = CPUS,
         memory: str = MEMORY,
         kvm: bool | None = None,
@@ -131,6 +132,7 @@ class Lab:
         :param folder: shared with the guest at the same path and kept; ``$L2WG_OUT`` there.
         :param timeout: seconds for the command, after the boot.
         :param show: copy its output to standard output as it comes.
+        :param prefix: what each line of that begins with, where several guests run at once.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -152,7 +154,7 @@ class Lab:
                 start_new_session=True,
             )
             try:
-                self._watch(guest, folder, timeout, show)
+                self._watch(guest, folder, timeout, prefix if show else None)
             finally:
                 _end(guest)
         status = folder / "status"
@@ -164,20 +166,15 @@ class Lab:
         return Result(int(status.read_text()), time.monotonic() - started, folder)
 
     def _watch(
-        self, guest: subprocess.Popen[bytes], folder: Path, timeout: float, show: bool
+        self, guest: subprocess.Popen[bytes], folder: Path, timeout: float, prefix: str | None
     ) -> None:
         """Until the guest is gone: copy the command's output, and mind the time."""
         output, at = folder / "output", 0
         deadline, booted = time.monotonic() + BOOT_LIMIT, False
         while True:
             over = guest.poll() is not None
-            if show and output.exists():
-                with output.open("rb") as f:
-                    f.seek(at)
-                    data = f.read()
-                at += len(data)
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+            if prefix is not None and output.exists():
+                at += _copy(output, at, prefix, rest=over)
             if over:
                 return
             if not booted and (folder / "booted").exists():
@@ -247,6 +244,19 @@ mv "$L2WG_OUT/status.new" "$L2WG_OUT/status"
 """
         )
         return script
+
+
+def _copy(output: Path, at: int, prefix: str, *, rest: bool) -> int:
+    """Copy what is new in a file to standard output, by whole lines; how many bytes that was."""
+    with output.open("rb") as f:
+        f.seek(at)
+        data = f.read()
+    if not rest:
+        data = data[: data.rfind(b"\n") + 1]
+    lines = data.splitlines(keepends=True)
+    sys.stdout.buffer.write(b"".join(prefix.encode() + line for line in lines))
+    sys.stdout.buffer.flush()
+    return len(data)
 
 
 def _end(guest: subprocess.Popen[bytes]) -> None:
