@@ -226,6 +226,7 @@ class TestModules:
         assert Path("/sys/module/wireguard").exists()
         a.ping("192.168.157.2")
 
+    @pytest.mark.timeout(600)
     def test_a_hundred_loads_leave_nothing(self) -> None:
         before = available()
         for _ in range(100):
@@ -234,6 +235,7 @@ class TestModules:
         assert before - available() < 16 * 1024, "kB of memory lost"
 
 
+@pytest.mark.timeout(900)
 def test_two_thousand_links_come_and_go(host: Host) -> None:
     def cycle(count: int) -> None:
         batch = "".join(
