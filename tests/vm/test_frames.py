@@ -28,7 +28,9 @@ def test_every_frame_of_the_talk_crosses_unchanged(pair: list[Host]) -> None:
     assert len(frames) == 18
     names = {frame: name for name, frame in frames.items()}
     arrived = wire.cross(a, b, *frames.values())
-    assert [names.get(f, f.hex()) for f in arrived] == list(frames)
+    # Not in order: of a batch that GRO hands up (__netif_receive_skb_list_core), a packet socket
+    # gets the frames that have no other receiver after all those that have one.
+    assert sorted(names.get(f, f.hex()) for f in arrived) == sorted(frames)
 
 
 def test_unknown_protocols_cross_unpadded(pair: list[Host]) -> None:
@@ -119,7 +121,7 @@ def test_cryptokey_routing_by_address_and_0_0_0_0_for_the_rest(hosts: Hosts) -> 
         with pytest.raises(OSError, match="Required key not available"):
             wire.send(a, "wg1", nobody)
     assert wire.read(at_b) == [unicast]
-    assert wire.read(at_c) == [broadcast, arp, tagged]
+    assert sorted(wire.read(at_c)) == sorted([broadcast, arp, tagged])
     assert a.stat("wg1", "tx_errors") - before == 1
 
 
