@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import wire
@@ -14,12 +14,17 @@ from toolkit.guest import Host, capture, underlay
 Hosts = Callable[..., list[Host]]
 
 
-@pytest.fixture
-def pair(pair: list[Host]) -> list[Host]:
-    """A and B, joined by wg1, with a session, and silent."""
-    a, b = pair
+@pytest.fixture(scope="module")
+def pair() -> Iterator[list[Host]]:
+    """A and B, joined by wg1, with a session, and silent; the same for all tests here."""
+    a, b = Host("A").create(), Host("B").create()
+    underlay(a, b)
+    guest.tunnel(a, b)
+    a.ping("192.168.157.2")
     wire.still(a, b)
-    return pair
+    yield [a, b]
+    for host in (a, b):
+        host.destroy()
 
 
 def test_every_frame_of_the_talk_crosses_unchanged(pair: list[Host]) -> None:
@@ -88,12 +93,15 @@ def test_a_frame_of_a_peer_that_does_not_own_its_source_is_dropped(pair: list[Ho
     mine, spoofed = wire.ipv4(40), wire.ipv4(40, source="192.168.157.66")
     arp = wire.talk()["arp-request"]
     before = b.stat("wg1", "rx_frame_errors")
-    assert wire.cross(a, b, mine, spoofed, arp) == [mine]
+    try:
+        assert wire.cross(a, b, mine, spoofed, arp) == [mine]
+    finally:
+        b.run("wg", "set", "wg1", "peer", a.public, "allowed-ips", "0.0.0.0/0,::/0")
     assert b.stat("wg1", "rx_frame_errors") - before == 2
 
 
 def test_cryptokey_routing_by_address_and_0_0_0_0_for_the_rest(hosts: Hosts) -> None:
-    a, b, c = hosts("A", "B", "C")
+    a, b, c = hosts("D", "E", "F")
     underlay(a, b, 0)
     underlay(a, c, 1)
     guest.tunnel(a, b, allowed="192.168.157.2/32,fd57::2/128")
@@ -127,7 +135,7 @@ def test_cryptokey_routing_by_address_and_0_0_0_0_for_the_rest(hosts: Hosts) -> 
 
 @pytest.mark.parametrize("outer", [4, 6])
 def test_no_untagged_frame_that_fits_makes_a_packet_over_the_mtu(hosts: Hosts, outer: int) -> None:
-    a, b = hosts("A", "B")
+    a, b = hosts("D", "E")
     underlay(a, b)
     guest.tunnel(a, b, outer=outer)
     a.ping("192.168.157.2")
