@@ -136,14 +136,14 @@ def run(*, units: bool, guests: bool) -> bool:
             # one after the other: guests that start together share what this leaves
             labs.kvm_works(labs.make(kernel))
         oldest = VM_RUNS[0][0]
+        jobs: list[tuple[str, Callable[[], Outcome]]] = [
+            (f"guest {i} with {VM_RUNS[i][0]}", functools.partial(vm, i))
+            for i in range(len(VM_RUNS))
+        ]
+        # the shortest last, so that no core waits for a long one at the end
+        jobs.insert(-1, (f"netns.sh on {oldest}", functools.partial(netns_selftest, oldest)))
         with ThreadPoolExecutor(GUESTS) as pool:
-            waiting = [
-                pool.submit(_part, f"guest {i} with {VM_RUNS[i][0]}", functools.partial(vm, i))
-                for i in range(len(VM_RUNS))
-            ]
-            waiting.append(
-                pool.submit(_part, f"netns.sh on {oldest}", lambda: netns_selftest(oldest))
-            )
+            waiting = [pool.submit(_part, name, job) for name, job in jobs]
             outcomes += [w.result() for w in waiting]
     print()
     for o in outcomes:
