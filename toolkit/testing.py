@@ -144,7 +144,13 @@ def run(*, units: bool, guests: bool) -> bool:
         jobs.insert(-1, (f"netns.sh on {oldest}", functools.partial(netns_selftest, oldest)))
         with ThreadPoolExecutor(GUESTS) as pool:
             waiting = [pool.submit(_part, name, job) for name, job in jobs]
-            outcomes += [w.result() for w in waiting]
+            try:
+                outcomes += [w.result() for w in waiting]
+            except BaseException:
+                # interrupted: what waits never starts, and what runs is not waited for
+                pool.shutdown(wait=False, cancel_futures=True)
+                labs.end_all()
+                raise
     print()
     for o in outcomes:
         skipped = f", {o.skipped} skipped" if o.skipped else ""
