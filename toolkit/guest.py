@@ -50,12 +50,13 @@ class Host:
                     os.kill(int(pid), signal.SIGKILL)
         sh("ip", "netns", "delete", self.name, check=False)
 
-    def ip(self, *commands: str) -> None:
+    def ip(self, *commands: str, timeout: float = 120) -> None:
         """Several `ip` commands in it by one process: starting one takes long under TCG.
 
         :raises Failed: one of them fails; those behind it have not been run.
         """
-        sh("ip", "-n", self.name, "-batch", "-", stdin="".join(f"{c}\n" for c in commands))
+        batch = "".join(f"{c}\n" for c in commands)
+        sh("ip", "-n", self.name, "-batch", "-", stdin=batch, timeout=timeout)
 
     def run(
         self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120

@@ -7,20 +7,26 @@ too: it asked the outer packet whether the link is an Ethernet link.
 
 from __future__ import annotations
 
+import os
+import pty
+import threading
+import tty
 from collections.abc import Callable
 
 import pytest
 
-from toolkit.guest import PORT, Host, cable, eventually, tunnel
+from toolkit.guest import PORT, Host, cable, eventually, sh, tunnel
 
 Hosts = Callable[..., list[Host]]
 
 
 def addresses(a: Host, b: Host, link: str) -> None:
     for host, last in ((a, 1), (b, 2)):
-        host.run("ip", "link", "set", link, "up")
-        host.run("ip", "address", "add", f"10.77.0.{last}/24", "dev", link)
-        host.run("ip", "address", "add", f"fd77::{last}/64", "dev", link, "nodad")
+        host.ip(
+            f"link set {link} up",
+            f"address add 10.77.0.{last}/24 dev {link}",
+            f"address add fd77::{last}/64 dev {link} nodad",
+        )
 
 
 def veth(a: Host, b: Host) -> None:
@@ -29,24 +35,22 @@ def veth(a: Host, b: Host) -> None:
 
 def vlan(a: Host, b: Host) -> None:
     for host in (a, b):
-        host.run("ip", "link", "add", "link", "eth0", "name", "v", "type", "vlan", "id", "7")
+        host.ip("link add link eth0 name v type vlan id 7")
     addresses(a, b, "v")
 
 
 def bridge(a: Host, b: Host) -> None:
     for host in (a, b):
-        host.run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0")
-        host.run("ip", "link", "set", "eth0", "master", "br0")
+        host.ip("link add br0 type bridge forward_delay 0", "link set eth0 master br0")
     addresses(a, b, "br0")
 
 
 def outer_tunnel(kind: str) -> Callable[[Host, Host], None]:
     def make(a: Host, b: Host) -> None:
         for host, mine, theirs in ((a, 1, 2), (b, 2, 1)):
-            host.run("ip", "address", "add", f"10.0.0.{mine}/24", "dev", "eth0")
-            host.run(
-                *("ip", "link", "add", "t0", "type", kind),
-                *("local", f"10.0.0.{mine}", "remote", f"10.0.0.{theirs}"),
+            host.ip(
+                f"address add 10.0.0.{mine}/24 dev eth0",
+                f"link add t0 type {kind} local 10.0.0.{mine} remote 10.0.0.{theirs}",
             )
         addresses(a, b, "t0")
 
@@ -55,37 +59,36 @@ def outer_tunnel(kind: str) -> Callable[[Host, Host], None]:
 
 def ppp(a: Host, b: Host) -> None:
     """PPP over a pair of pseudo-terminals, by pppd at both ends."""
-    import pty
-
-    from toolkit.guest import sh
-
     sh("modprobe", "ppp_async")
-    master_a, slave_a = pty.openpty()
-    master_b, slave_b = pty.openpty()
-    import os
-
-    names = [os.ttyname(fd) for fd in (slave_a, slave_b)]
-    relay(master_a, master_b)
-    for host, tty, local, remote in ((a, names[0], 1, 2), (b, names[1], 2, 1)):
+    ends = [pty.openpty() for _ in (a, b)]
+    for _, terminal in ends:
+        # not left to pppd: until the second has started, its terminal would send the first one's
+        # packets back, which then gives up ("serial line is looped back")
+        tty.setraw(terminal)
+    relay(ends[0][0], ends[1][0])
+    daemons = [
         host.start(
-            *("pppd", tty, "115200", f"10.77.0.{local}:10.77.0.{remote}", "local", "noauth"),
-            *("nodetach", "ifname", "ppp9", "noccp", "ipv6", f"::{local},::{remote}", "nocrtscts"),
+            *("pppd", os.ttyname(ends[local - 1][1]), "115200", "nodetach", "noauth"),
+            *(f"10.77.0.{local}:10.77.0.{remote}", "ipv6", f"::{local},::{remote}"),
+            *("ifname", "ppp9", "local", "noccp", "nocrtscts", "lcp-max-configure", "30"),
             *("mru", "1500", "mtu", "1500"),
         )
+        for host, local, remote in ((a, 1, 2), (b, 2, 1))
+    ]
     for host, last in ((a, 1), (b, 2)):
 
         def up(host: Host = host, last: int = last) -> bool:
+            for daemon in daemons:
+                assert daemon.poll() is None, daemon.stdout and daemon.stdout.read()
             out = host.run("ip", "address", "show", "dev", "ppp9", check=False)
             return f"10.77.0.{last}" in out
 
-        eventually(up, "PPP is up", 60)
-        host.run("ip", "address", "add", f"fd77::{last}/64", "dev", "ppp9", "nodad")
+        eventually(up, "PPP is up", 90)
+        host.ip(f"address add fd77::{last}/64 dev ppp9 nodad")
 
 
 def relay(one: int, other: int) -> None:
     """Copy between two pseudo-terminals until one of them is closed."""
-    import os
-    import threading
 
     def copy(source: int, target: int) -> None:
         try:
