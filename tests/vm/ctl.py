@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2wgctl.cli import main
-from toolkit.guest import Failed, Host, inside, sh
+from toolkit.guest import Failed, Host, eventually, inside, sh
 
 
 class Said(NamedTuple):
@@ -95,15 +95,27 @@ def pair_key() -> tuple[str, str]:
     return key, sh("wg", "pubkey", stdin=key).strip()
 
 
-def world(host: Host) -> str:
-    """Everything that `up` may change in a host, as text: counters and times left out."""
-    lines = [
-        *sh("ip", "-n", host.name, "-d", "link").splitlines(),
-        *sh("ip", "-n", host.name, "address").splitlines(),
-        *sh("ip", "-n", host.name, "-4", "route", "show", "table", "all").splitlines(),
-        *sh("ip", "-n", host.name, "-6", "route", "show", "table", "all").splitlines(),
-        *sh("ip", "-n", host.name, "rule").splitlines(),
-        *sh("ip", "-n", host.name, "-6", "rule").splitlines(),
-        *host.run("nft", "list", "ruleset").splitlines(),
-    ]
-    return "\n".join(line for line in lines if "valid_lft" not in line)
+def world(host: Host, *more: str) -> list[str]:
+    """Everything that `up` may change in a host, line by line, counters and times left out.
+
+    `more` is one more command to ask (`nft list ruleset`).
+    """
+    tentative = ("ip", "-6", "address", "show", "tentative")
+    eventually(lambda: not host.run(*tentative), "addresses are settled")
+    questions = ["-d link", "address", "rule", "-6 rule"]
+    questions += [f"{family} route show table all" for family in ("-4", "-6")]
+    lines = [line for words in questions for line in host.run("ip", *words.split()).splitlines()]
+    if more:
+        lines += host.run(*more).splitlines()
+    return [line for line in lines if "valid_lft" not in line]
+
+
+def unchanged(host: Host, before: list[str], *more: str) -> None:
+    """Assert that the host's world is as it was.
+
+    :raises AssertionError: with what has come and gone.
+    """
+    now = world(host, *more)
+    come = [line for line in now if line not in before]
+    gone = [line for line in before if line not in now]
+    assert (come, gone) == ([], [])

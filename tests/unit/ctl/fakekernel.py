@@ -270,8 +270,10 @@ class FakeKernel:
 
 def _public(private: bytes) -> bytes:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    own = X25519PrivateKey.from_private_bytes(private).public_key()
+    return own.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def _fixed_part(peer: FakePeer) -> bytes:
