@@ -19,11 +19,12 @@ from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.run import say
 
-#: What runs in which guest: (kernel, tests). All of tests/vm on the oldest kernel, in two guests
-#: so that both cores work; on the next kernel what its API can break.
+#: What runs in which guest: (kernel, tests). All of tests/vm on the oldest kernel, in several
+#: guests so that both cores work; on the next kernel what its API can break.
 VM_RUNS: list[tuple[str, list[str]]] = [
     ("5.10", ["tests/vm/test_link.py", "tests/vm/test_underlays.py"]),
     ("5.10", ["tests/vm/test_frames.py", "tests/vm/test_scenarios.py", "tests/vm/test_traffic.py"]),
+    ("5.10", ["tests/vm/test_ctl.py", "tests/vm/test_ctl_up.py"]),
     ("6.1", ["tests/vm/test_frames.py", "tests/vm/test_traffic.py"]),
 ]
 GUESTS = 2  # at a time
