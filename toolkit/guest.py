@@ -189,6 +189,14 @@ def eventually(test: Callable[[], bool], what: str, seconds: float = 30) -> None
         time.sleep(0.1)
 
 
+def memory_available() -> int:
+    """Memory that could be had now, caches dropped, kB (MemAvailable of /proc/meminfo)."""
+    sh("sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches")
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    (line,) = (x for x in lines if x.startswith("MemAvailable:"))
+    return int(line.split()[1])
+
+
 def cable(a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500) -> None:
     """Join two hosts by a veth pair."""
     a.ip(

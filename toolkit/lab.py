@@ -241,6 +241,7 @@ export PATH={shlex.quote(str(Path(sys.executable).parent))}:/usr/sbin:/usr/bin:/
 export HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 export PYTHONPATH={shlex.quote(str(paths.ROOT))}
 export L2WG_OUT={shlex.quote(str(folder))}
+export L2WG_CACHE={shlex.quote(str(paths.cache()))}
 export L2WG_MODULE={shlex.quote(str(self.module.file))}
 ip link set lo up
 {FAST_ROOT}

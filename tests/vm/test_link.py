@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.guest import MACS, Failed, Host, keys, sh, tunnel, underlay
+from toolkit.guest import MACS, Failed, Host, keys, memory_available, sh, tunnel, underlay
 
 Hosts = Callable[..., list[Host]]
 
@@ -230,11 +230,11 @@ class TestModules:
 
     @pytest.mark.timeout(600)
     def test_a_hundred_loads_leave_nothing(self) -> None:
-        before = available()
+        before = memory_available()
         for _ in range(100):
             sh("modprobe", "l2wireguard")
             sh("rmmod", "l2wireguard")
-        assert before - available() < 16 * 1024, "kB of memory lost"
+        assert before - memory_available() < 16 * 1024, "kB of memory lost"
 
 
 @pytest.mark.timeout(900)
@@ -257,17 +257,9 @@ def test_two_thousand_links_come_and_go(host: Host) -> None:
             list(pool.map(batch, "abcd", [count // 4] * 4))
 
     cycle(100)
-    before = available()
+    before = memory_available()
     cycle(1900)
-    assert before - available() < 16 * 1024, "kB of memory lost"
-
-
-def available() -> int:
-    """Memory that could be had now, kB."""
-    sh("sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches")
-    match = re.search(r"^MemAvailable: +(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    assert match
-    return int(match[1])
+    assert before - memory_available() < 16 * 1024, "kB of memory lost"
 
 
 FAMILIES = """
