@@ -42,7 +42,7 @@ def needs(name: str) -> None:
     packages.ensure(name)
 
 
-KERNEL = {"kernel": "running, a series (5.10), a release (5.10.0-46-amd64) or a build folder"}
+KERNEL = {"kernel": "running, newest, 5.10, 6.12+deb12, a release or a build folder"}
 
 
 @task(

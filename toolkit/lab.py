@@ -318,11 +318,19 @@ def _image(kernel: Kernel) -> tuple[Path, Path]:
     """A kernel's image and its modules' folder: installed here, built here, or Debian's."""
     release = kernel.release
     if kernel.package and kernel.archive and kernel.build != headers_of(release).resolve():
-        package = kernel.archive.get(f"linux-image-{release}", kernel.package.version)
-        target = paths.cache() / "images" / f"{release}_{package.version}"
+        version = kernel.package.version
+        whole = kernel.archive.get(f"linux-image-{release}", version)
+        target = paths.cache() / "images" / f"{release}_{version}"
         if not target.exists():
-            unpack([kernel.archive.fetch(package)], target, lambda _: None)
-        return target / "boot" / f"vmlinuz-{release}", target / "lib/modules" / release
+            # later kernels come in parts, of which the image's package is the sum
+            parts = re.findall(rf"\blinux-[a-z]+-{re.escape(release)}(?= |,|$)", whole.depends)
+            wanted = [whole, *(kernel.archive.get(p, version) for p in dict.fromkeys(parts))]
+            unpack([kernel.archive.fetch(p) for p in wanted], target, lambda _: None)
+        # whether /lib is /usr/lib is the release's matter
+        here = [target / lib / "modules" / release for lib in ("lib", "usr/lib")]
+        modules = next(folder for folder in here if folder.is_dir())
+        kept = target / "boot" / f"vmlinuz-{release}"
+        return (kept if kept.exists() else modules / "vmlinuz"), modules
     for image in (
         Path("/boot") / f"vmlinuz-{release}",
         kernel.build / "arch/x86/boot/bzImage",
