@@ -54,36 +54,50 @@ def unit() -> Outcome:
         cwd=paths.ROOT,
         check=False,
     )
-    return _outcome("unit tests", report, time.monotonic() - started)
+    return outcome_of("unit tests", report, time.monotonic() - started)
 
 
-def vm(number: int) -> Outcome:
+def in_guest(
+    kernel: str, select: list[str], folder: Path, *, limit: int = VM_LIMIT, test: int = 300
+) -> Outcome:
     """Tests in a guest of that kernel. The report that pytest writes there proves that they ran.
 
+    :param folder: emptied first; gets the report, the output and the kernel's log.
+    :param limit: seconds for all tests.
+    :param test: seconds for one, unless it says otherwise.
     :raises ToolError: the guest fails, or the kernel complains outside of a test.
     """
-    kernel, select = VM_RUNS[number]
     lab = labs.make(kernel)
     if "tests/vm/test_replay.py" in select:
         captures.debian()  # for the guest, which has no network
     say(f"Tests in a guest with {lab.kernel.label}: {' '.join(select)}")
-    folder = paths.LOGS / f"vm-{number}-{kernel}"
     shutil.rmtree(folder, ignore_errors=True)
     report = folder / "report.xml"
-    command = [
-        *("python3", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
-        *("--tb=short", "--no-summary", "--timeout=300", "--durations=5", f"--junit-xml={report}"),
-        *select,
-    ]
-    result = lab.run(command, folder=folder, timeout=VM_LIMIT, prefix=f"[{kernel}] ")
+    command = pytest_argv(select, report, test)
+    result = lab.run(command, folder=folder, timeout=limit, prefix=f"[{kernel}] ")
     names = ", ".join(Path(s).stem.removeprefix("test_") for s in select)
-    outcome = _outcome(f"{lab.kernel.label} in a guest: {names}", report, result.seconds)
+    outcome = outcome_of(f"{lab.kernel.label} in a guest: {names}", report, result.seconds)
     if not outcome.failed and (bad := result.complaints):
         raise ToolError(f"the kernel complained: {bad[0]}", f"logs: {folder}")
     return outcome
 
 
-def _outcome(name: str, report: Path, seconds: float) -> Outcome:
+def pytest_argv(select: list[str], report: Path, test: int = 300) -> list[str]:
+    """pytest as it runs in a guest."""
+    return [
+        *("python3", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+        *("--tb=short", "--no-summary", f"--timeout={test}", "--durations=5"),
+        *(f"--junit-xml={report}", *select),
+    ]
+
+
+def vm(number: int) -> Outcome:
+    """One of VM_RUNS."""
+    kernel, select = VM_RUNS[number]
+    return in_guest(kernel, select, paths.LOGS / f"vm-{number}-{kernel}")
+
+
+def outcome_of(name: str, report: Path, seconds: float) -> Outcome:
     """Read a JUnit report.
 
     :raises ToolError: there is none, or no test in it ran.
