@@ -176,6 +176,11 @@ def _why(log: Path, kernel: Kernel, tools: Toolchain) -> tuple[str, str]:
     error = re.search(r"^(?:.*/)?([^/\s]+:\d+:\d+): (?:fatal )?error: (.*)$", text, re.MULTILINE)
     if error:
         return f"{error[1]}: {error[2]} (building for {kernel.label})", where
+    if " undefined!" in text and not (kernel.build / "Module.symvers").exists():
+        return (
+            f"{kernel.build}: has no Module.symvers, which lists what modules may use",
+            f"build that kernel there first, `make vmlinux modules`; {where}",
+        )
     last = re.findall(r"^(?:make.*: \*\*\* .*|ERROR: .*|.*error: .*)$", text, re.MULTILINE)
     return f"building for {kernel.label} failed: {last[0] if last else 'no reason given'}", where
 

@@ -20,6 +20,7 @@ from toolkit.toolchain import Toolchain
 def kernel(tmp_path: Path) -> Kernel:
     made = Kernel("5.10.0-46-amd64", tmp_path / "headers")
     made.build.mkdir()
+    (made.build / "Module.symvers").touch()
     # a cached property, which would ask make
     made.__dict__["version"] = "5.10.262"
     return made
@@ -117,6 +118,21 @@ def test_why_a_build_failed(
     if compiler:
         hint = f"use the compiler of that kernel's release, CC=gcc-N; {hint}"
     assert build._why(log, kernel, Toolchain("gcc", None, kernel)) == (what, hint)
+
+
+def test_a_kernel_that_has_not_been_built(kernel: Kernel, tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    log.write_text('ERROR: modpost: "timer_delete" [l2wireguard.ko] undefined!\n')
+    tools = Toolchain("gcc", None, kernel)
+    (kernel.build / "Module.symvers").unlink()
+    assert build._why(log, kernel, tools) == (
+        f"{kernel.build}: has no Module.symvers, which lists what modules may use",
+        f"build that kernel there first, `make vmlinux modules`; full log: {log}",
+    )
+    (kernel.build / "Module.symvers").touch()
+    assert build._why(log, kernel, tools)[0] == (
+        f'building for {LABEL} failed: ERROR: modpost: "timer_delete" [l2wireguard.ko] undefined!'
+    )
 
 
 def test_a_failed_build_is_one_line_and_leaves_nothing(
