@@ -28,7 +28,7 @@ from toolkit.errors import ToolError
 from toolkit.kernel import Kernel, headers_of
 from toolkit.run import run, say
 
-BOOT_LIMIT = 180  # seconds until the guest must have started our command; TCG takes 7 to 30
+BOOT_LIMIT = 240  # seconds until the guest must have started our command; TCG takes 7 to 30
 KVM_LIMIT = 25  # seconds in which a guest under KVM must have done the same
 CPUS = 2
 MEMORY = "1G"
@@ -71,6 +71,10 @@ if mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=65536,cache=loose {ROOT
 	done </proc/self/mounts
 	[ ! -e "$root/lib/modules/$(uname -r)" ] || enter="chroot $root"
 fi 2>/dev/null"""
+
+
+class NotBooted(ToolError):
+    """The guest did not get as far as our command."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +155,32 @@ class Lab:
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in ("booted", "status", "dmesg", "output", "console"):
-            (folder / stale).unlink(missing_ok=True)
         script = self._script(folder, command)
         if kvm is None:
             kvm = kvm_works(self)
         vng = self._vng(folder, kvm, cpus, memory, qemu)
-        argv = [*vng, "--", f"sh {shlex.quote(str(script))}"]
+        rest = ["--", f"sh {shlex.quote(str(script))}"]
         started = time.monotonic()
+        try:
+            self._boot([*vng, *rest], folder, timeout, prefix if show else None)
+        except NotBooted as error:
+            # our module is not in it yet; and this time its console tells
+            say(f"{error}: once more, with the kernel's messages")
+            self._boot([*vng, "--verbose", *rest], folder, timeout, prefix if show else None)
+        status = folder / "status"
+        if not status.exists():
+            raise ToolError(
+                f"the guest with {self.kernel.release} ended before the command did",
+                f"its console: {folder / 'console'}",
+            )
+        return Result(int(status.read_text()), time.monotonic() - started, folder)
+
+    def _boot(
+        self, argv: list[str | Path], folder: Path, timeout: float, prefix: str | None
+    ) -> None:
+        """One guest, from its start to its end."""
+        for stale in ("booted", "status", "dmesg", "output", "console"):
+            (folder / stale).unlink(missing_ok=True)
         with (folder / "console").open("wb") as console:
             guest = subprocess.Popen(
                 argv,
@@ -170,16 +192,9 @@ class Lab:
             )
             _running.add(guest)
             try:
-                self._watch(guest, folder, timeout, prefix if show else None)
+                self._watch(guest, folder, timeout, prefix)
             finally:
                 _end(guest)
-        status = folder / "status"
-        if not status.exists():
-            raise ToolError(
-                f"the guest with {self.kernel.release} ended before the command did",
-                f"its console: {folder / 'console'}",
-            )
-        return Result(int(status.read_text()), time.monotonic() - started, folder)
 
     def _watch(
         self, guest: subprocess.Popen[bytes], folder: Path, timeout: float, prefix: str | None
@@ -187,6 +202,7 @@ class Lab:
         """Until the guest is gone: copy the command's output, and mind the time."""
         output, at = folder / "output", 0
         deadline, booted = time.monotonic() + BOOT_LIMIT, False
+        where = f"console and output: {folder}"
         while True:
             over = guest.poll() is not None
             if prefix is not None and output.exists():
@@ -196,12 +212,10 @@ class Lab:
             if not booted and (folder / "booted").exists():
                 booted, deadline = True, time.monotonic() + timeout
             if time.monotonic() > deadline:
-                what = (
-                    f"no end after {timeout:.0f} s"
-                    if booted
-                    else f"{self.kernel.release} has not booted after {BOOT_LIMIT} s"
-                )
-                raise ToolError(f"lab: {what}", f"console and output: {folder}")
+                if booted:
+                    raise ToolError(f"lab: no end after {timeout:.0f} s", where)
+                release = self.kernel.release
+                raise NotBooted(f"lab: {release} has not booted after {BOOT_LIMIT} s", where)
             time.sleep(0.1)
 
     def _environment(self) -> dict[str, str]:
