@@ -250,7 +250,8 @@ int __init l2wg_link_register(struct rtnl_link_ops *plain_ops,
 	plain_setup = plain_ops->setup;
 	plain_netdev_ops = plain_ndo;
 
-	l2wg_link_ops = *plain_ops;
+	/* No assignment: later kernels have a constant field in it. */
+	memcpy(&l2wg_link_ops, plain_ops, sizeof(l2wg_link_ops));
 	l2wg_link_ops.kind = L2WG_KIND;
 	l2wg_link_ops.setup = l2wg_setup;
 	l2wg_link_ops.validate = l2wg_validate;
