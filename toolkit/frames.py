@@ -18,6 +18,9 @@ from toolkit.errors import ToolError
 from toolkit.frame import Verdict, parse
 
 ETHERNET = 1
+GZIP = b"\x1f\x8b"
+#: python3-libtrace's examples were compressed a second time by Debian's dh_compress.
+GZIP_LAYERS = 3
 
 # https://www.tcpdump.org/linktypes.html: the ones that people do capture
 LINK_TYPES = {
@@ -138,8 +141,11 @@ def captured(path: Path) -> Iterator[Captured]:
     try:
         with open(path, "rb") as file:
             stream = file
-            if file.peek(2)[:2] == b"\x1f\x8b":
-                stream = io.BufferedReader(gzip.GzipFile(fileobj=file))
+            for _ in range(GZIP_LAYERS):
+                if stream.peek(2)[:2] == GZIP:
+                    stream = io.BufferedReader(gzip.GzipFile(fileobj=stream, mode="rb"))
+            if stream.peek(2)[:2] == GZIP:
+                raise ToolError(f"{path}: compressed more than {GZIP_LAYERS} times", "gunzip it")
             read = reader_of(stream, path)
             # scapy ends quietly wherever the file does; only between two records is it the end.
             while stream.peek(1):

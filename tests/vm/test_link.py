@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.guest import MACS, Failed, Host, keys, sh, tunnel, underlay
+from toolkit.guest import MACS, Failed, Host, keys, memory_available, sh, tunnel, underlay
 
 Hosts = Callable[..., list[Host]]
 
@@ -93,6 +93,23 @@ def test_it_keeps_an_ipv6_link_local_address(host: Host) -> None:
     host.run("ip", "link", "set", "wg2", "addrgenmode", "none")
     host.run("ip", "link", "set", "wg2", "up")
     assert "fe80" not in host.run("ip", "-6", "address", "show", "dev", "wg2")
+
+
+def test_redirects_are_sent_as_the_administrator_wants(host: Host) -> None:
+    """The plain kind turns them off, for the whole namespace: a path is not an Ethernet."""
+
+    def redirects(link: str) -> str:
+        return host.run("sysctl", "-n", f"net.ipv4.conf.{link}.send_redirects").strip()
+
+    add(host, "wg1")
+    add(host, "wg2")
+    host.run("sysctl", "-q", "-w", "net.ipv4.conf.wg2.send_redirects=0")
+    for name in ("wg1", "wg2"):
+        host.run("ip", "link", "set", name, "up")
+    assert [redirects(name) for name in ("all", "wg1", "wg2")] == ["1", "1", "0"]
+    add(host, "wg0", kind="wireguard")
+    host.run("ip", "link", "set", "wg0", "up")
+    assert [redirects(name) for name in ("all", "wg0")] == ["0", "0"]
 
 
 def test_mtu_can_be_set_within_an_ethernets_limits(host: Host) -> None:
@@ -230,11 +247,11 @@ class TestModules:
 
     @pytest.mark.timeout(600)
     def test_a_hundred_loads_leave_nothing(self) -> None:
-        before = available()
+        before = memory_available()
         for _ in range(100):
             sh("modprobe", "l2wireguard")
             sh("rmmod", "l2wireguard")
-        assert before - available() < 16 * 1024, "kB of memory lost"
+        assert before - memory_available() < 16 * 1024, "kB of memory lost"
 
 
 @pytest.mark.timeout(900)
@@ -257,17 +274,9 @@ def test_two_thousand_links_come_and_go(host: Host) -> None:
             list(pool.map(batch, "abcd", [count // 4] * 4))
 
     cycle(100)
-    before = available()
+    before = memory_available()
     cycle(1900)
-    assert before - available() < 16 * 1024, "kB of memory lost"
-
-
-def available() -> int:
-    """Memory that could be had now, kB."""
-    sh("sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches")
-    match = re.search(r"^MemAvailable: +(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    assert match
-    return int(match[1])
+    assert before - memory_available() < 16 * 1024, "kB of memory lost"
 
 
 FAMILIES = """

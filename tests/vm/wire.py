@@ -6,12 +6,15 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.guest import Host, capture, inside
 
 ETH_P_ALL = 0x0003
 FRAMES = Path(__file__).parents[1] / "unit/frame/frames.json"
+CORPUS = Path(__file__).parents[1] / "corpus/frame/corpus.pcap"
 A, B = bytes.fromhex("02cafef00e04"), bytes.fromhex("02cafef00e05")
 
 
@@ -79,3 +82,15 @@ def udp_lengths(packets: list[bytes]) -> list[int]:
         at = 14 + (20 if p[12:14] == b"\x08\x00" else 40)
         found.append(struct.unpack("!H", p[at + 4 : at + 6])[0] - 8)
     return found
+
+
+def differ(expected: Sequence[bytes], found: Sequence[bytes], where: str) -> None:
+    """Raise AssertionError with the first frames that are missing, or too many, at one end."""
+    # Not in order: of a batch that GRO hands up (__netif_receive_skb_list_core), a packet socket
+    # gets the frames that have no other receiver after all those that have one.
+    missing, extra = Counter(expected) - Counter(found), Counter(found) - Counter(expected)
+    assert not missing and not extra, (
+        f"{where}: {missing.total()} of {len(expected)} missing, {extra.total()} too many; "
+        f"missing: {[f.hex()[:200] for f in list(missing)[:3]]}, "
+        f"too many: {[f.hex()[:200] for f in list(extra)[:3]]}"
+    )

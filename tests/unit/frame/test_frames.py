@@ -94,6 +94,7 @@ KINDS = {
     ),
 }  # fmt: skip
 KINDS |= {f"{name}, gzip": gzip.compress(data) for name, data in KINDS.items()}
+KINDS["pcap, gzip three times"] = gzip.compress(gzip.compress(KINDS["pcap, gzip"]))
 
 
 @pytest.fixture
@@ -257,6 +258,14 @@ def test_no_capture(data: bytes, capture: Path) -> None:
 def test_no_gzip(capture: Path) -> None:
     capture.write_bytes(b"\x1f\x8b\x08 nothing")
     assert fails(capture) == f"{capture}: cut off or damaged behind frame 0 (capture it again)"
+
+
+def test_gzip_without_an_end(capture: Path) -> None:
+    data = pcap([ARP])
+    for _ in range(4):
+        data = gzip.compress(data)
+    capture.write_bytes(data)
+    assert fails(capture) == f"{capture}: compressed more than 3 times (gunzip it)"
 
 
 def test_missing(tmp_path: Path) -> None:
