@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from l2wgctl import cli, genl, link
-from l2wgctl.cli import COMMANDS
+from l2wgctl import cli, link, nl
+from l2wgctl.commandline import COMMANDS
 from l2wgctl.errors import MODULE_HINT, KernelError
 from l2wgctl.grammar import FIELDS, SET
 
@@ -301,7 +301,7 @@ def test_socket_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
 
-    monkeypatch.setattr(genl, "open_socket", refuse)
+    monkeypatch.setattr(nl, "open_socket", refuse)
     assert run("show", "wg1") == line("netlink: Protocol not supported")
 
 
@@ -542,7 +542,7 @@ def test_interrupt(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
         def recv(self, size: int) -> bytes:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(genl, "open_socket", lambda: Interrupting(kernel))
+    monkeypatch.setattr(nl, "open_socket", lambda: Interrupting(kernel))
     assert cli.main(["show", "wg1"]) == 130
 
 
