@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """`show IFACE dump` by the shortest way.
 
-Scripts run it every few seconds, and for most of that time Python loads what this needs nothing
-of. So this imports next to nothing, and leaves all that is out of the ordinary - errors, networks
-that go on in the next message - to `l2wgctl.showing` and `l2wgctl.wgnl`.
+Scripts run it every few seconds, and most of that time goes into loading what this does not need.
+So this imports next to nothing, and leaves what is out of the ordinary - errors, peers with more
+than a few networks - to `l2wgctl.showing` and `l2wgctl.wgnl`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from binascii import b2a_base64
 from sys import byteorder
 
 from . import nl
+from .inet import inet_ntop
 from .shapes import Shapes
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Of include/uapi/linux/wireguard.h; all with their names in `l2wgctl.wgnl`.
 _PRIVATE_KEY, _PUBLIC_KEY, _LISTEN_PORT, _FWMARK, _PEERS = 3, 4, 6, 7, 8
+_FAMILY, _IPADDR, _CIDR_MASK = 1, 2, 3
 _NO_KEY = bytes(32)
 #: Header of a peer's second attribute, the preshared key, which only its first piece has.
 _SECOND = (36).to_bytes(2, byteorder) + (2).to_bytes(2, byteorder)
@@ -57,21 +59,42 @@ def _lines(head: dict[int, bytes], nests: list[tuple[bytes, int, int]]) -> Itera
     mark = f"0x{number(_FWMARK):x}" if number(_FWMARK) else "off"
     yield f"{key(_PRIVATE_KEY)}\t{key(_PUBLIC_KEY)}\t{number(_LISTEN_PORT)}\t{mark}\n"
     shapes = Shapes()
+    held = ""  # the last lines: the networks of the last peer may go on in the next message
     for position, (data, start, end) in enumerate(nests):
-        following = nests[position + 1 :]
-        joined = any(d[at + 40 : at + 44] != _SECOND for d, at, _ in following[:1])
-        while start + 4 <= end and not joined:
+        if held and data[start + 40 : start + 44] != _SECOND:
+            stop = start + int.from_bytes(data[start : start + 2], byteorder)
+            held = _join(held, ",".join(_networks(data, start + 40, stop)))
+            start = stop
+        while start + 4 <= end:
             size = int.from_bytes(data[start : start + 2], byteorder)
             found = shapes.find(data, start, size, end)
             if found is None and shapes.learn(data, start, size):
                 found = shapes.find(data, start, size, end)
+            yield held
             if found is None:
-                break
-            yield from found[0].dump_lines(data, start, found[1])
-            start += found[0].size * found[1]
-        if start + 4 <= end:
-            from .render import dump_peer
-            from .wgnl import Peers
+                from .render import dump_peer
+                from .wgnl import Peers
 
-            yield from Peers([(data, start, end), *following]).dump_lines(dump_peer)
-            return
+                rest = [(data, start, end), *nests[position + 1 :]]
+                yield from Peers(rest).dump_lines(dump_peer)
+                return
+            held = "".join(found[0].dump_lines(data, start, found[1]))
+            start += found[0].size * found[1]
+    yield held
+
+
+def _join(lines: str, networks: str) -> str:
+    """The lines with more networks for the last of them."""
+    before, end, last = lines[:-1].rpartition("\n")
+    columns = last.split("\t")
+    columns[3] = networks if columns[3] == "(none)" else f"{columns[3]},{networks}"
+    return before + end + "\t".join(columns) + "\n"
+
+
+def _networks(data: bytes, start: int, end: int) -> Iterator[str]:
+    """The AllowedIPs of a peer's later piece, from behind its key on."""
+    for _, nest, stop in nl.attributes(data, start, end):
+        for _, first, last in nl.attributes(data, nest, stop):
+            part = {kind: data[at:to] for kind, at, to in nl.attributes(data, first, last)}
+            family = int.from_bytes(part[_FAMILY], byteorder)
+            yield f"{inet_ntop(family, part[_IPADDR])}/{part[_CIDR_MASK][0]}"

@@ -160,7 +160,7 @@ class Shape:
         rows = self._struct.iter_unpack(data[start : start + count * self.size])
         keys, psks, seconds, _, keepalives, sent, received, *rest = zip(*rows)
         columns: list[Iterable[object]] = [_base64(keys)]
-        if any(psk != _ZERO_KEY for psk in psks):
+        if psks.count(_ZERO_KEY) < count:
             shown = _base64(psks)
             columns.append(
                 ["(none)" if psk == _ZERO_KEY else text for psk, text in zip(psks, shown)]
@@ -177,7 +177,8 @@ class Shape:
 
 
 def _base64(keys: Sequence[bytes]) -> list[str]:
-    return [b2a_base64(key, newline=False).decode() for key in keys]
+    text = b"".join([b2a_base64(key, newline=False) for key in keys]).decode()
+    return [text[at : at + 44] for at in range(0, len(text), 44)]
 
 
 class Shapes:
