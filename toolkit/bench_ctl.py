@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -139,7 +140,11 @@ class Bench:
 
     def fresh_link(self) -> str:
         """A link without keys and peers."""
-        name = f"{LINK}{self.peers}-{len(self.links)}"
+        name = next(
+            name
+            for number in count()
+            if not Path("/sys/class/net", name := f"{LINK}{self.peers}-{number}").exists()
+        )
         subprocess.run(["ip", "link", "add", name, "type", self.kind], check=True)
         self.links.append(name)
         return name
