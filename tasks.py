@@ -226,6 +226,57 @@ def sources(_c: Context, write: bool = False) -> None:
         raise Exit(code=1)
 
 
+@task(
+    help={
+        "kernel": "6.1 (the default), another series, or a release",
+        "fresh": "make it anew, with the packages of today",
+    }
+)
+@friendly
+def box(_c: Context, kernel: str | None = None, fresh: bool = False) -> None:
+    """Make a Vagrant box from Debian's packages, and what its machines take from here."""
+    needs("box")
+    from toolkit import box as boxes
+    from toolkit.run import say
+
+    made = boxes.prepare(kernel, fresh=fresh)
+    say(f"Linux {made.release}; now: L2WG_BOX={made.name} vagrant up --provider libvirt")
+    print(made.name)
+
+
+@task(
+    help={
+        "kernel": "6.1 (the default), another series, or a release",
+        "box": "another box than ours, by Vagrant's name for it",
+        "third": "a third machine, on the Ethernet behind the first",
+        "setup-libvirt": "where libvirt does not run: set it up, and put it back at the end",
+        "keep": "leave the machines (and libvirt) as they are then",
+        "destroy": "no test: end the machines, and put libvirt back if it was set up",
+        "only": "tests whose name has this",
+    }
+)
+@friendly
+def vagrant_test(
+    _c: Context,
+    kernel: str | None = None,
+    box: str | None = None,
+    third: bool = False,
+    setup_libvirt: bool = False,
+    keep: bool = False,
+    destroy: bool = False,
+    only: str | None = None,
+) -> None:
+    """Start the Vagrantfile's machines and run the tests against them."""
+    needs("vagrant-test")
+    from toolkit import vagrant
+
+    if destroy:
+        vagrant.end()
+        return
+    if not vagrant.test(kernel, box=box, third=third, setup=setup_libvirt, keep=keep, only=only):
+        raise Exit(code=1)
+
+
 @task(help={"all": "the download cache, too"})
 @friendly
 def clean(_c: Context, all: bool = False) -> None:

@@ -364,6 +364,14 @@ def _image(kernel: Kernel) -> tuple[Path, Path]:
     )
 
 
+def image_of(kernel: Kernel) -> tuple[Path, Path]:
+    """The image that the lab boots for a kernel, and the folder with its modules.
+
+    :raises ToolError: there is none.
+    """
+    return _image(kernel)
+
+
 def _lay_out(root: Path, module: build.Module, image: Path, modules: Path) -> None:
     """Debian's modules stay where they are; ours goes beside them and depmod knows both."""
     release = module.kernel.release

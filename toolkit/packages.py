@@ -35,7 +35,9 @@ LAB = (
     "wireguard-tools",
 )
 FUZZ = ("clang", "libclang-rt-14-dev", "llvm")
-TEST_UNIT = ("git", "perl", "sparse", *FUZZ)
+VAGRANT = ("vagrant", "vagrant-libvirt")
+#: Vagrant is large: without it a test is skipped, which CI does not allow
+TEST_UNIT = ("git", "perl", "sparse", *FUZZ, *(VAGRANT if os.environ.get("CI") == "true" else ()))
 TEST_VM = (
     "ethtool",
     "iperf3",
@@ -46,6 +48,19 @@ TEST_VM = (
     "openssl",
     "ppp",
     "pppoe",
+)
+BOX = (*VAGRANT, "e2fsprogs", "extlinux", "mmdebstrap", "mount", "qemu-utils", "tar")
+#: libvirt with QEMU, and the networks of its machines
+LIBVIRT = (
+    "dnsmasq-base",
+    "iptables",
+    "libvirt-clients",
+    "libvirt-daemon-system",
+    "openssh-client",
+    "qemu-system-x86",
+    "rsync",
+    # without it apt would install systemd where there is none
+    *(() if os.path.isdir("/run/systemd/system") else ("libvirt-daemon-system-sysv",)),
 )
 
 #: task -> packages beyond what ./inv itself needs (python3, python3-venv)
@@ -58,6 +73,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "bench-ctl": BUILD + LAB,
     "frames": ("gcc", "libc6-dev"),
     "fuzz": FUZZ,
+    "box": BUILD + BOX,
+    "vagrant-test": BUILD + LAB + BOX + LIBVIRT,
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,
     "selftest": BUILD + LAB + TEST_VM,
