@@ -138,6 +138,8 @@ class Lab:
         cpus: int = CPUS,
         memory: str = MEMORY,
         kvm: bool | None = None,
+        qemu: tuple[str, ...] = (),
+        append: tuple[str, ...] = (),
     ) -> Result:
         """Run one command as root in a guest of its own.
 
@@ -145,6 +147,8 @@ class Lab:
         :param timeout: seconds for the command, after the boot.
         :param show: copy its output to standard output as it comes.
         :param prefix: what each line of that begins with, where several guests run at once.
+        :param qemu: more arguments for QEMU; a later one replaces an earlier one (``-cpu``).
+        :param append: more arguments for the kernel.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -154,7 +158,8 @@ class Lab:
         script = self._script(folder, command)
         if kvm is None:
             kvm = kvm_works(self)
-        argv = [*self._vng(folder, kvm, cpus, memory), "--", f"sh {shlex.quote(str(script))}"]
+        argv = [*self._vng(folder, kvm, cpus, memory, qemu, append)]
+        argv += ["--", f"sh {shlex.quote(str(script))}"]
         started = time.monotonic()
         with (folder / "console").open("wb") as console:
             guest = subprocess.Popen(
@@ -207,7 +212,13 @@ class Lab:
         return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"}
 
     def _vng(
-        self, folder: Path, kvm: bool, cpus: int = CPUS, memory: str = MEMORY
+        self,
+        folder: Path,
+        kvm: bool,
+        cpus: int = CPUS,
+        memory: str = MEMORY,
+        qemu: tuple[str, ...] = (),
+        append: tuple[str, ...] = (),
     ) -> list[str | Path]:
         if not shutil.which("qemu-system-x86_64"):
             raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
@@ -227,6 +238,8 @@ class Lab:
             # one word: argparse takes a value that starts with a dash for an option
             f"--qemu-opts=-virtfs local,path=/,mount_tag={ROOT_TAG},security_model=none,readonly=on"
             ",multidevs=remap",
+            *(f"--append={argument}" for argument in append),
+            *([f"--qemu-opts={shlex.join(qemu)}"] if qemu else []),
         ]
 
     def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
