@@ -175,6 +175,32 @@ def selftest(
     print(f"netns.sh passed in {seconds:.0f} s")
 
 
+@task(
+    help={
+        **KERNEL,
+        "quick": "a few contenders, one round: minutes, and nothing for the docs",
+        "contenders": "some of them, with commas between",
+        "compare": "an earlier report: say what became slower, and fail if something did",
+    }
+)
+@friendly
+def bench(
+    _c: Context,
+    kernel: str | None = None,
+    quick: bool = False,
+    contenders: str | None = None,
+    compare: str | None = None,
+) -> None:
+    """Measure l2wg beside WireGuard, VXLAN, GRETAP, OpenVPN, tinc and n2n."""
+    needs("bench")
+    from toolkit import bench as benches
+
+    if not benches.bench(
+        kernel, quick=quick, contenders=contenders, compare=Path(compare) if compare else None
+    ):
+        raise Exit(code=1)
+
+
 @task(help={"all": "the download cache, too"})
 @friendly
 def clean(_c: Context, all: bool = False) -> None:

@@ -7,7 +7,8 @@ what it finds to RESULTS, one line of JSON for each value, as soon as it has it.
 
 from __future__ import annotations
 
-import dataclasses
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -85,30 +86,33 @@ def on_the_wire(a: Host) -> int:
     return a.stat("eth0", "tx_bytes") + a.stat("eth0", "rx_bytes")
 
 
-def _bytes_for(a: Host, to: str, size: int, count: int) -> int:
-    """Bytes on the wire for so many packets of a size and for nothing else.
+def wire(a: Host, contender: Contender, record: Record) -> None:
+    """What the link adds to an IP packet, and to a byte of payload in the largest packets."""
+    count = EACH * len(SIZES)
+    total = _bytes_for(a, contender.address, SIZES[0], count, len(SIZES))
+    overhead = (total - EACH * sum(SIZES)) / count
+    record("wire_overhead_bytes", overhead, "bytes")
+    mtu = contender.mtu(a)
+    full = _bytes_for(a, contender.address, mtu, count) / count
+    record("wire_bytes_per_payload_byte", full / (mtu - HEADERS), "bytes")
+
+
+def _bytes_for(a: Host, to: str, size: int, count: int, span: int = 1) -> int:
+    """Bytes on the wire for so many packets of ``span`` sizes from ``size`` on.
 
     The smallest of three runs: ARP or a keepalive may come in between. And the long run less the
     short one: what every run begins with goes out.
     """
-    few, many = (min(_wire_run(a, to, size, n) for _ in range(3)) for n in (2, 2 + count))
+    few, many = (
+        min(_wire_run(a, to, size, n, span) for _ in range(3)) for n in (span, span + count)
+    )
     return many - few
 
 
-def _wire_run(a: Host, to: str, size: int, count: int) -> int:
+def _wire_run(a: Host, to: str, size: int, count: int, span: int) -> int:
     before = on_the_wire(a)
-    packets("udp", "A", "B", to, size, count, 2)
+    packets("udp", "A", "B", to, size, count, 2, span)
     return on_the_wire(a) - before
-
-
-def wire(a: Host, contender: Contender, record: Record) -> None:
-    """What the link adds to an IP packet, and to a byte of payload in the largest packets."""
-    total = sum(_bytes_for(a, contender.address, size, EACH) for size in SIZES)
-    overhead = (total - EACH * sum(SIZES)) / (EACH * len(SIZES))
-    record("wire_overhead_bytes", overhead, "bytes")
-    mtu = contender.mtu(a)
-    full = _bytes_for(a, contender.address, mtu, 64) / 64
-    record("wire_bytes_per_payload_byte", full / (mtu - HEADERS), "bytes")
 
 
 def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> None:
@@ -121,7 +125,8 @@ def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) 
         record(name, found["bytes"] * 8e3 / found["elapsed"], "Mbit/s", **found)
     if c.module and c.link == "wg1":
         for number in plan.peers:
-            add_peers(a, number)
+            for host in (a, b):
+                add_peers(host, number)
             found_instructions = per_frame(c.address, FRAME, plan)
             record(f"instructions_per_frame_{number}_peers", found_instructions, "instructions")
 
@@ -140,31 +145,29 @@ def by_the_clock(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> 
 
 
 def add_peers(host: Host, number: int) -> None:
-    """Fill a link up to so many peers, each with an address of its own, in front of the real one."""
-    config = Path("/tmp/peers.conf")
+    """Fill a link up to so many peers, each with an address of its own, near to the real one's."""
+    config = Path(f"/tmp/{host.name}-peers.conf")
     with config.open("w") as f:
         for i in range(number - 1):
             # any 32 bytes are a public key
-            key = sh_key(i)
-            f.write(f"[Peer]\nPublicKey = {key}\nAllowedIPs = 10.{1 + (i >> 16)}.{i >> 8 & 255}."
-                    f"{i & 255}/32\n")
+            key = base64.b64encode(hashlib.sha256(str(i).encode()).digest()).decode()
+            f.write(
+                f"[Peer]\nPublicKey = {key}\nAllowedIPs = 192.168.{i % 157}.{3 + i // 157}/32\n"
+            )
     host.run("wg", "addconf", "wg1", str(config))
-
-
-def sh_key(number: int) -> str:
-    """A public key that nobody has the private one of."""
-    import base64
-    import hashlib
-
-    return base64.b64encode(hashlib.sha256(str(number).encode()).digest()).decode()
 
 
 def hosts() -> tuple[Host, Host]:
     """A and B, joined by a cable, without IPv6: its messages would be counted with the rest."""
     a, b = Host("A").create(), Host("B").create()
     for host in (a, b):
-        host.run("sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=1",
-                 "net.ipv6.conf.default.disable_ipv6=1")
+        host.run(
+            "sysctl",
+            "-q",
+            "-w",
+            "net.ipv6.conf.all.disable_ipv6=1",
+            "net.ipv6.conf.default.disable_ipv6=1",
+        )
     cable(a, b)
     for host, address in zip((a, b), OUTER):
         host.ip(f"address add {address}/24 dev eth0")
@@ -211,11 +214,23 @@ def main(plan_file: str, results: str) -> int:
                 started = time.monotonic()
 
                 def record(
-                    measure: str, value: float, unit: str, *, name: str = name,
-                    number: int = number, **more: int,
+                    measure: str,
+                    value: float,
+                    unit: str,
+                    *,
+                    name: str = name,
+                    number: int = number,
+                    **more: int,
                 ) -> None:
-                    line = {"round": number, "contender": name, "measure": measure,
-                            "value": value, "unit": unit, **more}
+                    line = {
+                        "round": number,
+                        "contender": name,
+                        "measure": measure,
+                        "value": value,
+                        "unit": unit,
+                        "at": time.monotonic(),
+                        **more,
+                    }
                     print(json.dumps(line), file=out, flush=True)
 
                 try:
@@ -224,8 +239,11 @@ def main(plan_file: str, results: str) -> int:
                 except Failed as error:
                     failed = True
                     said = f"FAILED: {error}"
-                print(f"round {number + 1} of {plan.rounds}: {name}: {said}"
-                      f" ({time.monotonic() - started:.0f} s)", flush=True)
+                print(
+                    f"round {number + 1} of {plan.rounds}: {name}: {said}"
+                    f" ({time.monotonic() - started:.0f} s)",
+                    flush=True,
+                )
     return failed
 
 

@@ -98,8 +98,9 @@ def _openvpn(a: Host, b: Host) -> None:
     """OpenVPN 2.6's small setup: TLS with pinned certificates, AES-256-GCM, UDP."""
     prints = {}
     for host in (a, b):
-        out = sh("openssl", "x509", "-in", f"{KEYS}/{host.name}.crt", "-noout", "-fingerprint",
-                 "-sha256")
+        out = sh(
+            "openssl", "x509", "-in", f"{KEYS}/{host.name}.crt", "-noout", "-fingerprint", "-sha256"
+        )
         prints[host.name] = out.strip().split("=")[1]
     for me, peer, last in ((a, b, 1), (b, a, 2)):
         me.start(
@@ -114,7 +115,9 @@ def _openvpn(a: Host, b: Host) -> None:
 
 def _tinc(a: Host, b: Host) -> None:
     for host in (a, b):
-        host.start("tincd", "-c", f"{KEYS}/tinc-{host.name}", "-D", f"--pidfile=/tmp/{host.name}.pid")
+        host.start(
+            "tincd", "-c", f"{KEYS}/tinc-{host.name}", "-D", f"--pidfile=/tmp/{host.name}.pid"
+        )
     for host, last in ((a, 1), (b, 2)):
         eventually(lambda h=host: h.ok("ip", "link", "show", "tap1"), "tincd")  # type: ignore[misc]
         host.ip(f"address add 192.168.157.{last}/24 dev tap1", "link set tap1 up")
@@ -134,15 +137,24 @@ CONTENDERS = {
     for c in (
         Contender("veth", "the cable alone", "eth0", _veth, address=OUTER[1]),
         Contender(
-            "wireguard", "IP over WireGuard, Debian's module", "wg1", _wireguard("wireguard"),
+            "wireguard",
+            "IP over WireGuard, Debian's module",
+            "wg1",
+            _wireguard("wireguard"),
             module="wireguard",
         ),
         Contender(
-            "wireguard-ours", "IP over WireGuard, our module", "wg1", _wireguard("wireguard"),
+            "wireguard-ours",
+            "IP over WireGuard, our module",
+            "wg1",
+            _wireguard("wireguard"),
             module="l2wireguard",
         ),
         Contender(
-            "l2wireguard", "Ethernet over WireGuard", "wg1", _wireguard("l2wireguard"),
+            "l2wireguard",
+            "Ethernet over WireGuard",
+            "wg1",
+            _wireguard("l2wireguard"),
             module="l2wireguard",
         ),
         Contender("vxlan", "VXLAN over WireGuard", "tap1", _vxlan, module="wireguard"),

@@ -3,13 +3,14 @@
  * bench-packets: send packets from one network namespace to another and count
  * what that costs. One process for each end, so that the two can share memory.
  *
- *	bench-packets udp NS_A NS_B ADDRESS SIZE COUNT WINDOW
+ *	bench-packets udp NS_A NS_B ADDRESS SIZE COUNT WINDOW [SPAN]
  *	bench-packets pps NS_A NS_B ADDRESS SIZE MILLISECONDS WINDOW
  *	bench-packets rtt NS_A NS_B ADDRESS SIZE COUNT
  *	bench-packets tcp NS_A NS_B ADDRESS STREAMS MILLISECONDS
  *
  * NS_A and NS_B are names of `ip netns`, ADDRESS is B's IPv4 address, SIZE the
- * bytes of an IP packet. It prints one line of JSON, times in nanoseconds:
+ * bytes of an IP packet, of which there are SPAN sizes from SIZE on (1 by default),
+ * in turn. It prints one line of JSON, times in nanoseconds:
  * `idle` is the part of `elapsed` in which the processors slept, all added up.
  *
  * udp and pps never have more than WINDOW packets on their way, so that nothing
@@ -191,9 +192,9 @@ static unsigned long wait_for_room(unsigned long sent, unsigned long lost,
 
 /* Half a window at a time, as one does who has something to send. */
 static int run_udp(const char *ns_b, const char *to, unsigned long size,
-		   unsigned long count, unsigned long window, int64_t limit)
+		   unsigned long count, unsigned long window, unsigned long span, int64_t limit)
 {
-	unsigned long sent = 0, lost = 0, before;
+	unsigned long sent = 0, lost = 0, before, n;
 	int64_t start, slept, end;
 	pid_t pid;
 	int fd;
@@ -218,7 +219,8 @@ static int run_udp(const char *ns_b, const char *to, unsigned long size,
 	end = limit ? start + limit : INT64_MAX;
 	while (sent - before < count && now() < end) {
 		for (unsigned long i = 0; i < window / 2 && sent - before < count; i++) {
-			if (send(fd, packet, size - HEADERS, 0) < 0 && errno != ENOBUFS)
+			n = size - HEADERS + (span ? (sent - before) % span : 0);
+			if (send(fd, packet, n, 0) < 0 && errno != ENOBUFS)
 				die("send");
 			sent++;
 		}
@@ -379,10 +381,10 @@ static int run_tcp(const char *ns_b, const char *to, unsigned long streams, int6
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
-	unsigned long n[3] = { 0 };
+	unsigned long n[4] = { 0 };
 	int numbers = argc - 5;
 
-	if (numbers < 2 || numbers > 3) {
+	if (numbers < 2 || numbers > 4) {
 		fprintf(stderr, "bench-packets: see the head of bench_packets.c for its arguments\n");
 		return 2;
 	}
@@ -398,10 +400,10 @@ int main(int argc, char **argv)
 		die("size");
 	}
 	enter(argv[2]);
-	if (!strcmp(mode, "udp") && numbers == 3 && n[2] >= 2)
-		return run_udp(argv[3], argv[4], n[0], n[1], n[2], 0);
+	if (!strcmp(mode, "udp") && numbers >= 3 && n[2] >= 2)
+		return run_udp(argv[3], argv[4], n[0], n[1], n[2], n[3], 0);
 	if (!strcmp(mode, "pps") && numbers == 3 && n[2] >= 2)
-		return run_udp(argv[3], argv[4], n[0], ~0UL, n[2], n[1] * 1000000LL);
+		return run_udp(argv[3], argv[4], n[0], ~0UL, n[2], 0, n[1] * 1000000LL);
 	if (!strcmp(mode, "rtt") && numbers == 2)
 		return run_rtt(argv[3], argv[4], n[0], n[1]);
 	if (!strcmp(mode, "tcp") && numbers == 2)

@@ -44,6 +44,7 @@ TEST_VM = (
     "ppp",
     "pppoe",
 )
+BENCH = ("n2n", "openssl", "openvpn", "python3-matplotlib", "tinc", "valgrind")
 
 #: task -> packages beyond what ./inv itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -53,6 +54,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "demo": BUILD + LAB,
     "frames": ("gcc", "libc6-dev"),
     "fuzz": FUZZ,
+    "bench": BUILD + LAB + BENCH,
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,
     "selftest": BUILD + LAB + TEST_VM,
