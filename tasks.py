@@ -201,6 +201,18 @@ def bench(
         raise Exit(code=1)
 
 
+@task(help={**KERNEL, "contenders": "what to compare, with commas between; the first is the base"})
+@friendly
+def profile(
+    _c: Context, kernel: str | None = None, contenders: str = "wireguard,wireguard-ours,l2wireguard"
+) -> None:
+    """Say in which functions a frame's instructions are, ours beside the stock module's."""
+    needs("profile")
+    from toolkit import bench_profile
+
+    bench_profile.run(kernel, contenders)
+
+
 @task(help={"all": "the download cache, too"})
 @friendly
 def clean(_c: Context, all: bool = False) -> None:

@@ -86,14 +86,14 @@ def bench(
         ``compare`` is not a report.
     """
     old = bench_stats.read(compare) if compare else None
-    extent = _extent(quick, contenders)
+    much = extent(quick, contenders)
     lab = labs.make(wanted)
     records = [
-        *_guests(lab, extent),
-        *_control_plane(lab, extent),
+        *_guests(lab, much),
+        *_control_plane(lab, much),
         *bench_length.records(),
     ]
-    report = describe(lab, records, extent)
+    report = describe(lab, records, much)
     folder = paths.BUILD / "bench" if quick or contenders else WHERE
     file = folder / f"{report['date']}-{report['kernel']}.json"
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,17 +107,21 @@ def bench(
     return not old or bench_report.tell_changes(old["figures"], found)
 
 
-def _extent(quick: bool, contenders: str | None) -> Extent:
-    extent = QUICK if quick else FULL
+def extent(quick: bool, contenders: str | None) -> Extent:
+    """What to measure, from the options.
+
+    :raises ToolError: there is no such contender.
+    """
+    found = QUICK if quick else FULL
     if not contenders:
-        return extent
+        return found
     names = tuple(contenders.split(","))
     if unknown := set(names) - set(bench_links.CONTENDERS):
         raise ToolError(
             f"--contenders: there is no {', '.join(sorted(unknown))}",
             f"write some of {','.join(bench_links.CONTENDERS)}",
         )
-    return dataclasses.replace(extent, contenders=names)
+    return dataclasses.replace(found, contenders=names)
 
 
 def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
@@ -140,10 +144,30 @@ def _guest(
     lab: labs.Lab, extent: Extent, name: str, clock: str, rounds: int
 ) -> list[dict[str, Any]]:
     """Carry out one guest's plan; its records, with rounds that no other guest has."""
+    folder = run_guest(lab, extent, name, clock, rounds)
+    return _checked(folder, name, extent)
+
+
+def run_guest(
+    lab: labs.Lab,
+    extent: Extent,
+    name: str,
+    clock: str,
+    rounds: int,
+    module: str = "toolkit.bench_guest",
+) -> Path:
+    """Run a module with a plan in a guest of its own; the folder with its ``results``.
+
+    :param clock: see :class:`toolkit.bench_guest.Plan`.
+    :raises ToolError: the guest does not end, the kernel complains, or OpenVPN and tinc do not
+        make their keys.
+    """
     folder = paths.LOGS / f"bench-{name.replace(' ', '-')}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     keys = folder / "keys"
+    counting = clock == "icount"
+    say(f"[{name}] {len(extent.contenders)} contenders in a guest with {lab.kernel.label}")
     try:
         try:
             bench_links.make_keys(keys)
@@ -154,16 +178,8 @@ def _guest(
             *(extent.echoes, list(extent.peers), str(keys), str(packets_program())),
         )
         (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(plan)))
-        counting = clock == "icount"
-        say(
-            f"[{name}] {rounds} x {len(extent.contenders)} contenders in a guest with"
-            f" {lab.kernel.label}"
-        )
         result = lab.run(
-            [
-                *("python3", "-m", "toolkit.bench_guest"),
-                *(str(folder / "plan.json"), str(folder / "results")),
-            ],
+            ["python3", "-m", module, str(folder / "plan.json"), str(folder / "results")],
             folder=folder,
             timeout=LIMIT,
             prefix=f"[{name}] ",
@@ -176,7 +192,7 @@ def _guest(
         shutil.rmtree(keys, ignore_errors=True)
     if bad := result.complaints:
         raise ToolError(f"bench: the kernel complained: {bad[0]}", f"logs: {folder}")
-    return _checked(folder, name, extent)
+    return folder
 
 
 def _checked(folder: Path, name: str, extent: Extent) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.bench_links import CONTENDERS, KEYS, OUTER, Contender, use_module
-from toolkit.guest import Failed, Host, cable, eventually, sh
+from toolkit.guest import Failed, Host, cable, eventually, sh, stop
 
 PACKETS = "/tmp/bench-packets"  # in memory: a read through 9p costs what the host makes of it
 HEADERS = 28  # bytes of IPv4 and UDP
@@ -184,19 +184,23 @@ def measure(contender: Contender, plan: Plan, record: Record) -> None:
     try:
         started = time.monotonic()
         contender.set_up(a, b)
-        eventually(lambda: _reached(a, contender.address), f"{contender.name} carries nothing", 60)
+        eventually(lambda: reached(a, contender.address), f"{contender.name} carries nothing", 60)
         taken = time.monotonic() - started
         if plan.clock == "icount":
             by_instructions(a, b, contender, plan, record)
         else:
             record("setup_time", taken, "s")
             by_the_clock(a, b, contender, plan, record)
+    except Failed as error:
+        said = [stop(p).strip() for host in (a, b) for p in host.running]
+        raise Failed("\n".join([str(error), *said])) from None
     finally:
         for host in (a, b):
             host.destroy()
 
 
-def _reached(a: Host, address: str) -> bool:
+def reached(a: Host, address: str) -> bool:
+    """Does an echo come back from B within 5 seconds?"""
     return a.ok("ping", "-n", "-q", "-c", "1", "-i", "0.01", "-w", "5", address)
 
 

@@ -49,13 +49,14 @@ class Contender:
 def use_module(wanted: str) -> None:
     """Have the stock module loaded, or ours, and not both: each offers the kind `wireguard`.
 
+    And /dev/net/tun for the contenders that are programs.
+
     :raises Failed: the other one does not go.
     """
     for module in ("wireguard", "l2wireguard"):
         if module != wanted and Path("/sys/module", module).exists():
             eventually(lambda m=module: _removed(m), f"rmmod {module}", 60)  # type: ignore[misc]
-    if wanted:
-        sh("modprobe", wanted)
+    sh("modprobe", "-a", "tun", *([wanted] if wanted else []))
 
 
 def _removed(module: str) -> bool:

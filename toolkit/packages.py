@@ -55,6 +55,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "frames": ("gcc", "libc6-dev"),
     "fuzz": FUZZ,
     "bench": BUILD + LAB + BENCH,
+    "profile": BUILD + LAB + BENCH + ("linux-perf",),
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,
     "selftest": BUILD + LAB + TEST_VM,

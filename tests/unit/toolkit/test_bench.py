@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from toolkit import bench, bench_length, bench_links, bench_report, bench_stats, packages, paths
+from toolkit import (
+    bench,
+    bench_length,
+    bench_links,
+    bench_profile,
+    bench_report,
+    bench_stats,
+    packages,
+    paths,
+)
 from toolkit.bench_stats import MEASURES, STOCK, Figure, figures
 from toolkit.errors import ToolError
 
@@ -233,6 +242,30 @@ def test_rows_of_the_control_plane() -> None:
         ["show dump, 1,000 peers", "0.1 s", "0.2 s", "2.00", "2.0 MB", "30.0 MB"]
     ]
     assert bench_report.control_table([]) == []
+
+
+PERF = """\
+# Overhead  Symbol
+# ........  ..............
+#
+    40.00%  [k] chacha_permute
+    20.00%  [k] wg_xmit
+    10.00%  [k] wg_xmit.isra.0
+    30.00%  [.] 0x0000000000001234
+"""
+
+
+def test_a_profile_is_read_and_compared() -> None:
+    read = bench_profile.shares(PERF)
+    assert read == pytest.approx({"chacha_permute": 0.4, "wg_xmit": 0.3, "(programs)": 0.3})
+    rows = bench_profile.differences({"a": {"f": 100, "g": 50}, "b": {"f": 101, "h": 70}})
+    assert rows == [
+        ["instructions a frame", "a", "b"],
+        ["all", "150", "171"],
+        ["h", "0", "70"],
+        ["g", "50", "0"],
+        ["f", "100", "101"],
+    ]
 
 
 def test_the_program_that_sends_packets_is_built_and_refuses_nonsense() -> None:
