@@ -63,11 +63,11 @@ class Extent:
 
 
 FULL = Extent(
-    tuple(bench_links.CONTENDERS), 2, 2, 3, (8000, 500), 1500, 1000, (100, 1000), (10, 1000, 10000)
+    tuple(bench_links.CONTENDERS), 2, 2, 3, (8000, 512), 1000, 1000, (100, 1000), (10, 1000, 10000)
 )
 QUICK = Extent(
     ("wireguard", "wireguard-ours", "l2wireguard", "vxlan"),
-    *(1, 1, 1, (2000, 500), 600, 200, (100,), (10, 1000)),
+    *(1, 1, 1, (2048, 512), 500, 200, (100,), (10, 1000)),
 )
 
 

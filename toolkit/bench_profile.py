@@ -21,7 +21,7 @@ from toolkit.bench_links import CONTENDERS, use_module
 from toolkit.guest import Host, eventually, sh
 
 HERTZ = 20_000  # samples a second of guest time: one for each 50,000 instructions
-FRAMES = 30_000
+COUNT = 30_000
 SHOWN = 30  # functions
 #: `    12.34%  [k] function` of `perf report --sort symbol`; a clone of the compiler's
 #: (`.isra.0`) is the function that it was made from
@@ -59,12 +59,13 @@ def differences(profiles: dict[str, dict[str, float]]) -> list[list[str]]:
 
 def profile(a: Host, address: str, plan: bench_guest.Plan) -> dict[str, float]:
     """Instructions a frame, by function."""
-    whole = bench_guest.per_frame(address, bench_guest.FRAME, plan)
+    sizes = bench_guest.FRAMES
+    whole = bench_guest.per_frame(address, sizes, plan)
     data = "/tmp/perf.data"
     sh(
         *("perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(HERTZ), "-o", data, "--"),
         *(bench_guest.PACKETS, "udp", "A", "B", address),
-        *(str(bench_guest.FRAME), str(FRAMES), str(bench_guest.WINDOW["icount"])),
+        *map(str, (sizes.start, COUNT, bench_guest.WINDOW["icount"], len(sizes))),
     )
     report = sh("perf", "report", "-i", data, "--stdio", "-g", "none", "--sort", "symbol")
     found = shares(report)
@@ -112,7 +113,7 @@ def run(
 
     lab = labs.make(wanted)
     extent = dataclasses.replace(
-        bench.extent(quick=True, contenders=contenders), frames=(4000, 500)
+        bench.extent(quick=True, contenders=contenders), frames=(4096, 512)
     )
     folder = bench.run_guest(lab, extent, "profile", "icount", 1, module="toolkit.bench_profile")
     profiles: dict[str, Any] = json.loads((folder / "results").read_text())

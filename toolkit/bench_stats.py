@@ -44,8 +44,8 @@ def _timed(title: str, *, more: bool = False, tolerance: float = 0.25) -> Measur
 MEASURES: dict[str, Measure] = {
     "tcp_goodput": _counted("TCP goodput", more=True, tolerance=0.03),
     "tcp_goodput_4_streams": _counted("TCP goodput, 4 streams", more=True, tolerance=0.05),
-    "instructions_per_frame": _counted("instructions a frame (1,344 bytes)"),
-    "instructions_per_frame_64": _counted("instructions a frame (64 bytes)"),
+    "instructions_per_frame": _counted("instructions a frame"),
+    "instructions_per_frame_64": _counted("instructions a frame of 64 bytes"),
     "instructions_per_frame_100_peers": _counted("instructions a frame, 100 peers"),
     "instructions_per_frame_1000_peers": _counted("instructions a frame, 1,000 peers"),
     "wire_overhead_bytes": _counted("bytes added to an IP packet", tolerance=0.001),
