@@ -24,7 +24,7 @@ from typing import Any
 
 from toolkit import bench_length, bench_links, bench_report, bench_stats, frame, guest, paths
 from toolkit import lab as labs
-from toolkit.bench_guest import Plan
+from toolkit.bench_guest import SOME_FAILED, Plan
 from toolkit.errors import ToolError
 from toolkit.run import say
 
@@ -63,7 +63,7 @@ class Extent:
 
 
 FULL = Extent(
-    tuple(bench_links.CONTENDERS), 2, 2, 3, (8000, 512), 1000, 1000, (100, 1000), (10, 1000, 10000)
+    tuple(bench_links.CONTENDERS), 2, 2, 3, (8000, 512), 600, 500, (100, 1000), (10, 1000, 10000)
 )
 QUICK = Extent(
     ("wireguard", "wireguard-ours", "l2wireguard", "vxlan"),
@@ -190,6 +190,8 @@ def run_guest(
         )
     finally:
         shutil.rmtree(keys, ignore_errors=True)
+    if result.status not in (0, SOME_FAILED):
+        raise ToolError(f"bench: the guest failed with status {result.status}", f"logs: {folder}")
     if bad := result.complaints:
         raise ToolError(f"bench: the kernel complained: {bad[0]}", f"logs: {folder}")
     return folder

@@ -24,7 +24,7 @@ from toolkit.run import say
 VM_RUNS: list[tuple[str, list[str]]] = [
     ("5.10", ["tests/vm/test_link.py", "tests/vm/test_underlays.py"]),
     ("5.10", ["tests/vm/test_frames.py", "tests/vm/test_scenarios.py", "tests/vm/test_traffic.py"]),
-    ("5.10", ["tests/vm/test_hostile.py", "tests/vm/test_replay.py"]),
+    ("5.10", ["tests/vm/test_hostile.py", "tests/vm/test_replay.py", "tests/vm/test_bench.py"]),
     ("6.1", ["tests/vm/test_frames.py", "tests/vm/test_traffic.py"]),
 ]
 GUESTS = 2  # at a time
