@@ -24,22 +24,21 @@ def taken() -> dict[str, dict[str, float]]:
     sh("cc", "-O1", "-o", bench_guest.PACKETS, str(source))
     assert shutil.which(bench_guest.PACKETS)
     values: dict[str, dict[str, float]] = defaultdict(dict)
-    for clock in ("icount", "wall"):
-        plan = bench_guest.Plan(clock, [], 1, (128, 64), 200, 10, [100, 1000], "", "")
-        for name in OURS:
+    for clock, name in (*(("icount", n) for n in OURS), ("wall", "l2wireguard")):
+        plan = bench_guest.Plan(clock, [], 1, (128, 64), 100, 10, [100], "", "")
 
-            def record(measure: str, value: float, unit: str, *, name: str = name) -> None:
-                assert unit
-                values[name][measure] = value
+        def record(measure: str, value: float, unit: str, *, name: str = name) -> None:
+            assert unit
+            values[name][measure] = value
 
-            bench_guest.measure(CONTENDERS[name], plan, record)
+        bench_guest.measure(CONTENDERS[name], plan, record)
     return values
 
 
 def test_every_measure_has_a_value(taken: dict[str, dict[str, float]]) -> None:
-    for name in OURS:
-        assert set(taken[name]) == set(MEASURES)
-        assert all(value > 0 for value in taken[name].values()), taken[name]
+    found = taken["l2wireguard"]
+    assert set(MEASURES) - set(found) == {"instructions_per_frame_1000_peers"}
+    assert all(value > 0 for value in found.values()), found
 
 
 def test_a_frame_costs_14_bytes_more_than_a_packet(taken: dict[str, dict[str, float]]) -> None:
