@@ -42,7 +42,7 @@ def needs(name: str) -> None:
     packages.ensure(name)
 
 
-KERNEL = {"kernel": "running, a series (5.10), a release (5.10.0-46-amd64) or a build folder"}
+KERNEL = {"kernel": "running, newest, 5.10, 6.12+deb12, a release or a build folder"}
 
 
 @task(
@@ -211,6 +211,47 @@ def profile(
     from toolkit import bench_profile
 
     bench_profile.run(kernel, contenders)
+
+
+@task(
+    help={
+        "kernels": "only these, comma-separated (5.10,newest); default: all",
+        "guests": "virtual machines at a time (default 2)",
+    }
+)
+@friendly
+def matrix(_c: Context, kernels: str | None = None, guests: int = 2) -> None:
+    """Build, boot and test on every kernel; print a table and write docs/kernels.md."""
+    needs("test-vm")
+    from toolkit import matrix as matrices
+
+    if not matrices.matrix(kernels.split(",") if kernels else None, guests=guests):
+        raise Exit(code=1)
+
+
+@task(help={"kernels": "two, comma-separated (default: 5.10,newest)"})
+@friendly
+def pair(_c: Context, kernels: str = "5.10,newest") -> None:
+    """Two virtual machines with different kernels, joined by a cable: ping, VLAN, bridge."""
+    needs("test-vm")
+    from toolkit import matrix as matrices
+
+    names = kernels.split(",")
+    if len(names) != 2:
+        raise ToolError(f"--kernels {kernels}: not two kernels", "write --kernels 5.10,newest")
+    if not matrices.two(*names):
+        raise Exit(code=1)
+
+
+@task(help={"write": "put the table into docs/kernels.md"})
+@friendly
+def sources(_c: Context, write: bool = False) -> None:
+    """Apply the patches to every linux-source package that Debian serves, without fuzz."""
+    needs("patch")
+    from toolkit import sweep
+
+    if not sweep.sweep(write=write):
+        raise Exit(code=1)
 
 
 @task(help={"all": "the download cache, too"})

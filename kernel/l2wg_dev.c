@@ -19,6 +19,7 @@
 
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
+#include <linux/inetdevice.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <net/addrconf.h>
@@ -85,17 +86,28 @@ static void l2wg_count(const struct net_device *dev, enum l2wg_counter counter)
 
 static int l2wg_open(struct net_device *dev)
 {
-	struct inet6_dev *idev = __in6_dev_get(dev);
-	int ret, mode = 0;
+	struct in_device *in4 = __in_dev_get_rtnl(dev);
+	struct inet6_dev *in6 = __in6_dev_get(dev);
+	int ret, mode = 0, redirects = 0, all_redirects = 0;
 
-	/* A WireGuard link turns off its IPv6 link-local address when it
-	 * opens. Neighbour discovery on an Ethernet needs one.
+	/* When a WireGuard link opens, it turns off its IPv6 link-local
+	 * address, and ICMP redirects for itself and for all links of the
+	 * namespace: two of its peers are no neighbours. On an Ethernet they
+	 * are, and neighbour discovery needs the address.
 	 */
-	if (idev)
-		mode = idev->cnf.addr_gen_mode;
+	if (in6)
+		mode = in6->cnf.addr_gen_mode;
+	if (in4) {
+		redirects = IN_DEV_CONF_GET(in4, SEND_REDIRECTS);
+		all_redirects = IPV4_DEVCONF_ALL(dev_net(dev), SEND_REDIRECTS);
+	}
 	ret = plain_netdev_ops->ndo_open(dev);
-	if (idev)
-		idev->cnf.addr_gen_mode = mode;
+	if (in6)
+		in6->cnf.addr_gen_mode = mode;
+	if (in4) {
+		IN_DEV_CONF_SET(in4, SEND_REDIRECTS, redirects);
+		IPV4_DEVCONF_ALL(dev_net(dev), SEND_REDIRECTS) = all_redirects;
+	}
 	return ret;
 }
 
@@ -238,7 +250,8 @@ int __init l2wg_link_register(struct rtnl_link_ops *plain_ops,
 	plain_setup = plain_ops->setup;
 	plain_netdev_ops = plain_ndo;
 
-	l2wg_link_ops = *plain_ops;
+	/* No assignment: later kernels have a constant field in it. */
+	memcpy(&l2wg_link_ops, plain_ops, sizeof(l2wg_link_ops));
 	l2wg_link_ops.kind = L2WG_KIND;
 	l2wg_link_ops.setup = l2wg_setup;
 	l2wg_link_ops.validate = l2wg_validate;

@@ -34,7 +34,7 @@ LIMIT = 2400  # seconds for one guest
 #: One instruction is one nanosecond of guest time, and an idle guest waits in real time. The
 #: string instructions `rep movsb` and `stosb` of a guest with ERMS count as one each, however many
 #: bytes they move: without the flags Linux copies in words, as on processors without them.
-ICOUNT = ("-icount", "shift=0,sleep=on", "-cpu", "max,-erms,-fsrm")
+ICOUNT = "-icount shift=0,sleep=on -cpu max,-erms,-fsrm"
 #: Debian's kernel clears each page that it hands out, a cost that hits whoever allocates more.
 APPEND = ("init_on_alloc=0",)
 
@@ -185,7 +185,7 @@ def run_guest(
             prefix=f"[{name}] ",
             kvm=False if counting else None,
             cpus=1 if counting else labs.CPUS,
-            qemu=ICOUNT if counting else (),
+            qemu=ICOUNT if counting else "",
             append=APPEND,
         )
     finally:

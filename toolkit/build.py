@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import kernel as kernels
-from toolkit import patching, paths
+from toolkit import patching, paths, toolchain
 from toolkit import source as sources
 from toolkit.errors import ToolError
 from toolkit.kernel import Kernel
 from toolkit.run import run, say
 from toolkit.source import DRIVER, Source
+from toolkit.toolchain import Toolchain
 
 MODULE = "l2wireguard"
 ALIAS = "rtnl-link-l2wireguard"
@@ -71,34 +72,19 @@ def build(
     wireguard = sources.of(kernel, source)
     folder = (output or paths.BUILD / (kernel.release + ("-debug" if debug else ""))).resolve()
     file = folder / f"{MODULE}.ko"
-    compiler = _compiler(kernel)
-    inputs = _fingerprint(kernel, wireguard, compiler, debug)
+    tools = toolchain.of(kernel)
+    inputs = _fingerprint(kernel, wireguard, tools, debug)
     if _up_to_date(file, inputs):
         return Module(file, kernel, wireguard, fresh=False)
-    say(f"Building {MODULE}.ko for {kernel.label} with {compiler}")
+    say(f"Building {MODULE}.ko for {kernel.label} with {tools.label}")
     with tempfile.TemporaryDirectory(prefix="l2wg-build-") as work:
-        built = _kbuild(kernel, wireguard, compiler, Path(work), debug=debug)
+        built = _kbuild(kernel, wireguard, tools, Path(work), debug=debug)
         _check(built, kernel)
         _put(built, file, inputs)
     return Module(file, kernel, wireguard, fresh=True)
 
 
-def _compiler(kernel: Kernel) -> str:
-    """The compiler: $CC, else the one that built the kernel, else gcc."""
-    if chosen := os.environ.get("CC"):
-        return chosen
-    config = kernel.build / ".config"
-    if config.exists():
-        with config.open() as f:
-            head = f.read(4000)
-        if match := re.search(r'CONFIG_CC_VERSION_TEXT="(\S+)', head):
-            name = match[1].removeprefix("x86_64-linux-gnu-")
-            if shutil.which(name):
-                return name
-    return "gcc"
-
-
-def _fingerprint(kernel: Kernel, source: Source, compiler: str, debug: bool) -> str:
+def _fingerprint(kernel: Kernel, source: Source, tools: Toolchain, debug: bool) -> str:
     """A hash over all that the module depends on."""
     digest = hashlib.sha256()
 
@@ -108,7 +94,7 @@ def _fingerprint(kernel: Kernel, source: Source, compiler: str, debug: bool) -> 
             digest.update(b"\0")
 
     add(kernel.release, kernel.version, str(debug), *([] if debug else STRIP))
-    add(run([compiler, "--version"], hint="apt-get install gcc, or set CC").stdout)
+    add(tools.run([tools.compiler, "--version"], hint="apt-get install gcc, or set CC"))
     for name in (".config", "Module.symvers"):
         path = kernel.build / name
         add(name, path.read_bytes() if path.exists() else b"")
@@ -146,18 +132,18 @@ def prepare(work: Path, source: Source, kernel: str, *, debug: bool = False) -> 
     return driver
 
 
-def _kbuild(kernel: Kernel, source: Source, compiler: str, work: Path, *, debug: bool) -> Path:
+def _kbuild(kernel: Kernel, source: Source, tools: Toolchain, work: Path, *, debug: bool) -> Path:
     driver = prepare(work, source, f"Linux {source.version or kernel.version}", debug=debug)
     log = paths.LOGS / f"build-{kernel.release}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     try:
-        run(make_argv(kernel, driver, compiler), log=log)
+        tools.run(make_argv(kernel, driver, tools.compiler), work, log=log)
     except ToolError:
-        raise ToolError(*_why(log, kernel, compiler)) from None
+        raise ToolError(*_why(log, kernel, tools)) from None
     log.unlink()
     module = driver / f"{MODULE}.ko"
     if module.exists() and not debug:
         # as distributions ship theirs: DWARF is 97 % of the file, and each load reads it all
-        run([*STRIP, module])
+        tools.run([*STRIP, module], work)
     return module
 
 
@@ -176,13 +162,13 @@ def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[s
     ]
 
 
-def _why(log: Path, kernel: Kernel, compiler: str) -> tuple[str, str]:
+def _why(log: Path, kernel: Kernel, tools: Toolchain) -> tuple[str, str]:
     """The first thing that went wrong, out of a build's log."""
     text = log.read_text(errors="replace")
     where = f"full log: {log}"
     for pattern, why in REFUSALS:
         if match := re.search(pattern, text):
-            first = run([compiler, "--version"]).stdout.splitlines()[0]
+            first = tools.run([tools.compiler, "--version"]).splitlines()[0]
             return (
                 f"the compiler {first} {why.format(match[1].strip())}: {kernel.label} refuses it",
                 f"use the compiler of that kernel's release, CC=gcc-N; {where}",
@@ -190,6 +176,11 @@ def _why(log: Path, kernel: Kernel, compiler: str) -> tuple[str, str]:
     error = re.search(r"^(?:.*/)?([^/\s]+:\d+:\d+): (?:fatal )?error: (.*)$", text, re.MULTILINE)
     if error:
         return f"{error[1]}: {error[2]} (building for {kernel.label})", where
+    if " undefined!" in text and not (kernel.build / "Module.symvers").exists():
+        return (
+            f"{kernel.build}: has no Module.symvers, which lists what modules may use",
+            f"build that kernel there first, `make vmlinux modules`; {where}",
+        )
     last = re.findall(r"^(?:make.*: \*\*\* .*|ERROR: .*|.*error: .*)$", text, re.MULTILINE)
     return f"building for {kernel.label} failed: {last[0] if last else 'no reason given'}", where
 

@@ -7,6 +7,7 @@ status are neither used nor touched; signatures are checked as always.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -57,11 +58,17 @@ def mirrors() -> tuple[str, str]:
 
     :raises ToolError: no source of this machine's apt is Debian's.
     """
-    fields = "$(REPO_URI)|$(RELEASE)|$(LABEL)"
-    listing = run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]).stdout
+    ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(LABEL)"]
+    # What has been fetched has its label; then all that is configured, by name: after an update
+    # that has fetched some lists only, the rest would be missing.
+    listing = [
+        line
+        for more in ([], ["--no-release-info"])
+        for line in run([*ask, *more, "Created-By: Packages"]).stdout.splitlines()
+    ]
     main = security = ""
-    for uri, release, label in (line.split("|") for line in listing.splitlines()):
-        # Before the first `apt-get update` there is no label; the suite's name tells.
+    for uri, release, label in (line.split("|") for line in listing):
+        # Without a label the suite's name tells.
         known = label if label.startswith("Debian") else ""
         if known == "Debian-Security" or (not known and release.endswith("-security")):
             security = security or uri
@@ -105,28 +112,41 @@ class Archive:
             options["APT::Sandbox::User"] = "root"
         return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
-    def _sources(self) -> str:
+    def sources(self) -> str:
+        """The release's suites as lines of a sources.list(5).
+
+        :raises ToolError: Debian's keys are not installed.
+        """
         if not KEYRING.exists():
             raise ToolError(f"{KEYRING} is missing", "apt-get install debian-archive-keyring")
         main, security = mirrors()
+        # the packages only: this machine's apt may be set up for more (apt-file's Contents)
+        options = f"[signed-by={KEYRING} target=Packages]"
         rows = [
-            f"deb [signed-by={KEYRING}] {security if secure else main} {self.codename}{suffix} main"
+            f"deb {options} {security if secure else main} {self.codename}{suffix} main"
             for suffix, secure in SUITES
             if (security or not secure) and self._serves(suffix)
         ]
         return "\n".join(rows) + "\n"
 
     def _serves(self, suffix: str) -> bool:
-        # bullseye has left the mirror but for these
-        return not (self.codename == "bullseye" and suffix in ("-updates", "-backports"))
+        # bullseye has left the mirror but for these; sid is one suite
+        left = {"bullseye": ("-updates", "-backports"), "sid": tuple(s for s, _ in SUITES if s)}
+        return suffix not in left.get(self.codename, ())
 
     def update(self) -> None:
         """Fetch the package lists if they are older than a day; keep old ones without a network.
 
         :raises ToolError: there are no lists and the mirror cannot be reached.
         """
+        self.state.mkdir(parents=True, exist_ok=True)
+        with (self.state / "lock").open("w") as lock:
+            # whoever comes second finds the lists that the first one has fetched
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._update(self.sources())
+
+    def _update(self, sources: str) -> None:
         stamp = self.state / "updated"
-        sources = self._sources()
         same = (self.state / "sources.list").exists() and (
             self.state / "sources.list"
         ).read_text() == sources

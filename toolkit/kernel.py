@@ -17,11 +17,21 @@ from toolkit.run import run, say
 
 DEFAULT = "5.10"
 
-#: Debian releases in which we look for a kernel, and the series that each is known for.
+#: Debian releases in which we look for a kernel, and the series that each is known for, its own
+#: first: a series by itself is the kernel of the release whose own it is.
 RELEASES: dict[str, tuple[str, ...]] = {
-    "bullseye": ("5.10",),
+    "bullseye": ("5.10", "6.1"),
     "bookworm": ("6.1", "6.12"),
+    "trixie": ("6.12",),
+    "sid": (),
 }
+
+#: What `uname -r` has of the release that a kernel was built in (6.12.117+deb12-amd64).
+BUILT_IN = {"deb11": "bullseye", "deb12": "bookworm", "deb13": "trixie", "deb14": "sid"}
+
+#: `--kernel newest`: the newest kernel of Debian stable and its backports.
+NEWEST = "newest"
+NEWEST_IN = "trixie"
 
 
 @dataclass(frozen=True)
@@ -62,8 +72,9 @@ def headers_of(release: str) -> Path:
 def resolve(wanted: str | None) -> Kernel:
     """The kernel that ``wanted`` names; its headers are fetched when they are not here.
 
-    :param wanted: ``running``, a series (``5.10``), a release (``5.10.0-46-amd64``), a kernel
-        build folder, or None: the running kernel if its headers are here, otherwise 5.10.
+    :param wanted: ``running``, ``newest``, a series (``5.10``), a series as a Debian release
+        builds it (``6.12+deb12``), a release (``5.10.0-46-amd64``), a kernel build folder, or
+        None: the running kernel if its headers are here, otherwise 5.10.
     :raises ToolError: there is no such kernel, or no headers for it.
     """
     here = os.uname().release
@@ -82,8 +93,10 @@ def resolve(wanted: str | None) -> Kernel:
                 f"apt-get install linux-headers-{here}, or name a kernel: --kernel {DEFAULT}",
             )
         return _installed(here)
-    if re.fullmatch(r"\d+\.\d+", wanted):
-        return _from_series(wanted)
+    if wanted == NEWEST:
+        return _from_series(wanted, r"[0-9]+[.][0-9]+", [NEWEST_IN])
+    if match := re.fullmatch(r"(\d+\.\d+)(?:\+(deb\d+))?", wanted):
+        return _from_series(wanted, re.escape(match[1]), _codenames(match[1], match[2]))
     if re.match(r"\d+\.\d+", wanted):
         return _from_release(wanted)
     raise ToolError(
@@ -120,31 +133,47 @@ def _archive_with(name: str, version: str) -> Archive | None:
     return None
 
 
-def _from_series(series: str) -> Kernel:
-    """The newest kernel of a series; the last one that was built where the mirror is away."""
-    codenames = [c for c, known in RELEASES.items() if series in known]
-    pattern = rf"^linux-headers-{re.escape(series)}\.[0-9].*-{architecture()}$"
-    for codename in codenames or RELEASES:
+def _codenames(series: str, built_in: str | None) -> list[str]:
+    """The releases to look for a series in, the most likely first."""
+    if built_in:
+        if built_in not in BUILT_IN:
+            raise ToolError(
+                f"--kernel {series}+{built_in}: no release of Debian that we know is {built_in}",
+                f"known: {', '.join(f'{d} ({c})' for d, c in BUILT_IN.items())}",
+            )
+        return [BUILT_IN[built_in]]
+    own = [c for c, known in RELEASES.items() if series in known[:1]]
+    others = [c for c, known in RELEASES.items() if series in known[1:]]
+    return own + others or list(RELEASES)
+
+
+def _from_series(wanted: str, series: str, codenames: list[str]) -> Kernel:
+    """The newest kernel of a series; the last one that was built where the mirror is away.
+
+    :param series: regular expression.
+    """
+    flavour = architecture()
+    for codename in codenames:
         archive = Archive(codename)
         # cloud, rt and the like have their flavour before the architecture
         plain = [
             p
-            for p in archive.find(pattern)
-            if re.fullmatch(rf"[0-9.+a-z~-]+?-{architecture()}", p.name[len("linux-headers-") :])
+            for p in archive.find(rf"^linux-headers-{series}[.][0-9].*-{flavour}$")
+            if re.fullmatch(rf"[0-9.+a-z~-]+?-{flavour}", p.name[len("linux-headers-") :])
             and not re.search(r"-(rt|cloud)-", p.name)
-            and ("deb11" not in p.name or codename == "bullseye")
         ]
         if plain:
             try:
-                return _remember(series, _fetched(archive, plain[0]))
+                return _remember(wanted, _fetched(archive, plain[0]))
             except ToolError as error:
-                if last := _remembered(series):
+                if last := _remembered(wanted):
                     say(f"{error}: going on with {last.release}")
                     return last
                 raise
+    known = dict.fromkeys(s for release in RELEASES.values() for s in release)
     raise ToolError(
-        f"Linux {series}: no headers in {', '.join(codenames or RELEASES)}",
-        "known series: " + ", ".join(s for known in RELEASES.values() for s in known),
+        f"Linux {wanted}: no headers in {', '.join(codenames)}",
+        f"known series: {', '.join(known)}; the newest of all: {NEWEST}",
     )
 
 
@@ -183,15 +212,12 @@ def _relocate(root: Path) -> None:
     for makefile in source.glob("linux-headers-*/Makefile"):
         text = makefile.read_text()
         if "include /usr/src/" in text and len(text) < 500:
-            # relative to the Makefile itself, so that the folder may move
-            makefile.write_text(
-                re.sub(
-                    r"^include /usr/src/(\S+)$",
-                    r"include $(dir $(realpath $(lastword $(MAKEFILE_LIST))))../\1",
-                    text,
-                    flags=re.MULTILINE,
-                )
-            )
+            # relative to the Makefile itself, so that the folder may move; `:=` because a later
+            # Makefile is the last word then
+            here = "$(dir $(realpath $(lastword $(MAKEFILE_LIST))))../"
+            text = re.sub(r"^(\w+) *:?= */usr/src/(?=\S+$)", rf"\1 := {here}", text, flags=re.M)
+            text = re.sub(r"^include /usr/src/(?=\S+$)", f"include {here}", text, flags=re.M)
+            makefile.write_text(text)
     for link in source.glob("linux-headers-*/*"):
         if link.is_symlink() and os.readlink(link).startswith("/"):
             goal = Path(str(root) + os.readlink(link))

@@ -18,9 +18,12 @@ BUILD = (
     "libelf1",
     "libssl3",
     "make",
+    "pahole",
     "patch",
     "xz-utils",
 )
+#: For kernels that want a newer compiler or libc; newuidmap is what users other than root need.
+CHROOT = ("bubblewrap", "mmdebstrap", "uidmap")
 LAB = (
     "busybox-static",
     "file",
@@ -49,6 +52,7 @@ BENCH = ("n2n", "openssl", "openvpn", "python3-matplotlib", "tinc", "valgrind")
 #: task -> packages beyond what ./inv itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {
     "build-module": BUILD,
+    "chroot": CHROOT,
     "patch": ("patch",),
     "lab": BUILD + LAB,
     "demo": BUILD + LAB,

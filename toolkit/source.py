@@ -102,7 +102,7 @@ def _packaged(kernel: Kernel) -> Source:
     assert kernel.package
     series = ".".join(kernel.version.split(".")[:2])
     name, version = f"linux-source-{series}", kernel.package.version
-    folder = paths.cache() / "source" / version
+    folder = unpacked(version)
     if not folder.exists():
         if not kernel.archive:
             raise ToolError(
@@ -110,14 +110,25 @@ def _packaged(kernel: Kernel) -> Source:
                 "upgrade the kernel, or name its source: --source /path/to/linux",
             )
         deb = kernel.archive.fetch(kernel.archive.get(name, version))
-        _extract(deb, folder)
+        with Progress(transient=True, console=Console(stderr=True)) as progress:
+            extract(deb, folder, progress)
     return Source(folder / DRIVER, folder, tree_version(folder))
 
 
-def _extract(deb: Path, folder: Path) -> None:
-    console = Console(stderr=True)
-    with Progress(transient=True, console=console) as progress, paths.built_whole(folder) as work:
-        task = progress.add_task(f"Reading {deb.name}", total=None)
+def unpacked(version: str) -> Path:
+    """Where what we need of a linux-source package of that version is, or would be."""
+    return paths.cache() / "source" / version
+
+
+def extract(deb: Path, folder: Path, progress: Progress) -> None:
+    """Take what we need out of a linux-source package.
+
+    :param folder: see :func:`unpacked`; there whole or not at all.
+    :param progress: gets a line for as long as it takes.
+    :raises ToolError: the package has no driver.
+    """
+    task = progress.add_task(f"Reading {deb.name}", total=None)
+    with paths.built_whole(folder) as work:
         packer = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
         assert packer.stdout
         with tarfile.open(fileobj=packer.stdout, mode="r|") as outer:
@@ -133,6 +144,7 @@ def _extract(deb: Path, folder: Path) -> None:
         packer.wait()
         if not (work / DRIVER / "main.c").exists():
             raise ToolError(f"{deb}: has no {DRIVER}")
+    progress.remove_task(task)
 
 
 def _extract_wanted(packed: IO[bytes], work: Path, advance: Callable[[int], None]) -> None:

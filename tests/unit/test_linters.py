@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from toolkit import build, patching, paths
+from toolkit import build, patching, paths, toolchain
 from toolkit import kernel as kernels
 from toolkit import source as sources
 from toolkit.errors import ToolError
@@ -147,7 +147,7 @@ def test_sparse(tmp_path: Path) -> None:
     driver = build.prepare(tmp_path, wireguard, linux.label)
     with (driver / "noise.c").open("a") as noise:
         noise.write(PLANTED)
-    argv = build.make_argv(linux, driver, build._compiler(linux), "C=2", "CHECK=sparse")
+    argv = build.make_argv(linux, driver, toolchain.of(linux).compiler, "C=2", "CHECK=sparse")
     done = subprocess.run(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

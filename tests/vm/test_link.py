@@ -95,6 +95,23 @@ def test_it_keeps_an_ipv6_link_local_address(host: Host) -> None:
     assert "fe80" not in host.run("ip", "-6", "address", "show", "dev", "wg2")
 
 
+def test_redirects_are_sent_as_the_administrator_wants(host: Host) -> None:
+    """The plain kind turns them off, for the whole namespace: a path is not an Ethernet."""
+
+    def redirects(link: str) -> str:
+        return host.run("sysctl", "-n", f"net.ipv4.conf.{link}.send_redirects").strip()
+
+    add(host, "wg1")
+    add(host, "wg2")
+    host.run("sysctl", "-q", "-w", "net.ipv4.conf.wg2.send_redirects=0")
+    for name in ("wg1", "wg2"):
+        host.run("ip", "link", "set", name, "up")
+    assert [redirects(name) for name in ("all", "wg1", "wg2")] == ["1", "1", "0"]
+    add(host, "wg0", kind="wireguard")
+    host.run("ip", "link", "set", "wg0", "up")
+    assert [redirects(name) for name in ("all", "wg0")] == ["0", "0"]
+
+
 def test_mtu_can_be_set_within_an_ethernets_limits(host: Host) -> None:
     add(host)
     for mtu in ("68", "1280", "9000", "65521"):

@@ -122,6 +122,9 @@ def test_7_qinq_and_pbb(pair: list[Host]) -> None:
     with capture(b, "wg1", options="-Q in") as file:
         a.ping("192.168.159.2")
     assert any(p[12:22] == bytes.fromhex("88a800808100007f0800") for p in wire.read(file))
+    for host in pair:
+        # they have something to say by IPv6
+        host.ip("link delete wg1.128")
     wire.still(a, b)
     pbb = wire.talk()["pbb-ipv4"]
     assert wire.cross(a, b, pbb) == [pbb]

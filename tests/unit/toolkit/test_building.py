@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 
 from tests.unit.toolkit.faketree import make
-from toolkit import build
+from toolkit import build, toolchain
 from toolkit.errors import ToolError
 from toolkit.kernel import Kernel
 from toolkit.source import DRIVER, Source
+from toolkit.toolchain import Toolchain
 
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Kernel:
     made = Kernel("5.10.0-46-amd64", tmp_path / "headers")
     made.build.mkdir()
+    (made.build / "Module.symvers").touch()
     # a cached property, which would ask make
     made.__dict__["version"] = "5.10.262"
     return made
@@ -111,11 +113,26 @@ def test_why_a_build_failed(
     text, what, compiler = LOGS[name]
     log = tmp_path / "build.log"
     log.write_text(text)
-    monkeypatch.setattr(build, "run", Programs(gcc=f"{GCC}\nCopyright\n"))
+    monkeypatch.setattr(toolchain, "run", Programs(gcc=f"{GCC}\nCopyright\n"))
     hint = f"full log: {log}"
     if compiler:
         hint = f"use the compiler of that kernel's release, CC=gcc-N; {hint}"
-    assert build._why(log, kernel, "gcc") == (what, hint)
+    assert build._why(log, kernel, Toolchain("gcc", None, kernel)) == (what, hint)
+
+
+def test_a_kernel_that_has_not_been_built(kernel: Kernel, tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    log.write_text('ERROR: modpost: "timer_delete" [l2wireguard.ko] undefined!\n')
+    tools = Toolchain("gcc", None, kernel)
+    (kernel.build / "Module.symvers").unlink()
+    assert build._why(log, kernel, tools) == (
+        f"{kernel.build}: has no Module.symvers, which lists what modules may use",
+        f"build that kernel there first, `make vmlinux modules`; full log: {log}",
+    )
+    (kernel.build / "Module.symvers").touch()
+    assert build._why(log, kernel, tools)[0] == (
+        f'building for {LABEL} failed: ERROR: modpost: "timer_delete" [l2wireguard.ko] undefined!'
+    )
 
 
 def test_a_failed_build_is_one_line_and_leaves_nothing(
@@ -148,19 +165,6 @@ def test_what_kbuild_gets(kernel: Kernel, tmp_path: Path) -> None:
     assert {f"M={driver}", "CC=gcc-12", "-C", str(kernel.build)} <= set(argv)
 
 
-def test_the_compiler_is_the_kernels(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CC", raising=False)
-    assert build._compiler(kernel) == "gcc"
-    config = 'CONFIG_CC_VERSION_TEXT="x86_64-linux-gnu-gcc-99 (Debian 99) 99"\n'
-    (kernel.build / ".config").write_text(config)
-    monkeypatch.setattr(build.shutil, "which", lambda _: None)
-    assert build._compiler(kernel) == "gcc"
-    monkeypatch.setattr(build.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert build._compiler(kernel) == "gcc-99"
-    monkeypatch.setenv("CC", "clang")
-    assert build._compiler(kernel) == "clang"
-
-
 def test_a_module_is_up_to_date_until_an_input_or_it_changes(tmp_path: Path) -> None:
     built, file = tmp_path / "built.ko", tmp_path / "out" / "l2wireguard.ko"
     built.write_bytes(b"module")
@@ -184,9 +188,10 @@ def test_every_input_counts(
 ) -> None:
     tree = make(tmp_path / "linux")
     wireguard = Source(tree / DRIVER, tree, "6.1.192")
-    monkeypatch.setattr(build, "run", Programs(gcc=GCC))
-    before = build._fingerprint(kernel, wireguard, "gcc", False)
-    assert build._fingerprint(kernel, wireguard, "gcc", False) == before
+    monkeypatch.setattr(toolchain, "run", Programs(gcc=GCC))
+    tools = Toolchain("gcc", None, kernel)
+    before = build._fingerprint(kernel, wireguard, tools, False)
+    assert build._fingerprint(kernel, wireguard, tools, False) == before
     debug = False
     if change == "driver":
         (tree / DRIVER / "noise.h").write_text("/* new */\n")
@@ -195,14 +200,14 @@ def test_every_input_counts(
     elif change == "symbols":
         (kernel.build / "Module.symvers").write_text("0x1\n")
     elif change == "compiler":
-        monkeypatch.setattr(build, "run", Programs(gcc="gcc 99"))
+        monkeypatch.setattr(toolchain, "run", Programs(gcc="gcc 99"))
     elif change == "version":
         kernel.__dict__["version"] = "5.10.263"
     elif change == "debug":
         debug = True
     else:
         monkeypatch.setattr(build.patching, "own_files", lambda: {"l2wg_dev.c": "new"})
-    assert build._fingerprint(kernel, wireguard, "gcc", debug) != before
+    assert build._fingerprint(kernel, wireguard, tools, debug) != before
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,22 @@ def test_mirrors_before_the_first_update_have_no_labels(targets: Answer) -> None
     assert debian.mirrors() == (MAIN, SECURITY)
 
 
+def test_mirrors_whose_lists_have_not_all_been_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """apt shows what it has; the security mirror is configured all the same."""
+
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        every = f"{MAIN}|bookworm|$(LABEL)\n{SECURITY}|bookworm-security|$(LABEL)\n"
+        shown = every if "--no-release-info" in argv else f"{MAIN}|bookworm|Debian\n"
+        return subprocess.CompletedProcess(argv, 0, shown, "")
+
+    monkeypatch.setattr(debian, "run", run)
+    debian.mirrors.cache_clear()
+    try:
+        assert debian.mirrors() == (MAIN, SECURITY)
+    finally:
+        debian.mirrors.cache_clear()
+
+
 def test_a_mirror_under_another_path_is_known_by_its_label(targets: Answer) -> None:
     targets("http://mirror.example/all/|bookworm|Debian\n")
     assert debian.mirrors() == ("http://mirror.example/all/", "")
@@ -81,13 +97,17 @@ def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Archive:
 
 
 def test_the_lines_for_apt(archive: Archive) -> None:
-    by = f"deb [signed-by={debian.KEYRING}]"
-    assert archive._sources() == (
+    by = f"deb [signed-by={debian.KEYRING} target=Packages]"
+    assert archive.sources() == (
         f"{by} {MAIN} bookworm main\n"
         f"{by} {SECURITY} bookworm-security main\n"
         f"{by} {MAIN} bookworm-updates main\n"
         f"{by} {MAIN} bookworm-backports main\n"
     )
+
+
+def test_sid_is_one_suite(archive: Archive) -> None:
+    assert Archive("sid").sources().count("\n") == 1
 
 
 def test_without_a_keyring(archive: Archive) -> None:

@@ -87,8 +87,9 @@ def test_the_running_kernel_without_headers(tmp_path: Path) -> None:
 
 
 def test_an_unknown_series() -> None:
-    assert line("4.19") == "Linux 4.19: no headers in old, new (known series: 5.10, 6.1, 6.12)"
-    assert line("6.1") == "Linux 6.1: no headers in new (known series: 5.10, 6.1, 6.12)"
+    known = "(known series: 5.10, 6.1, 6.12; the newest of all: newest)"
+    assert line("4.19") == f"Linux 4.19: no headers in old, new {known}"
+    assert line("6.1") == f"Linux 6.1: no headers in new {known}"
 
 
 def test_an_unknown_release(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_without_a_wish_and_headers_it_is_the_default(
 ) -> None:
     asked: list[str] = []
 
-    def series(wanted: str) -> Kernel:
+    def series(wanted: str, *_: object) -> Kernel:
         asked.append(wanted)
         return Kernel("5.10.0-1-amd64", Path("/build"))
 
@@ -129,6 +130,61 @@ def test_a_series_is_its_newest_plain_kernel(monkeypatch: pytest.MonkeyPatch) ->
     assert resolve("6.1").release == "linux-headers-6.1.0-41-amd64"
 
 
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four releases as they are, of which the third and fourth share a series."""
+    releases = {"one": ("5.10", "6.1"), "two": ("6.1", "6.12"), "three": ("6.12",), "last": ()}
+    monkeypatch.setattr(kernel, "RELEASES", releases)
+    monkeypatch.setattr(kernel, "BUILT_IN", {"deb12": "two", "deb13": "three", "deb14": "last"})
+    monkeypatch.setattr(kernel, "NEWEST_IN", "three")
+    monkeypatch.setattr(
+        *(Archive, "serves"),
+        {
+            "one": headers("6.1.0-0.deb11.52-amd64", "5.10.0-46-amd64"),
+            "two": headers("6.12.117+deb12-amd64", "6.1.0-56-amd64"),
+            "three": headers("7.3.4+deb13-amd64", "6.12.118+deb13-amd64"),
+            "last": headers("7.4.1+deb14-amd64", "7.3.9+deb14-amd64"),
+        },
+    )
+
+    def fetched(archive: Archive, package: Package) -> Kernel:
+        release = package.name.removeprefix("linux-headers-")
+        return Kernel(release, Path("/build"), package, archive)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kernel, "_fetched", fetched)
+
+
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize(
+    ("wanted", "release"),
+    [
+        ("5.10", "5.10.0-46-amd64"),
+        # a series by itself is the release's whose own it is
+        ("6.1", "6.1.0-56-amd64"),
+        ("6.12", "6.12.118+deb13-amd64"),
+        ("6.12+deb12", "6.12.117+deb12-amd64"),
+        ("6.12+deb13", "6.12.118+deb13-amd64"),
+        ("6.12.117+deb12-amd64", "6.12.117+deb12-amd64"),
+        # what no release is known for is looked for in all
+        ("7.3", "7.3.4+deb13-amd64"),
+        ("7.3+deb14", "7.3.9+deb14-amd64"),
+        ("7.4", "7.4.1+deb14-amd64"),
+        ("newest", "7.3.4+deb13-amd64"),
+    ],
+)
+def test_names_of_kernels(wanted: str, release: str) -> None:
+    assert resolve(wanted).release == release
+
+
+@pytest.mark.usefixtures("four")
+def test_a_release_that_nobody_knows() -> None:
+    assert line("6.12+deb99") == (
+        "--kernel 6.12+deb99: no release of Debian that we know is deb99 "
+        "(known: deb12 (two), deb13 (three), deb14 (last))"
+    )
+    assert line("5.10+deb12").startswith("Linux 5.10+deb12: no headers in two (")
+
+
 def test_without_a_mirror_the_last_kernel_of_the_series_serves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +205,22 @@ def test_without_a_mirror_the_last_kernel_of_the_series_serves(
     assert capsys.readouterr().err == "the mirror is away: going on with 6.1.0-41-amd64\n"
     build.rmdir()
     assert line("6.1") == "the mirror is away"
+
+
+def test_headers_that_name_their_output_folder_may_lie_anywhere(tmp_path: Path) -> None:
+    own = tmp_path / "usr/src/linux-headers-7.3.4+deb13-amd64"
+    own.mkdir(parents=True)
+    (own.parent / "linux-headers-7.3.4+deb13-common").mkdir()
+    (own.parent / "linux-headers-7.3.4+deb13-common/Makefile").write_text(
+        "all:\n\t@echo $(realpath $(KBUILD_OUTPUT))\n"
+    )
+    (own / "Makefile").write_text(
+        "KBUILD_OUTPUT=/usr/src/linux-headers-7.3.4+deb13-amd64\n"
+        "include /usr/src/linux-headers-7.3.4+deb13-common/Makefile\n"
+    )
+    kernel._relocate(tmp_path)
+    made = kernel.run(["make", "-s", "--no-print-directory", "-C", own])
+    assert made.stdout.strip() == str(own)
 
 
 def test_headers_that_name_each_other_may_lie_anywhere(tmp_path: Path) -> None:

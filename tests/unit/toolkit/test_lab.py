@@ -51,6 +51,7 @@ HARMLESS = """\
 [    0.020000] printk: DEBUG console
 [    0.900000] INFO: lkdtm: No crash points registered, enable through debugfs
 [    1.000000] random: crng init done
+[    2.900000] virtme-ng-init: WARNING: failed to run: "systemd-tmpfiles" --create --boot
 [    3.100000] l2wireguard: loading out-of-tree module taints kernel.
 [    3.100000] l2wireguard: module verification failed: signature and/or required key missing
 [    3.200000] l2wireguard: WireGuard 1.0.0 loaded. See www.wireguard.com for information.

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
 from tests.unit.toolkit.faketree import make
 from toolkit import source
@@ -130,7 +131,7 @@ def test_only_what_we_need_leaves_the_package(tmp_path: Path) -> None:
     (tree / "scripts/checkpatch.pl").chmod(0o775)
     deb = package_of(tree, tmp_path / "source.deb", "net/core/dev.c", "drivers/net/Makefile")
     target = tmp_path / "6.1.192-2"
-    source._extract(deb, target)
+    source.extract(deb, target, Progress(disable=True))
     assert files(target) == files(tree)
     assert (target / "scripts/checkpatch.pl").stat().st_mode & 0o777 == 0o755
     assert (target / DRIVER / "main.c").read_bytes() == (tree / DRIVER / "main.c").read_bytes()
@@ -142,6 +143,6 @@ def test_a_package_without_the_driver_leaves_nothing(tmp_path: Path) -> None:
     deb = package_of(tmp_path / "linux", tmp_path / "source.deb")
     target = tmp_path / "cache" / "6.1.192-2"
     with pytest.raises(ToolError) as error:
-        source._extract(deb, target)
+        source.extract(deb, target, Progress(disable=True))
     assert str(error.value) == f"{deb}: has no drivers/net/wireguard"
     assert list(target.parent.iterdir()) == []
