@@ -175,6 +175,16 @@ def selftest(
     print(f"netns.sh passed in {seconds:.0f} s")
 
 
+@task(help=KERNEL)
+@friendly
+def bench_ctl(_c: Context, kernel: str | None = None) -> None:
+    """Time and memory of l2wgctl beside wg, for 10, 1,000 and 10,000 peers, in a VM."""
+    needs("bench-ctl")
+    from toolkit import bench_ctl as benches
+
+    benches.bench_ctl(kernel)
+
+
 @task(
     help={
         **KERNEL,

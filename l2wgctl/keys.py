@@ -26,8 +26,11 @@ def generate_preshared_key() -> SecretKey:
 def public_key(private: SecretKey) -> Key:
     """The public key that belongs to a private key."""
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return Key(X25519PrivateKey.from_private_bytes(bytes(private)).public_key().public_bytes_raw())
+    # public_bytes_raw() needs cryptography 40; Debian 12 has 38.
+    own = X25519PrivateKey.from_private_bytes(bytes(private)).public_key()
+    return Key(own.public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
 def read_key_file(path: str, name: str) -> SecretKey:

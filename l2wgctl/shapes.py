@@ -22,6 +22,7 @@ from typing import Any
 from .model import AllowedIP, Endpoint, Key, Peer, SecretKey
 
 _ZERO_KEY = bytes(32)
+_NESTED = 0x8000  # NLA_F_NESTED of include/uapi/linux/netlink.h
 #: More AllowedIPs than this are decoded one by one: their combinations are too many to learn.
 _MOST_NETWORKS = 8
 _MOST_SHAPES = 64
@@ -59,11 +60,11 @@ class Shape:
         def header(size: int, kind: int) -> None:
             fixed(pack("=HH", size, kind))
 
-        # Numbers of the attributes: include/uapi/linux/wireguard.h.
+        # Numbers of the attributes: include/uapi/linux/wireguard.h. Linux marks every nest.
         ip_sizes = [4 if family == AF_INET else 16 for family in families]
         networks = sum(24 + size for size in ip_sizes) + 4 if families else 0
         endpoints = {0: 0, AF_INET: 20, AF_INET6: 32}[endpoint]
-        header(4 + 132 + endpoints + networks, 0)  # the peer's nest
+        header(4 + 132 + endpoints + networks, _NESTED)  # the peer's nest
         header(36, 1)
         value("32s")
         header(36, 2)
@@ -88,9 +89,9 @@ class Shape:
             value("H4x16s")
             fixed(bytes(4))  # an address with a scope needs the slow way
         if families:
-            header(networks, 9)
+            header(networks, _NESTED | 9)
         for family, size in zip(families, ip_sizes):
-            header(24 + size, 0)
+            header(24 + size, _NESTED)
             header(5, 3)
             value("B", 3)
             header(6, 1)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
-from toolkit import guest
+from toolkit import guest, paths
 from toolkit.demo import SEEN
 from toolkit.guest import Host, keys, sh, stop, underlay
 
@@ -13,12 +15,18 @@ CONFIG = """\
 [Interface]
 PrivateKey = {key}
 ListenPort = 51820
+Address = 192.168.157.{last}/24
+MACAddress = {mac}
 
 [Peer]
 PublicKey = {public}
 Endpoint = {endpoint}
 AllowedIPs = 0.0.0.0/0, ::/0
 """
+#: Where l2wgctl looks, and where a host has what it sees there (ip-netns(8)).
+FOLDER = Path("/etc/l2wg")
+HOST_FOLDER = "/etc/netns/{}/l2wg"
+BIN = Path("/tmp/bin")
 
 
 def title(text: str) -> None:
@@ -35,18 +43,31 @@ def tell(host: Host, command: str, *, quiet: bool = False) -> str:
     return out
 
 
-def set_up(me: Host, peer: Host, last: int) -> None:
-    """One end of the tunnel, with the commands that a user would type."""
-    config = Path(f"/tmp/{me.name}.conf")
+def install() -> None:
+    """Have l2wgctl on the path, as `pip install .` would."""
+    BIN.mkdir()
+    script = BIN / "l2wgctl"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={paths.ROOT} exec {sys.executable} -m l2wgctl "$@"\n')
+    script.chmod(0o755)
+    os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
+    FOLDER.mkdir(exist_ok=True)
+
+
+def configure(me: Host, peer: Host, last: int) -> None:
+    """Write the file of one end of the tunnel, each host its own /etc/l2wg/wg1.conf."""
+    folder = Path(HOST_FOLDER.format(me.name))
+    folder.mkdir(parents=True)
+    config = folder / "wg1.conf"
     config.touch(mode=0o600)
     config.write_text(
-        CONFIG.format(key=me.key, public=peer.public, endpoint=guest.endpoint(0, 3 - last, 4))
+        CONFIG.format(
+            key=me.key,
+            public=peer.public,
+            last=last,
+            mac=guest.MACS[last - 1],
+            endpoint=guest.endpoint(0, 3 - last, 4),
+        )
     )
-    tell(me, "ip link add dev wg1 type l2wireguard")
-    tell(me, f"ip address add dev wg1 192.168.157.{last}/24")
-    tell(me, f"wg setconf wg1 {config}")
-    tell(me, f"ip link set dev wg1 address {guest.MACS[last - 1]}")
-    tell(me, "ip link set wg1 up")
 
 
 def main() -> None:
@@ -57,9 +78,14 @@ def main() -> None:
     for host in (a, b):
         keys(host)
 
-    title("An Ethernet link over WireGuard on each of them")
-    set_up(a, b, 1)
-    set_up(b, a, 2)
+    install()
+    configure(a, b, 1)
+    configure(b, a, 2)
+
+    title("An Ethernet link over WireGuard on each of them, from one file")
+    tell(a, "grep -v PrivateKey /etc/l2wg/wg1.conf")
+    tell(a, "l2wgctl up wg1")
+    tell(b, "l2wgctl up wg1")
 
     title("What it is")
     tell(a, "ip link show wg1")
@@ -79,7 +105,7 @@ def main() -> None:
 
     title("Who is who: ARP has resolved B's address, and WireGuard has carried it")
     neighbours = tell(a, "ip neighbour show dev wg1")
-    tell(a, "wg show wg1")
+    tell(a, "l2wgctl show wg1")
     if guest.MACS[1] in neighbours:
         print(f"\n{SEEN}", flush=True)
 

@@ -56,6 +56,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "patch": ("patch",),
     "lab": BUILD + LAB,
     "demo": BUILD + LAB,
+    "bench-ctl": BUILD + LAB,
     "frames": ("gcc", "libc6-dev"),
     "fuzz": FUZZ,
     "bench": BUILD + LAB + BENCH,

@@ -240,22 +240,22 @@ class FakeKernel:
             entries = [_ip_bytes(*item) for item in peer.ips]
             while True:
                 if body and len(head) + len(body) + len(fixed) + 8 > room:
-                    yield head + attr(8, body)
+                    yield head + attr(8 | NESTED, body)
                     head = body = b""
                 taken = 0
                 left = room - len(head) - len(body) - len(fixed) - 12
                 while taken < len(entries) and left >= len(entries[taken]):
                     left -= len(entries[taken])
                     taken += 1
-                nest = attr(9, b"".join(entries[:taken])) if peer.ips else b""
-                body += attr(0, fixed + nest)
+                nest = attr(9 | NESTED, b"".join(entries[:taken])) if peer.ips else b""
+                body += attr(NESTED, fixed + nest)
                 entries = entries[taken:]
                 if not entries:
                     break
-                yield head + attr(8, body)
+                yield head + attr(8 | NESTED, body)
                 head = body = b""
                 fixed = attr(1, peer.key)
-        yield head + (attr(8, body) if body else b"")
+        yield head + (attr(8 | NESTED, body) if body else b"")
 
     def _links(self, sequence: int) -> list[bytes]:
         replies = []
@@ -270,8 +270,10 @@ class FakeKernel:
 
 def _public(private: bytes) -> bytes:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    own = X25519PrivateKey.from_private_bytes(private).public_key()
+    return own.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def _fixed_part(peer: FakePeer) -> bytes:
@@ -286,7 +288,7 @@ def _fixed_part(peer: FakePeer) -> bytes:
 def _ip_bytes(family: int, address: bytes, cidr: int) -> bytes:
     """get_allowedips() of netlink.c, in its order."""
     data = attr(3, bytes([cidr])) + attr(1, struct.pack("=H", family)) + attr(2, address)
-    return attr(0, data)
+    return attr(NESTED, data)
 
 
 class FakeSocket:

@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from l2wgctl import ethtool, link
 from l2wgctl.errors import MODULE_HINT, KernelError, L2wgError
-from l2wgctl.link import BRIDGE_ALIAS, Links, table_number
+from l2wgctl.link import BRIDGE_ALIAS, Links, enter_netns, table_number
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -145,9 +145,13 @@ def netns() -> Iterator[str]:
 
 @pytest.fixture
 def links(netns: str) -> Iterator[Links]:
-    from pyroute2 import IPRoute
+    from pyroute2.netns import setns
 
-    with Links(IPRoute(netns=netns)) as found:
+    with open("/proc/thread-self/ns/net") as here:
+        enter_netns(netns)
+        found = Links()  # its socket stays there
+        setns(here.fileno(), flags=0)
+    with found:
         yield found
 
 
