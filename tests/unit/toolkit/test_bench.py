@@ -277,6 +277,22 @@ def test_the_program_that_sends_packets_is_built_and_refuses_nonsense() -> None:
         assert done.stderr.count("\n") == 1
 
 
+MATPLOTLIB = subprocess.run(
+    [bench_report.PYTHON, "-c", "import matplotlib"], capture_output=True, check=False
+)
+
+
+@pytest.mark.skipif(MATPLOTLIB.returncode != 0, reason="no python3-matplotlib (./inv bench)")
+def test_the_plots_are_drawn_from_a_report(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    found = bench_stats.as_json(aimed(0.98, 1.0, 1.01, 95.5))
+    file.write_text(json.dumps({"figures": found, "linux": "5.10", "date": "2026-01-01"}))
+    bench_report.draw(file, tmp_path)
+    for name in ("goodput", "overhead"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (tmp_path / f"{name}.svg").read_text()
+
+
 def test_the_length_function_is_timed() -> None:
     case = json.loads(bench_length.FRAMES.read_text())[0]
     assert 0 < bench_length.nanoseconds(bench_length.build(), case["frame"], 1000) < 1e6
