@@ -154,6 +154,20 @@ static void wait_until_ready(void)
 		usleep(1000);
 }
 
+/* A full queue is no mistake, nor is an ICMP error for an earlier packet (a link
+ * that says "too large": the next one goes in fragments). What is lost by that is
+ * counted as lost.
+ */
+static void send_packet(int fd, size_t size)
+{
+	for (int i = 0; i < 3; i++)
+		if (send(fd, packet, size, 0) >= 0 || errno == ENOBUFS)
+			return;
+		else if (errno != EMSGSIZE)
+			break;
+	die("send");
+}
+
 static void receive_udp(int fd)
 {
 	const uint64_t one = 1;
@@ -194,7 +208,7 @@ static unsigned long wait_for_room(unsigned long sent, unsigned long lost,
 static int run_udp(const char *ns_b, const char *to, unsigned long size,
 		   unsigned long count, unsigned long window, unsigned long span, int64_t limit)
 {
-	unsigned long sent = 0, lost = 0, before, n;
+	unsigned long sent = 0, lost = 0, before;
 	int64_t start, slept, end;
 	pid_t pid;
 	int fd;
@@ -206,8 +220,7 @@ static int run_udp(const char *ns_b, const char *to, unsigned long size,
 	fd = udp_socket(NULL, to);
 	/* whatever has to be resolved or agreed on, and code that is not in memory yet */
 	while (sent < 2 * window) {
-		if (send(fd, packet, size - HEADERS, 0) < 0 && errno != ENOBUFS)
-			die("send");
+		send_packet(fd, size - HEADERS);
 		lost = wait_for_room(++sent, lost, 1);
 	}
 	before = atomic_load(&shared->received);
@@ -219,9 +232,7 @@ static int run_udp(const char *ns_b, const char *to, unsigned long size,
 	end = limit ? start + limit : INT64_MAX;
 	while (sent - before < count && now() < end) {
 		for (unsigned long i = 0; i < window / 2 && sent - before < count; i++) {
-			n = size - HEADERS + (span ? (sent - before) % span : 0);
-			if (send(fd, packet, n, 0) < 0 && errno != ENOBUFS)
-				die("send");
+			send_packet(fd, size - HEADERS + (span ? (sent - before) % span : 0));
 			sent++;
 		}
 		lost = wait_for_room(sent, lost, window / 2 + 1);
@@ -275,8 +286,7 @@ static int run_rtt(const char *ns_b, const char *to, unsigned long size, unsigne
 	p.fd = udp_socket(NULL, to);
 	for (unsigned long i = 0; i < warm + count; i++) {
 		start = now();
-		if (send(p.fd, packet, size - HEADERS, 0) < 0)
-			die("send");
+		send_packet(p.fd, size - HEADERS);
 		if (poll(&p, 1, 1000) != 1 || recv(p.fd, packet, sizeof(packet), 0) < 0) {
 			lost++;
 			continue;
