@@ -187,6 +187,44 @@ def bench_ctl(_c: Context, kernel: str | None = None) -> None:
 
 @task(
     help={
+        **KERNEL,
+        "quick": "a few contenders, one round: minutes, and nothing for the docs",
+        "contenders": "some of them, with commas between",
+        "compare": "an earlier report: say what became slower, and fail if something did",
+    }
+)
+@friendly
+def bench(
+    _c: Context,
+    kernel: str | None = None,
+    quick: bool = False,
+    contenders: str | None = None,
+    compare: str | None = None,
+) -> None:
+    """Measure l2wg beside WireGuard, VXLAN, GRETAP, OpenVPN, tinc and n2n."""
+    needs("bench")
+    from toolkit import bench as benches
+
+    if not benches.bench(
+        kernel, quick=quick, contenders=contenders, compare=Path(compare) if compare else None
+    ):
+        raise Exit(code=1)
+
+
+@task(help={**KERNEL, "contenders": "what to compare, with commas between; the first is the base"})
+@friendly
+def profile(
+    _c: Context, kernel: str | None = None, contenders: str = "wireguard,wireguard-ours,l2wireguard"
+) -> None:
+    """Say in which functions a frame's instructions are, ours beside the stock module's."""
+    needs("profile")
+    from toolkit import bench_profile
+
+    bench_profile.run(kernel, contenders)
+
+
+@task(
+    help={
         "kernels": "only these, comma-separated (5.10,newest); default: all",
         "guests": "virtual machines at a time (default 2)",
     }

@@ -147,6 +147,7 @@ class Lab:
         memory: str = MEMORY,
         kvm: bool | None = None,
         qemu: str = "",
+        append: tuple[str, ...] = (),
     ) -> Result:
         """Run one command as root in a guest of its own.
 
@@ -154,7 +155,8 @@ class Lab:
         :param timeout: seconds for the command, after the boot.
         :param show: copy its output to standard output as it comes.
         :param prefix: what each line of that begins with, where several guests run at once.
-        :param qemu: more options for QEMU.
+        :param qemu: more options for QEMU; a later one replaces an earlier one (``-cpu``).
+        :param append: more arguments for the kernel.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -162,7 +164,7 @@ class Lab:
         script = self._script(folder, command)
         if kvm is None:
             kvm = kvm_works(self)
-        vng = self._vng(folder, kvm, cpus, memory, qemu)
+        vng = self._vng(folder, kvm, cpus, memory, qemu, append)
         rest = ["--", f"sh {shlex.quote(str(script))}"]
         started = time.monotonic()
         try:
@@ -228,7 +230,13 @@ class Lab:
         return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"}
 
     def _vng(
-        self, folder: Path, kvm: bool, cpus: int = CPUS, memory: str = MEMORY, qemu: str = ""
+        self,
+        folder: Path,
+        kvm: bool,
+        cpus: int = CPUS,
+        memory: str = MEMORY,
+        qemu: str = "",
+        append: tuple[str, ...] = (),
     ) -> list[str | Path]:
         if not shutil.which("qemu-system-x86_64"):
             raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
@@ -248,6 +256,7 @@ class Lab:
             # one word: argparse takes a value that starts with a dash for an option
             f"--qemu-opts=-virtfs local,path=/,mount_tag={ROOT_TAG},security_model=none,readonly=on"
             f",multidevs=remap {qemu}".rstrip(),
+            *(f"--append={argument}" for argument in append),
         ]
 
     def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:

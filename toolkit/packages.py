@@ -62,6 +62,7 @@ LIBVIRT = (
     # without it apt would install systemd where there is none
     *(() if os.path.isdir("/run/systemd/system") else ("libvirt-daemon-system-sysv",)),
 )
+BENCH = ("n2n", "openssl", "openvpn", "python3-matplotlib", "tinc", "valgrind")
 
 #: task -> packages beyond what ./inv itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -75,6 +76,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "fuzz": FUZZ,
     "box": BUILD + BOX,
     "vagrant-test": BUILD + LAB + BOX + LIBVIRT,
+    "bench": BUILD + LAB + BENCH,
+    "profile": BUILD + LAB + BENCH + ("linux-perf",),
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,
     "selftest": BUILD + LAB + TEST_VM,
