@@ -45,12 +45,19 @@ def needs(name: str) -> None:
 KERNEL = {"kernel": "running, newest, 5.10, 6.12+deb12, a release or a build folder"}
 
 
+SIGN = {
+    "sign": "private key to sign with (PEM), followed by its certificate: --sign KEY CERT",
+    "cert": "the certificate, where --sign has the key only",
+}
+
+
 @task(
     help={
         **KERNEL,
         "source": "kernel tree or drivers/net/wireguard folder (default: Debian's linux-source)",
         "output": "folder for l2wireguard.ko (default: build/<release>)",
         "debug": "WireGuard's self-tests at load, debug messages and information",
+        **SIGN,
     }
 )
 @friendly
@@ -60,10 +67,12 @@ def build_module(
     source: str | None = None,
     output: str | None = None,
     debug: bool = False,
+    sign: str | None = None,
+    cert: str | None = None,
 ) -> None:
     """Build l2wireguard.ko for a kernel and print its path."""
     needs("build-module")
-    from toolkit import build, paths
+    from toolkit import build, paths, signing
     from toolkit.run import say
 
     module = build.build(
@@ -71,10 +80,82 @@ def build_module(
         source=Path(source) if source else None,
         output=Path(output) if output else None,
         debug=debug,
+        signer=signing.signer(sign, cert),
     )
     if not module.fresh:
         say(f"Up to date: {module.kernel.label}")
     print(paths.shown(module.file))
+
+
+INSTALL = {
+    "kernel": "running (default), a release (6.1.0-56-amd64) or a series (6.1)",
+    "root": "the folder that has the kernel's lib/modules (default: /)",
+}
+
+
+@task(help={**INSTALL, "source": "as for build-module", **SIGN})
+@friendly
+def install(
+    _c: Context,
+    kernel: str = "running",
+    root: str = "/",
+    source: str | None = None,
+    sign: str | None = None,
+    cert: str | None = None,
+) -> None:
+    """Build the module for the running kernel and put it into its updates/ folder."""
+    needs("build-module")
+    from toolkit import install as installs
+    from toolkit import signing
+
+    target = installs.install(
+        kernel,
+        source=Path(source) if source else None,
+        root=Path(root),
+        signer=signing.signer(sign, cert),
+    )
+    print(f"installed {target}")
+
+
+@task(help=INSTALL)
+@friendly
+def uninstall(_c: Context, kernel: str = "running", root: str = "/") -> None:
+    """Take the module out of the running kernel's updates/ folder."""
+    from toolkit import install as installs
+
+    print(f"removed {installs.uninstall(kernel, root=Path(root))}")
+
+
+@task(
+    iterable=["source"],
+    help={
+        "source": "kernel tree whose series the package is to carry, too; may be repeated",
+        "output": "folder for the packages (default: build/packages)",
+        "lint": "have lintian judge them, too",
+    },
+)
+@friendly
+def package(_c: Context, source: list[str], output: str | None = None, lint: bool = False) -> None:
+    """Build l2wireguard-dkms_*.deb and l2wgctl_*.deb and print their paths."""
+    needs("package")
+    from toolkit import package as packaging
+    from toolkit import paths
+
+    for deb in packaging.packages(
+        [Path(s) for s in source], Path(output) if output else None, lint=lint
+    ):
+        print(paths.shown(deb))
+
+
+@task
+@friendly
+def package_test(_c: Context) -> None:
+    """Install the packages on a clean Debian, upgrade its kernel, purge them; sign, install."""
+    needs("package-test")
+    from toolkit import testing
+
+    if not testing.packages():
+        raise Exit(code=1)
 
 
 @task(

@@ -63,11 +63,15 @@ LIBVIRT = (
     *(() if os.path.isdir("/run/systemd/system") else ("libvirt-daemon-system-sysv",)),
 )
 BENCH = ("n2n", "openssl", "openvpn", "python3-matplotlib", "tinc", "valgrind")
+#: lintian, and what debian/control asks for.
+PACKAGE = ("debhelper", "dh-dkms", "dh-python", "dpkg-dev", "fakeroot", "lintian", "python3")
 
 #: task -> packages beyond what ./inv itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {
     "build-module": BUILD,
     "chroot": CHROOT,
+    "package": BUILD + PACKAGE,
+    "package-test": BUILD + CHROOT + LAB + PACKAGE + ("openssl",),
     "patch": ("patch",),
     "lab": BUILD + LAB,
     "demo": BUILD + LAB,
