@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from toolkit import build, paths
 from toolkit.debian import Archive
 from toolkit.errors import ToolError
 from toolkit.kernel import Kernel
-from toolkit.lab import CPUS, FAST_ROOT, MEMORY, ROOT_TAG, TCG_ARGUMENTS, Lab, Result
+from toolkit.lab import FAST_ROOT, Lab, Result
 from toolkit.run import run, say
 from toolkit.source import Source
 
@@ -119,20 +118,14 @@ class CleanRoot:
 class Installed(Lab):
     """A guest whose root is a CleanRoot instead of this machine."""
 
-    def _vng(
-        self, folder: Path, kvm: bool, cpus: int = CPUS, memory: str = MEMORY, qemu: str = ""
-    ) -> list[str | Path]:
-        if not shutil.which("qemu-system-x86_64"):
-            raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
-        return [
-            *(Path(sys.executable).parent / "vng", "--run", self.image, "--root", self.root),
-            *([] if kvm else ["--disable-kvm", *(f"--append={a}" for a in TCG_ARGUMENTS)]),
-            *("--cpus", str(cpus), "--memory", memory, "--user", "root"),
-            # where it is in the guest, and here: it is not in the guest's root
-            f"--rwdir={folder}={folder}",
-            f"--qemu-opts=-virtfs local,path={self.root},mount_tag={ROOT_TAG},security_model=none"
-            f",readonly=on,multidevs=remap {qemu}".rstrip(),
-        ]
+    @property
+    def files(self) -> Path:
+        """Those of the clean root."""
+        return self.root
+
+    def _shares(self, folder: Path) -> list[str | Path]:
+        # where it is in the guest, and here: it is not in the guest's root
+        return ["--root", self.root, f"--rwdir={folder}={folder}"]
 
     def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
         script = folder / "run.sh"

@@ -126,6 +126,15 @@ class Lab:
         """The kernel image."""
         return self.root / "boot" / f"vmlinuz-{self.kernel.release}"
 
+    @property
+    def files(self) -> Path:
+        """Whose files the guest has: this machine's."""
+        return Path("/")
+
+    def _shares(self, folder: Path) -> list[str | Path]:
+        """vng's options for the guest's root, and for the folder that it may write to."""
+        return ["--rwdir", folder]
+
     def shell(self) -> int:
         """An interactive root shell in a guest; its exit status."""
         with tempfile.TemporaryDirectory(prefix="l2wg-lab-") as shared:
@@ -251,11 +260,10 @@ class Lab:
             memory,
             "--user",
             "root",
-            "--rwdir",
-            folder,
+            *self._shares(folder),
             # one word: argparse takes a value that starts with a dash for an option
-            f"--qemu-opts=-virtfs local,path=/,mount_tag={ROOT_TAG},security_model=none,readonly=on"
-            f",multidevs=remap {qemu}".rstrip(),
+            f"--qemu-opts=-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
+            f",readonly=on,multidevs=remap {qemu}".rstrip(),
             *(f"--append={argument}" for argument in append),
         ]
 

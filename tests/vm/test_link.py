@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.guest import MACS, Failed, Host, keys, memory_available, sh, tunnel, underlay
+from toolkit.guest import (
+    MACS,
+    Failed,
+    Host,
+    eventually,
+    keys,
+    memory_available,
+    sh,
+    tunnel,
+    underlay,
+)
 
 Hosts = Callable[..., list[Host]]
 
@@ -301,6 +311,33 @@ class TestModules:
             # and it comes back beside a live tunnel
             load_and_connect(module, a, b)
             traffic(a, *ADDRESS.values())
+
+    def test_the_stock_modules_handshakes_and_keepalives_are_ours(self, hosts: Hosts) -> None:
+        """A's link is the stock module's, B's is an Ethernet one: the bytes are WireGuard's."""
+        a, b = hosts("A", "B")
+        underlay(a, b)
+        sh("modprobe", "wireguard")
+        sh("modprobe", "l2wireguard")
+        tunnel(a, b, kind="wireguard", addresses=False)
+        b.ip("link del wg1", "link add wg1 type l2wireguard")
+        b.run(
+            *("python3", "-m", "l2wgctl", "set", "wg1", "private-key", "/dev/stdin"),
+            *("listen-port", "51820", "peer", a.public, "allowed-ips", "0.0.0.0/0,::/0"),
+            *("endpoint", "10.0.0.1:51820", "persistent-keepalive", "1"),
+            stdin=b.key,
+        )
+        b.ip("link set wg1 up")
+        assert Path("/sys/module/wireguard").exists()
+
+        def received() -> list[int]:
+            """Bytes that each got: more than a handshake message and two keepalives."""
+            at_b = b.run("python3", "-m", "l2wgctl", "show", "wg1", "transfer")
+            return [int(out.split()[1]) for out in (a.run("wg", "show", "wg1", "transfer"), at_b)]
+
+        eventually(lambda: received()[0] >= 148 + 2 * 32, "B's keepalives arrive at A", 60)
+        a.run("wg", "set", "wg1", "peer", b.public, "persistent-keepalive", "1")
+        eventually(lambda: received()[1] >= 92 + 2 * 32, "A's keepalives arrive at B", 60)
+        assert [host.stat("wg1", "rx_errors") for host in (a, b)] == [0, 0]
 
     @pytest.mark.timeout(600)
     def test_a_hundred_loads_leave_nothing(self) -> None:
