@@ -51,6 +51,7 @@ NETWORKS = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.tuples(NETWORKS, st.booleans()), max_size=12), st.sampled_from([700, 1500, 8192])
 )
