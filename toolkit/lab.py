@@ -28,7 +28,7 @@ from toolkit.errors import ToolError
 from toolkit.kernel import Kernel, headers_of
 from toolkit.run import run, say
 
-BOOT_LIMIT = 240  # seconds until the guest must have started our command; TCG takes 7 to 30
+BOOT_LIMIT = 400  # seconds until the guest must have started our command; idle, TCG takes 7 to 30
 KVM_LIMIT = 25  # seconds in which a guest under KVM must have done the same
 CPUS = 2
 MEMORY = "1G"
@@ -126,6 +126,15 @@ class Lab:
         """The kernel image."""
         return self.root / "boot" / f"vmlinuz-{self.kernel.release}"
 
+    @property
+    def files(self) -> Path:
+        """Whose files the guest has: this machine's."""
+        return Path("/")
+
+    def _shares(self, folder: Path) -> list[str | Path]:
+        """vng's options for the guest's root, and for the folder that it may write to."""
+        return ["--rwdir", folder]
+
     def shell(self) -> int:
         """An interactive root shell in a guest; its exit status."""
         with tempfile.TemporaryDirectory(prefix="l2wg-lab-") as shared:
@@ -147,6 +156,7 @@ class Lab:
         memory: str = MEMORY,
         kvm: bool | None = None,
         qemu: str = "",
+        append: tuple[str, ...] = (),
     ) -> Result:
         """Run one command as root in a guest of its own.
 
@@ -154,7 +164,8 @@ class Lab:
         :param timeout: seconds for the command, after the boot.
         :param show: copy its output to standard output as it comes.
         :param prefix: what each line of that begins with, where several guests run at once.
-        :param qemu: more options for QEMU.
+        :param qemu: more options for QEMU; a later one replaces an earlier one (``-cpu``).
+        :param append: more arguments for the kernel.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -162,7 +173,7 @@ class Lab:
         script = self._script(folder, command)
         if kvm is None:
             kvm = kvm_works(self)
-        vng = self._vng(folder, kvm, cpus, memory, qemu)
+        vng = self._vng(folder, kvm, cpus, memory, qemu, append)
         rest = ["--", f"sh {shlex.quote(str(script))}"]
         started = time.monotonic()
         try:
@@ -228,7 +239,13 @@ class Lab:
         return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"}
 
     def _vng(
-        self, folder: Path, kvm: bool, cpus: int = CPUS, memory: str = MEMORY, qemu: str = ""
+        self,
+        folder: Path,
+        kvm: bool,
+        cpus: int = CPUS,
+        memory: str = MEMORY,
+        qemu: str = "",
+        append: tuple[str, ...] = (),
     ) -> list[str | Path]:
         if not shutil.which("qemu-system-x86_64"):
             raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
@@ -243,11 +260,11 @@ class Lab:
             memory,
             "--user",
             "root",
-            "--rwdir",
-            folder,
+            *self._shares(folder),
             # one word: argparse takes a value that starts with a dash for an option
-            f"--qemu-opts=-virtfs local,path=/,mount_tag={ROOT_TAG},security_model=none,readonly=on"
-            f",multidevs=remap {qemu}".rstrip(),
+            f"--qemu-opts=-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
+            f",readonly=on,multidevs=remap {qemu}".rstrip(),
+            *(f"--append={argument}" for argument in append),
         ]
 
     def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
@@ -362,6 +379,14 @@ def _image(kernel: Kernel) -> tuple[Path, Path]:
         f"no readable kernel image for {release} in /boot or {kernel.build}",
         "name a series to take Debian's: --kernel 5.10",
     )
+
+
+def image_of(kernel: Kernel) -> tuple[Path, Path]:
+    """The image that the lab boots for a kernel, and the folder with its modules.
+
+    :raises ToolError: there is none.
+    """
+    return _image(kernel)
 
 
 def _lay_out(root: Path, module: build.Module, image: Path, modules: Path) -> None:

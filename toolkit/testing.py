@@ -38,7 +38,7 @@ VM_RUNS: list[tuple[str, list[str]]] = [
     ("5.10", ["tests/vm/test_link.py", "tests/vm/test_underlays.py"]),
     ("5.10", ["tests/vm/test_frames.py", "tests/vm/test_scenarios.py", "tests/vm/test_traffic.py"]),
     ("5.10", ["tests/vm/test_ctl.py", "tests/vm/test_ctl_up.py"]),
-    ("5.10", ["tests/vm/test_hostile.py", "tests/vm/test_replay.py"]),
+    ("5.10", ["tests/vm/test_hostile.py", "tests/vm/test_replay.py", "tests/vm/test_bench.py"]),
     (
         NEWEST,
         [
@@ -203,6 +203,32 @@ def run(*, units: bool, guests: bool) -> bool:
                 pool.shutdown(wait=False, cancel_futures=True)
                 labs.end_all()
                 raise
+    return _report(outcomes)
+
+
+def packages() -> bool:
+    """The tests of what is installed: packages on a clean Debian, signatures, `./inv install`.
+
+    :returns: all passed.
+    """
+    report = paths.LOGS / "package.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    started = time.monotonic()
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-v", "--durations=10", "tests/package"),
+            f"--junit-xml={report}",
+        ],
+        cwd=paths.ROOT,
+        check=False,
+    )
+    took = time.monotonic() - started
+    return _report([_part("packages", lambda: outcome_of("packages", report, took))])
+
+
+def _report(outcomes: list[Outcome]) -> bool:
+    """Print a line for each part; did all pass?"""
     print()
     for o in outcomes:
         skipped = f", {o.skipped} skipped" if o.skipped else ""

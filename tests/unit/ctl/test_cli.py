@@ -139,7 +139,7 @@ def test_file_not_found(run: Run, kernel: FakeKernel, tmp_path: Path) -> None:
 
 def test_default_file(run: Run, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["setconf", "wg9"], ["up", "wg9"], ["diff", "wg9"]):
-        assert run(*words) == line("/etc/l2wg/wg9.conf: no such file (check the path)")
+        assert run(*words) == line("/etc/l2wg/wg9.conf: no such file (write it, see l2wg.conf(5))")
 
 
 def test_file_not_readable(

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv bench in small: every measure is taken, and an Ethernet header costs what it has."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from toolkit import bench_guest, paths
+from toolkit.bench_links import CONTENDERS
+from toolkit.bench_stats import MEASURES
+from toolkit.guest import sh
+
+OURS = ("wireguard-ours", "l2wireguard")
+
+
+@pytest.fixture(scope="module")
+def taken() -> dict[str, dict[str, float]]:
+    """Values by contender and measure. Of times this guest's are not worth a look."""
+    source = paths.ROOT / "toolkit/bench_packets.c"
+    sh("cc", "-O1", "-o", bench_guest.PACKETS, str(source))
+    assert shutil.which(bench_guest.PACKETS)
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for clock, name in (*(("icount", n) for n in OURS), ("wall", "l2wireguard")):
+        plan = bench_guest.Plan(clock, [], 1, (128, 64), 100, 10, [100], "", "")
+
+        def record(measure: str, value: float, unit: str, *, name: str = name) -> None:
+            assert unit
+            values[name][measure] = value
+
+        bench_guest.measure(CONTENDERS[name], plan, record)
+    return values
+
+
+def test_every_measure_has_a_value(taken: dict[str, dict[str, float]]) -> None:
+    found = taken["l2wireguard"]
+    assert set(MEASURES) - set(found) == {"instructions_per_frame_1000_peers"}
+    assert all(value > 0 for value in found.values()), found
+
+
+def test_a_frame_costs_14_bytes_more_than_a_packet(taken: dict[str, dict[str, float]]) -> None:
+    plain, ether = (taken[name]["wire_overhead_bytes"] for name in OURS)
+    # Ethernet, IPv4, UDP, WireGuard's header and tag, and 0 to 15 bytes of padding
+    assert plain == 14 + 20 + 8 + 16 + 16 + 7.5
+    assert ether - plain == 14
+
+
+def test_nothing_is_left_behind(taken: dict[str, dict[str, float]]) -> None:
+    assert taken
+    assert not list(Path("/var/run/netns").glob("[AB]"))

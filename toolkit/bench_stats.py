@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0
+"""From single measurements to figures: medians over rounds, ratios, comparison, aims."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import ToolError
+
+STOCK = "wireguard"  # what ratios are against
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure is.
+
+    :ivar title: for tables.
+    :ivar more: a larger value is the better one.
+    :ivar tolerance: what two runs may differ by, as a part of the value, and mean nothing.
+    :ivar portable: the value does not depend on the machine that runs the guest; otherwise only
+        ratios may be compared.
+    """
+
+    title: str
+    more: bool
+    tolerance: float
+    portable: bool
+
+
+def _counted(title: str, *, more: bool = False, tolerance: float = 0.02) -> Measure:
+    return Measure(title, more, tolerance, portable=True)
+
+
+def _timed(title: str, *, more: bool = False, tolerance: float = 0.25) -> Measure:
+    return Measure(title, more, tolerance, portable=False)
+
+
+MEASURES: dict[str, Measure] = {
+    "tcp_goodput": _counted("TCP goodput", more=True, tolerance=0.03),
+    "tcp_goodput_4_streams": _counted("TCP goodput, 4 streams", more=True, tolerance=0.05),
+    "instructions_per_frame": _counted("instructions a frame"),
+    "instructions_per_frame_64": _counted("instructions a frame of 64 bytes"),
+    "instructions_per_frame_100_peers": _counted("instructions a frame, 100 peers"),
+    "instructions_per_frame_1000_peers": _counted("instructions a frame, 1,000 peers"),
+    "wire_overhead_bytes": _counted("bytes added to an IP packet", tolerance=0.001),
+    "wire_bytes_per_payload_byte": _counted("bytes on the wire a byte", tolerance=0.001),
+    "udp_packets_64": _timed("UDP packets a second, 64 bytes", more=True),
+    "udp_packets_1406": _timed("UDP packets a second, 1,406 bytes", more=True),
+    "rtt_median": _timed("round trip, median"),
+    "rtt_p99": _timed("round trip, 99th percentile", tolerance=0.5),
+    "tcp_goodput_wall": _timed("TCP goodput by the clock", more=True),
+    "tcp_goodput_wall_4_streams": _timed("the same, 4 streams", more=True),
+    "setup_time": _timed("set-up until the first echo", tolerance=0.5),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median over rounds.
+
+    :ivar spread: largest less smallest value of a round, as a part of the median.
+    :ivar ratio: median of the ratios to the stock module in the same round; None without it.
+    :ivar rounds: how many values there were.
+    """
+
+    contender: str
+    measure: str
+    value: float
+    unit: str
+    spread: float
+    ratio: float | None
+    rounds: int
+
+
+def figures(records: Iterable[Mapping[str, Any]], stock: str = STOCK) -> list[Figure]:
+    """Figures from the values of single rounds.
+
+    :param records: mappings with ``round``, ``contender``, ``measure``, ``value`` and ``unit``;
+        a round is whatever its records agree on.
+    :param stock: the contender that the ratios are to.
+    """
+    values: dict[tuple[str, str], dict[Any, float]] = defaultdict(dict)
+    units: dict[str, str] = {}
+    for r in records:
+        values[r["contender"], r["measure"]][r["round"]] = r["value"]
+        units[r["measure"]] = r["unit"]
+    found = []
+    for (contender, measure), by_round in values.items():
+        middle = statistics.median(by_round.values())
+        base = values.get((stock, measure), {})
+        ratios = [v / base[n] for n, v in by_round.items() if base.get(n)]
+        found.append(
+            Figure(
+                contender,
+                measure,
+                middle,
+                units[measure],
+                (max(by_round.values()) - min(by_round.values())) / middle if middle else 0.0,
+                statistics.median(ratios) if ratios else None,
+                len(by_round),
+            )
+        )
+    return found
+
+
+def as_json(found: Iterable[Figure]) -> list[dict[str, Any]]:
+    """For the ``figures`` of a report: six significant digits are more than there are."""
+    return [
+        {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in asdict(f).items()}
+        for f in found
+    ]
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A report that an earlier run wrote; its ``figures`` as :class:`Figure`.
+
+    :raises ToolError: it is not one.
+    """
+    try:
+        report: dict[str, Any] = json.loads(file.read_text())
+        names = Figure.__dataclass_fields__
+        report["figures"] = [
+            Figure(**{k: v for k, v in f.items() if k in names}) for f in report["figures"]
+        ]
+    except OSError as error:
+        raise ToolError(f"{file}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ToolError(f"{file}: not a report of `./inv bench`") from None
+    return report
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure that differs from an earlier one by more than chance explains.
+
+    :ivar by: change as a part of the old value; above 0 where it is better.
+    """
+
+    new: Figure
+    old: Figure
+    by: float
+
+    def __str__(self) -> str:
+        ratios = "" if MEASURES[self.new.measure].portable else " of stock's"
+        old, new = (_comparable(f) for f in (self.old, self.new))
+        unit = f" {self.new.unit}" if not ratios else ""
+        word = "better" if self.by > 0 else "WORSE"
+        return (
+            f"{word}: {self.new.contender} {self.new.measure}: "
+            f"{old:.5g} -> {new:.5g}{unit}{ratios} ({abs(self.by):.1%})"
+        )
+
+
+def _comparable(f: Figure) -> float | None:
+    """The value where it means the same on every machine, else the ratio to stock."""
+    return f.value if MEASURES[f.measure].portable else f.ratio
+
+
+def compare(old: Iterable[Figure], new: Iterable[Figure]) -> list[Change]:
+    """What became better or worse, the worst first.
+
+    A change counts if it exceeds the measure's tolerance and the larger spread of the two.
+    What only one of the two has is left out.
+    """
+    before = {(f.contender, f.measure): f for f in old}
+    changes = []
+    for f in new:
+        known, measure = before.get((f.contender, f.measure)), MEASURES.get(f.measure)
+        if not known or not measure:
+            continue
+        was, now = _comparable(known), _comparable(f)
+        if not was or now is None:
+            continue
+        by = (now - was) / abs(was) * (1 if measure.more else -1)
+        if abs(by) > max(measure.tolerance, known.spread, f.spread):
+            changes.append(Change(f, known, by))
+    return sorted(changes, key=lambda c: c.by)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What we want of our own figures; ``found`` is None where it was not measured."""
+
+    text: str
+    found: float | None
+    met: bool
+
+
+def aims(found: Iterable[Figure]) -> list[Aim]:
+    """The aims, and whether these figures meet them."""
+    by = {(f.contender, f.measure): f for f in found}
+
+    def ratio(contender: str, measure: str, base: str = STOCK) -> float | None:
+        a, b = by.get((contender, measure)), by.get((base, measure))
+        if not a or not b:
+            return None
+        if base == STOCK:
+            return a.ratio
+        return a.ratio / b.ratio if a.ratio and b.ratio else None
+
+    def aim(text: str, value: float | None, least: float, most: float) -> Aim:
+        return Aim(text, value, value is not None and least <= value <= most)
+
+    ours, stock = (by.get((c, "wire_overhead_bytes")) for c in ("l2wireguard", STOCK))
+    more = ours.value - stock.value if ours and stock else None
+    endless = float("inf")
+    return [
+        aim(
+            "TCP goodput of l2wireguard: at least 0.97 of stock WireGuard",
+            ratio("l2wireguard", "tcp_goodput"),
+            0.97,
+            endless,
+        ),
+        aim(
+            "TCP goodput of our plain kind: that of stock WireGuard, 3 % up or down",
+            ratio("wireguard-ours", "tcp_goodput"),
+            0.97,
+            1.03,
+        ),
+        aim(
+            "TCP goodput of l2wireguard: at least 1.10 of VXLAN over WireGuard",
+            ratio("l2wireguard", "tcp_goodput", "vxlan"),
+            1.10,
+            endless,
+        ),
+        aim(
+            "instructions a frame of l2wireguard: at most 1.03 of stock WireGuard",
+            ratio("l2wireguard", "instructions_per_frame"),
+            0,
+            1.03,
+        ),
+        aim(
+            "instructions a frame of our plain kind: those of stock WireGuard, 1 % up or down",
+            ratio("wireguard-ours", "instructions_per_frame"),
+            0.99,
+            1.01,
+        ),
+        aim("bytes on the wire a frame of l2wireguard: 14 more than stock WireGuard", more, 14, 14),
+    ]
