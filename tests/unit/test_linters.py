@@ -31,6 +31,7 @@ OURS = sorted(paths.KERNEL.glob("l2wg_*.[ch]"))
 WITHOUT_SPDX = (
     *("LICENSE", ".gitignore", "requirements.lock", "*.patch", "*.json", "*.pcap", "*.txt"),
     "*/py.typed",
+    *("docs/bench/*.png", "docs/bench/*.svg"),  # drawn by matplotlib
     "docs/man/*.md",  # the first line is the title, and what follows is the page
 )
 
