@@ -46,8 +46,10 @@ class Extent:
     :ivar contenders: names out of bench_links.CONTENDERS.
     :ivar guests: guests that count instructions, one for each core.
     :ivar icount_rounds: in each of them.
-    :ivar wall_rounds: in the one guest by the clock.
+    :ivar wall_rounds: in the one guest by the clock; 0 for none.
     :ivar frames: see :class:`toolkit.bench_guest.Plan`.
+    :ivar milliseconds: of a run in guest time of counted instructions; three times that by the
+        clock, where TCG is slower.
     :ivar ctl: numbers of peers for l2wgctl against wg.
     """
 
@@ -75,11 +77,14 @@ def bench(
     wanted: str | None = None,
     *,
     quick: bool = False,
+    counted: bool = False,
     contenders: str | None = None,
     compare: Path | None = None,
 ) -> bool:
     """Measure, print the table, write the report; False if something became worse.
 
+    :param counted: leave out what is measured by the clock of the guest: on a machine that has
+        other work those figures say nothing.
     :param contenders: names with commas between them, instead of all.
     :param compare: an earlier report.
     :raises ToolError: a guest fails, one of WireGuard's own contenders carries nothing, or
@@ -87,6 +92,8 @@ def bench(
     """
     old = bench_stats.read(compare) if compare else None
     much = extent(quick, contenders)
+    if counted:
+        much = dataclasses.replace(much, wall_rounds=0)
     lab = labs.make(wanted)
     records = [
         *_guests(lab, much),
@@ -137,7 +144,9 @@ def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
             pool.shutdown(wait=False, cancel_futures=True)
             labs.end_all()
             raise
-    return records + _guest(lab, extent, "wall", "wall", extent.wall_rounds)
+    if extent.wall_rounds:
+        records += _guest(lab, extent, "wall", "wall", extent.wall_rounds)
+    return records
 
 
 def _guest(
@@ -174,7 +183,8 @@ def run_guest(
         except guest.Failed as error:
             raise ToolError(f"bench: no keys for OpenVPN and tinc: {error}") from None
         plan = Plan(
-            *(clock, list(extent.contenders), rounds, extent.frames, extent.milliseconds),
+            *(clock, list(extent.contenders), rounds, extent.frames),
+            extent.milliseconds * (1 if counting else 3),
             *(extent.echoes, list(extent.peers), str(keys), str(packets_program())),
         )
         (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(plan)))

@@ -202,12 +202,19 @@ def readme(report: dict[str, Any], name: str) -> str:
         + "; ".join(f"{a.text} ({a.found:.3g})" for a in missed)
         + "."
     )
+    timed = any(f.measure in SUMMARY and not MEASURES[f.measure].portable for f in found)
+    clock = (
+        "Packets a second, round trips and goodput by the clock are those of an emulated machine, "
+        "and coarse. "
+        if timed
+        else "What goes by the clock was not measured: the machine had other work. "
+    )
     return "\n\n".join(
         [
             markdown(table(found, SUMMARY, short=True)),
             f"Ratios to stock WireGuard, and bytes. Linux {report['linux']} ({report['kernel']}) "
             f"in QEMU without KVM, {report['date']}: [report](docs/bench/{name}), [all tables]"
-            f"(docs/bench.md). {verdict}",
+            f"(docs/bench.md). {clock}{verdict}",
         ]
     )
 

@@ -83,7 +83,16 @@ class Toolchain:
         :param folders: see :meth:`argv`.
         :raises ToolError: it fails, or the chroot cannot be entered.
         """
-        return run(self.argv(argv, *folders), log=log, hint=hint).stdout
+        try:
+            return run(self.argv(argv, *folders), log=log, hint=hint).stdout
+        except ToolError as error:
+            _, refused, why = error.what.partition(": bwrap: ")
+            if not (self.chroot and refused):
+                raise
+            raise ToolError(
+                f"{self.chroot}: cannot be entered: {why}",
+                "run this as root, or allow user namespaces",
+            ) from None
 
 
 def of(kernel: Kernel) -> Toolchain:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -226,6 +227,30 @@ def test_every_contender_has_a_place_and_its_program_a_package() -> None:
 def test_an_unknown_contender() -> None:
     with pytest.raises(ToolError, match="--contenders: there is no zerotier"):
         bench.bench(contenders="veth,zerotier")
+
+
+@pytest.mark.parametrize(("rounds", "names"), [(0, ["icount 1", "icount 2"]), (3, None)])
+def test_which_guests_run(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, names: list[str] | None
+) -> None:
+    monkeypatch.setattr(bench, "_guest", lambda _lab, _extent, name, *_: [{"guest": name}])
+    extent = dataclasses.replace(bench.FULL, wall_rounds=rounds)
+    found = [r["guest"] for r in bench._guests(None, extent)]  # type: ignore[arg-type]
+    assert found == (names or ["icount 1", "icount 2", "wall"])
+
+
+def test_a_guest_whose_program_does_not_work_is_told_from_one_without_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extent = dataclasses.replace(bench.QUICK, contenders=("wireguard", "n2n"))
+    results = tmp_path / "results"
+    results.write_text(json.dumps(values("wireguard", "rtt_p99", 1)[0]) + "\n")
+    (record,) = bench._checked(tmp_path, "wall", extent)
+    assert record["round"] == "wall 0"
+    assert "n2n does not work here and is left out" in capsys.readouterr().err
+    results.write_text(json.dumps(values("n2n", "rtt_p99", 1)[0]) + "\n")
+    with pytest.raises(ToolError, match="no figures for wireguard"):
+        bench._checked(tmp_path, "wall", extent)
 
 
 def test_rows_of_the_control_plane() -> None:

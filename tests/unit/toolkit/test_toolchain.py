@@ -142,6 +142,26 @@ def test_what_runs_in_a_chroot(kernel: Callable[[str, str], Kernel], tmp_path: P
     assert Toolchain("gcc-12", None, linux).argv(["make"], work) == ["make"]
 
 
+def test_a_chroot_that_cannot_be_entered_is_one_line(
+    kernel: Callable[[str, str], Kernel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    linux = kernel(HEADERS.format(14), KBUILD.format("2.38"))
+    tools = Toolchain("gcc-14", tmp_path, linux)
+
+    def run(*_: object, **__: object) -> None:
+        raise ToolError("bwrap failed with status 1: bwrap: setting up uid map: Permission denied")
+
+    monkeypatch.setattr(toolchain, "run", run)
+    with pytest.raises(ToolError) as error:
+        tools.run(["gcc-14", "--version"])
+    assert str(error.value) == (
+        f"{tmp_path}: cannot be entered: setting up uid map: Permission denied "
+        "(run this as root, or allow user namespaces)"
+    )
+    with pytest.raises(ToolError, match="^bwrap failed"):
+        Toolchain("gcc", None, linux).run(["gcc"])
+
+
 class Maker:
     """Stands for mmdebstrap and tar."""
 
