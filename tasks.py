@@ -45,12 +45,19 @@ def needs(name: str) -> None:
 KERNEL = {"kernel": "running, newest, 5.10, 6.12+deb12, a release or a build folder"}
 
 
+SIGN = {
+    "sign": "private key to sign with (PEM), followed by its certificate: --sign KEY CERT",
+    "cert": "the certificate, where --sign has the key only",
+}
+
+
 @task(
     help={
         **KERNEL,
         "source": "kernel tree or drivers/net/wireguard folder (default: Debian's linux-source)",
         "output": "folder for l2wireguard.ko (default: build/<release>)",
         "debug": "WireGuard's self-tests at load, debug messages and information",
+        **SIGN,
     }
 )
 @friendly
@@ -60,10 +67,12 @@ def build_module(
     source: str | None = None,
     output: str | None = None,
     debug: bool = False,
+    sign: str | None = None,
+    cert: str | None = None,
 ) -> None:
     """Build l2wireguard.ko for a kernel and print its path."""
     needs("build-module")
-    from toolkit import build, paths
+    from toolkit import build, paths, signing
     from toolkit.run import say
 
     module = build.build(
@@ -71,10 +80,82 @@ def build_module(
         source=Path(source) if source else None,
         output=Path(output) if output else None,
         debug=debug,
+        signer=signing.signer(sign, cert),
     )
     if not module.fresh:
         say(f"Up to date: {module.kernel.label}")
     print(paths.shown(module.file))
+
+
+INSTALL = {
+    "kernel": "running (default), a release (6.1.0-56-amd64) or a series (6.1)",
+    "root": "the folder that has the kernel's lib/modules (default: /)",
+}
+
+
+@task(help={**INSTALL, "source": "as for build-module", **SIGN})
+@friendly
+def install(
+    _c: Context,
+    kernel: str = "running",
+    root: str = "/",
+    source: str | None = None,
+    sign: str | None = None,
+    cert: str | None = None,
+) -> None:
+    """Build the module for the running kernel and put it into its updates/ folder."""
+    needs("build-module")
+    from toolkit import install as installs
+    from toolkit import signing
+
+    target = installs.install(
+        kernel,
+        source=Path(source) if source else None,
+        root=Path(root),
+        signer=signing.signer(sign, cert),
+    )
+    print(f"installed {target}")
+
+
+@task(help=INSTALL)
+@friendly
+def uninstall(_c: Context, kernel: str = "running", root: str = "/") -> None:
+    """Take the module out of the running kernel's updates/ folder."""
+    from toolkit import install as installs
+
+    print(f"removed {installs.uninstall(kernel, root=Path(root))}")
+
+
+@task(
+    iterable=["source"],
+    help={
+        "source": "kernel tree whose series the package is to carry, too; may be repeated",
+        "output": "folder for the packages (default: build/packages)",
+        "lint": "have lintian judge them, too",
+    },
+)
+@friendly
+def package(_c: Context, source: list[str], output: str | None = None, lint: bool = False) -> None:
+    """Build l2wireguard-dkms_*.deb and l2wgctl_*.deb and print their paths."""
+    needs("package")
+    from toolkit import package as packaging
+    from toolkit import paths
+
+    for deb in packaging.packages(
+        [Path(s) for s in source], Path(output) if output else None, lint=lint
+    ):
+        print(paths.shown(deb))
+
+
+@task
+@friendly
+def package_test(_c: Context) -> None:
+    """Install the packages on a clean Debian, upgrade its kernel, purge them; sign, install."""
+    needs("package-test")
+    from toolkit import testing
+
+    if not testing.packages():
+        raise Exit(code=1)
 
 
 @task(
@@ -264,6 +345,57 @@ def sources(_c: Context, write: bool = False) -> None:
     from toolkit import sweep
 
     if not sweep.sweep(write=write):
+        raise Exit(code=1)
+
+
+@task(
+    help={
+        "kernel": "6.1 (the default), another series, or a release",
+        "fresh": "make it anew, with the packages of today",
+    }
+)
+@friendly
+def box(_c: Context, kernel: str | None = None, fresh: bool = False) -> None:
+    """Make a Vagrant box from Debian's packages, and what its machines take from here."""
+    needs("box")
+    from toolkit import box as boxes
+    from toolkit.run import say
+
+    made = boxes.prepare(kernel, fresh=fresh)
+    say(f"Linux {made.release}; now: L2WG_BOX={made.name} vagrant up --provider libvirt")
+    print(made.name)
+
+
+@task(
+    help={
+        "kernel": "6.1 (the default), another series, or a release",
+        "box": "another box than ours, by Vagrant's name for it",
+        "third": "a third machine, on the Ethernet behind the first",
+        "setup-libvirt": "where libvirt does not run: set it up, and put it back at the end",
+        "keep": "leave the machines (and libvirt) as they are then",
+        "destroy": "no test: end the machines, and put libvirt back if it was set up",
+        "only": "tests whose name has this",
+    }
+)
+@friendly
+def vagrant_test(
+    _c: Context,
+    kernel: str | None = None,
+    box: str | None = None,
+    third: bool = False,
+    setup_libvirt: bool = False,
+    keep: bool = False,
+    destroy: bool = False,
+    only: str | None = None,
+) -> None:
+    """Start the Vagrantfile's machines and run the tests against them."""
+    needs("vagrant-test")
+    from toolkit import vagrant
+
+    if destroy:
+        vagrant.end()
+        return
+    if not vagrant.test(kernel, box=box, third=third, setup=setup_libvirt, keep=keep, only=only):
         raise Exit(code=1)
 
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from socket import AF_INET, AF_INET6, inet_pton
 
 from .config import Config
 from .errors import Problem
+from .inet import AF_INET, AF_INET6, inet_pton
 from .model import AllowedIP, Peer
 from .values import masked
 

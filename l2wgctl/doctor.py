@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from .check import NO_OWNER, NO_OWNER_HINT, owner
 from .errors import MODULE_HINT, KernelError, L2wgError
-from .genl import offers_plain
 from .model import (
     ETHERNET_HEADER,
     KINDS,
@@ -29,6 +28,7 @@ from .model import (
     Device,
     Peer,
 )
+from .nl import offers_plain
 
 if TYPE_CHECKING:
     from .link import Link, Links

@@ -114,7 +114,8 @@ def from_os_error(error: OSError, where: str) -> L2wgError:
     where = re.sub(r"[A-Za-z0-9+/]{43}=", "(hidden)", where)
     number = error.errno or 0
     if number == errno.ENOENT:
-        return KernelError(number, "no such file", "check the path", where)
+        hint = "write it, see l2wg.conf(5)" if where.startswith("/etc/l2wg/") else "check the path"
+        return KernelError(number, "no such file", hint, where)
     if number in (errno.EACCES, errno.EPERM):
         return KernelError(number, "not readable by this user", "run as root or use sudo", where)
     if number == errno.EISDIR:

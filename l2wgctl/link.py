@@ -12,13 +12,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from socket import AF_INET, AF_INET6
 from typing import Any, NamedTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from .errors import MODULE_HINT, KernelError, L2wgError, from_errno, from_os_error
+from .inet import AF_INET, AF_INET6
 from .model import KINDS
 
 #: Marks a bridge that `up` has made, so that `down` may remove it.

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
-from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
 from .grammar import DEVICE_FIELDS
+from .inet import AF_INET, AF_INET6, inet_ntop
 from .model import AllowedIP, Device, Key, Peer, SecretKey
 
 RESET = "\x1b[0m"

@@ -13,9 +13,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Callable
 
+from .inet import AF_INET, AF_INET6
 from .model import Device, LinkOptions
 from .steps import Step, command
 

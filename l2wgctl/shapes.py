@@ -12,14 +12,11 @@ by attribute, in `wgnl`.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from itertools import chain, repeat
-from socket import AF_INET, AF_INET6, inet_ntop, ntohs
 from struct import Struct, pack
-from typing import Any
+from sys import byteorder
 
-from .model import AllowedIP, Endpoint, Key, Peer, SecretKey
+from .inet import AF_INET, AF_INET6, inet_ntop, ntohs
 
 _ZERO_KEY = bytes(32)
 _NESTED = 0x8000  # NLA_F_NESTED of include/uapi/linux/netlink.h
@@ -27,8 +24,14 @@ _NESTED = 0x8000  # NLA_F_NESTED of include/uapi/linux/netlink.h
 _MOST_NETWORKS = 8
 _MOST_SHAPES = 64
 _LONGEST_RUN = 64
-_new: Any = tuple.__new__
-_encode = partial(b2a_base64, newline=False)
+_FIXED = 136  # header, and attributes of fixed length before the endpoint
+_ENDPOINT = pack("=H", 4)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .model import Peer
 
 
 def _int(data: bytes) -> int:
@@ -127,19 +130,21 @@ class Shape:
 
     def peers(self, data: bytes, start: int, count: int) -> Iterator[Peer]:
         """The peers of a run."""
+        from .model import AllowedIP, Endpoint, Key, Peer, SecretKey
+
+        new = tuple.__new__
         family = self._endpoint
         at = 9 if family else 7
         for values in self._struct.iter_unpack(data[start : start + count * self.size]):
             key, psk, seconds, nanoseconds, keepalive, sent, received = values[:7]
             endpoint = None
             if family:
-                endpoint = _new(Endpoint, (inet_ntop(family, values[8]), ntohs(values[7])))
+                endpoint = new(Endpoint, (inet_ntop(family, values[8]), ntohs(values[7])))
             networks = [
-                _new(AllowedIP, (values[i + 1], values[i], False))
-                for i in range(at, len(values), 2)
+                new(AllowedIP, (values[i + 1], values[i], False)) for i in range(at, len(values), 2)
             ]
             secret = None if psk == _ZERO_KEY else SecretKey(psk)
-            yield _new(
+            yield new(
                 Peer,
                 (
                     *(Key(key), secret, endpoint, keepalive, tuple(networks)),
@@ -155,7 +160,7 @@ class Shape:
         rows = self._struct.iter_unpack(data[start : start + count * self.size])
         keys, psks, seconds, _, keepalives, sent, received, *rest = zip(*rows)
         columns: list[Iterable[object]] = [_base64(keys)]
-        if any(psk != _ZERO_KEY for psk in psks):
+        if psks.count(_ZERO_KEY) < count:
             shown = _base64(psks)
             columns.append(
                 ["(none)" if psk == _ZERO_KEY else text for psk, text in zip(psks, shown)]
@@ -172,7 +177,7 @@ class Shape:
 
 
 def _base64(keys: Sequence[bytes]) -> list[str]:
-    text = b"".join(map(_encode, keys)).decode()
+    text = b"".join([b2a_base64(key, newline=False) for key in keys]).decode()
     return [text[at : at + 44] for at in range(0, len(text), 44)]
 
 
@@ -191,16 +196,35 @@ class Shapes:
                 return shape, count
         return None
 
-    def learn(self, size: int, peer: Peer) -> None:
-        """Remember the shape of a peer that was decoded the slow way, if it can have one."""
-        if len(self._known) >= _MOST_SHAPES or len(peer.allowed_ips) > _MOST_NETWORKS:
-            return
-        endpoint = 0
-        if peer.endpoint is not None:
-            endpoint = AF_INET6 if ":" in peer.endpoint.host else AF_INET
-        layout = (endpoint, tuple(ip.family for ip in peer.allowed_ips))
-        if layout not in self._known:
-            self._known.add(layout)
-            shape = Shape(*layout)
-            if shape.size == size:
-                self._by_size.setdefault(size, []).append(shape)
+    def learn(self, data: bytes, start: int, size: int) -> Shape | None:
+        """Remember the shape of the peer at `start`, if it can have one and is new."""
+        if len(self._known) >= _MOST_SHAPES:
+            return None
+        layout = _layout(data, start, min(start + size, len(data)))
+        if layout in self._known or len(layout[1]) > _MOST_NETWORKS:
+            return None
+        self._known.add(layout)
+        shape = Shape(*layout)
+        if shape.size != size:
+            return None
+        self._by_size.setdefault(size, []).append(shape)
+        return shape
+
+
+def _layout(data: bytes, start: int, end: int) -> tuple[int, tuple[int, ...]]:
+    """Family of the endpoint, families of the AllowedIPs; a guess, which the comparison checks."""
+    endpoint = 0
+    families: list[int] = []
+    at = start + _FIXED
+    if data[at + 2 : at + 4] == _ENDPOINT:
+        endpoint = int.from_bytes(data[at + 4 : at + 6], byteorder)
+        at += (int.from_bytes(data[at : at + 2], byteorder) + 3) & ~3
+    at += 4  # the nest of the AllowedIPs
+    while at + 24 <= end:
+        # header 4, prefix length 8, then the family's attribute
+        families.append(int.from_bytes(data[at + 16 : at + 18], byteorder))
+        at += max(4, int.from_bytes(data[at : at + 2], byteorder))
+    known = (0, AF_INET, AF_INET6)
+    if endpoint not in known or not all(family in known[1:] for family in families):
+        return 0, ()
+    return endpoint, tuple(families)

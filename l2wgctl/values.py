@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from .errors import ValueProblem, without_keys
+from .inet import AF_INET, AF_INET6, inet_ntop, inet_pton
 from .model import KEY_LEN, KINDS, AllowedIP, Endpoint, Key, SecretKey
 
 #: IFNAMSIZ of include/uapi/linux/if.h is 16 with the terminating zero.

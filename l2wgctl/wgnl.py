@@ -12,23 +12,23 @@ AllowedIPs. A test holds the result against pyroute2's own decoder.
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Callable, Literal, NamedTuple, TypeVar
 
+from . import inet
 from .errors import L2wgError
 from .model import KEY_LEN, AllowedIP, Device, Endpoint, Key, Peer, SecretKey
+from .nl import HEADERS, WGDEVICE_A_IFNAME
+from .nl import WG_GENL_VERSION as WG_GENL_VERSION
+from .nl import attribute as _attr
 from .shapes import Shape, Shapes
 
-WG_GENL_VERSION = 1
-WG_CMD_GET_DEVICE = 0
 WG_CMD_SET_DEVICE = 1
 
 WGDEVICE_F_REPLACE_PEERS = 1
 WGDEVICE_A_IFINDEX = 1
-WGDEVICE_A_IFNAME = 2
 WGDEVICE_A_PRIVATE_KEY = 3
 WGDEVICE_A_PUBLIC_KEY = 4
 WGDEVICE_A_FLAGS = 5
@@ -58,8 +58,6 @@ WGALLOWEDIP_A_FLAGS = 4  # Linux 6.16 and later
 
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
-NLMSG_HDRLEN = 16
-GENL_HDRLEN = 4
 #: Longest message that `encode_set` makes. A nest cannot be longer than 65535 bytes; half of it
 #: bounds the time that the kernel holds the RTNL lock for one message. (wg: one page.)
 MESSAGE_MAX = 32768
@@ -96,16 +94,11 @@ def sockaddr(endpoint: Endpoint) -> bytes:
     port = endpoint.port.to_bytes(2, "big")
     host, _, scope = endpoint.host.partition("%")
     if ":" not in host:
-        return _SIN.pack(socket.AF_INET, port, socket.inet_pton(socket.AF_INET, host))
+        return _SIN.pack(inet.AF_INET, port, inet.inet_pton(inet.AF_INET, host))
     index = 0
     if scope:
-        index = int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
-    return _SIN6.pack(socket.AF_INET6, port, 0, socket.inet_pton(socket.AF_INET6, host), index)
-
-
-def _attr(kind: int, payload: bytes) -> bytes:
-    size = len(payload) + 4
-    return _NLA.pack(size, kind) + payload + bytes(-size % 4)
+        index = int(scope) if scope.isdigit() else inet.if_nametoindex(scope)
+    return _SIN6.pack(inet.AF_INET6, port, 0, inet.inet_pton(inet.AF_INET6, host), index)
 
 
 def encode_ifname(name: str) -> bytes:
@@ -120,7 +113,7 @@ def _encode_allowed_ip(network: AllowedIP) -> bytes:
         return (
             _IP4.pack(
                 *(28 + len(flags), NLA_F_NESTED),
-                *(6, WGALLOWEDIP_A_FAMILY, socket.AF_INET),
+                *(6, WGALLOWEDIP_A_FAMILY, inet.AF_INET),
                 *(8, WGALLOWEDIP_A_IPADDR, address),
                 *(5, WGALLOWEDIP_A_CIDR_MASK, prefix),
             )
@@ -129,7 +122,7 @@ def _encode_allowed_ip(network: AllowedIP) -> bytes:
     return (
         _IP6.pack(
             *(40 + len(flags), NLA_F_NESTED),
-            *(6, WGALLOWEDIP_A_FAMILY, socket.AF_INET6),
+            *(6, WGALLOWEDIP_A_FAMILY, inet.AF_INET6),
             *(20, WGALLOWEDIP_A_IPADDR, address),
             *(5, WGALLOWEDIP_A_CIDR_MASK, prefix),
         )
@@ -188,7 +181,7 @@ def encode_set(
     limit. Raises what `resolve` raises.
     """
     name = encode_ifname(device.name)
-    room = limit - NLMSG_HDRLEN - GENL_HDRLEN
+    room = limit - HEADERS
     head = name + _device_head(device)
     if not device.peers:
         yield head
@@ -265,13 +258,13 @@ _TIMESPEC = Struct("=qq")
 
 def _decode_endpoint(raw: bytes) -> Endpoint | None:
     family = int.from_bytes(raw[:2], BYTE_ORDER)
-    if family == socket.AF_INET and len(raw) == 16:
-        host = socket.inet_ntop(socket.AF_INET, raw[4:8])
-    elif family == socket.AF_INET6 and len(raw) == 28:
+    if family == inet.AF_INET and len(raw) == 16:
+        host = inet.inet_ntop(inet.AF_INET, raw[4:8])
+    elif family == inet.AF_INET6 and len(raw) == 28:
         scope = int.from_bytes(raw[24:28], BYTE_ORDER)
-        host = socket.inet_ntop(socket.AF_INET6, raw[8:24])
+        host = inet.inet_ntop(inet.AF_INET6, raw[8:24])
         if scope:
-            host = socket.getnameinfo((host, 0, 0, scope), socket.NI_NUMERICHOST)[0]
+            host = inet.getnameinfo((host, 0, 0, scope), inet.NI_NUMERICHOST)[0]
     else:
         return None
     return Endpoint(host, int.from_bytes(raw[2:4], "big"))
@@ -289,7 +282,7 @@ def _decode_allowed_ips(data: bytes, start: int, end: int) -> tuple[AllowedIP, .
                 address = data[at:to]
             elif kind == WGALLOWEDIP_A_CIDR_MASK:
                 prefix = unsigned(data, at, to)
-        size = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}.get(family)
+        size = {int(inet.AF_INET): 4, int(inet.AF_INET6): 16}.get(family)
         if len(address) != size or prefix > size * 8:
             raise NetlinkFormatError("an AllowedIP is neither IPv4 nor IPv6")
         networks.append(AllowedIP(address, prefix))
@@ -393,8 +386,8 @@ class Peers:
                     yield from many(found[0], data, start, found[1])
                     start += found[0].size * found[1]
                     continue
+                shapes.learn(data, start, size)
                 peer = _decode_peer(data, start + 4, stop)
-                shapes.learn(size, peer)
                 start = (stop + 3) & ~3
                 if held is not None and held.public_key == peer.public_key:
                     held = held._replace(allowed_ips=held.allowed_ips + peer.allowed_ips)

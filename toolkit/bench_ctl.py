@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -34,10 +35,13 @@ class Cost:
     """What one tool takes for one command.
 
     :ivar seconds: wall time, the least of several runs, the program's start included.
+    :ivar cpu: processor time in seconds, its own and the kernel's for it, the least likewise;
+        what else runs on the machine disturbs it less.
     :ivar kilobytes: the most memory that the process had resident, kB.
     """
 
     seconds: float
+    cpu: float
     kilobytes: int
 
 
@@ -54,6 +58,11 @@ class Row:
     def ratio(self) -> float:
         """Time of l2wgctl over that of wg."""
         return self.l2wgctl.seconds / self.wg.seconds
+
+    @property
+    def cpu_ratio(self) -> float:
+        """Processor time of l2wgctl over that of wg."""
+        return self.l2wgctl.cpu / self.wg.cpu
 
 
 def program(tool: str) -> list[str]:
@@ -81,12 +90,20 @@ def config(peers: int, *, changed: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def seconds(argv: Sequence[str], output: Path) -> float:
-    """Wall time of a command."""
+def seconds(argv: Sequence[str], output: Path) -> tuple[float, float]:
+    """Wall and processor time of a command.
+
+    :raises OSError: the command fails.
+    """
     with output.open("wb") as stream:
         started = time.perf_counter()
-        subprocess.run(argv, check=True, stdout=stream, stdin=subprocess.DEVNULL)
-        return time.perf_counter() - started
+        process = subprocess.Popen(argv, stdout=stream, stdin=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if status:
+        raise OSError(f"{' '.join(argv)}: status {process.returncode}")
+    return wall, usage.ru_utime + usage.ru_stime
 
 
 def kilobytes(argv: Sequence[str]) -> int:
@@ -123,7 +140,11 @@ class Bench:
 
     def fresh_link(self) -> str:
         """A link without keys and peers."""
-        name = f"{LINK}{self.peers}-{len(self.links)}"
+        name = next(
+            name
+            for number in count()
+            if not Path("/sys/class/net", name := f"{LINK}{self.peers}-{number}").exists()
+        )
         subprocess.run(["ip", "link", "add", name, "type", self.kind], check=True)
         self.links.append(name)
         return name
@@ -138,7 +159,7 @@ class Bench:
 
         :raises AssertionError: the tools do not come to the same result.
         """
-        times: dict[str, list[float]] = {tool: [] for tool in TOOLS}
+        times: dict[str, list[tuple[float, float]]] = {tool: [] for tool in TOOLS}
         memory = {}
         link = ""
         if command != "setconf":
@@ -164,7 +185,9 @@ class Bench:
                     times[tool].append(seconds(argv, output))
                     results.append((output.read_bytes(), self.state(link)))
             assert results[:1] == results[1:], f"{command}: the tools differ"
-        wg, ours = (Cost(min(times[t]), memory[t]) for t in TOOLS)
+        wg, ours = (
+            Cost(min(w for w, _ in times[t]), min(c for _, c in times[t]), memory[t]) for t in TOOLS
+        )
         return Row(command, self.peers, wg, ours)
 
     def clean(self) -> None:
@@ -202,21 +225,26 @@ def compare(
 def table(rows: Sequence[Row]) -> str:
     """The rows for people."""
     lines = [
-        f"{'command':<10} {'peers':>6} {'wg':>10} {'l2wgctl':>10} {'ratio':>6}"
-        f" {'wg':>10} {'l2wgctl':>10}"
+        f"{'':<10} {'':>6} {'wall time':>19} {'':>6} {'processor time':>19} {'':>6} {'memory':>19}",
+        f"{'command':<10} {'peers':>6}"
+        + f" {'wg':>9} {'l2wgctl':>9} {'ratio':>6}" * 2
+        + f" {'wg':>9} {'l2wgctl':>9}",
     ]
     for row in rows:
+        wg, ours = row.wg, row.l2wgctl
         lines.append(
-            f"{row.command:<10} {row.peers:>6} {row.wg.seconds * 1000:>7.0f} ms"
-            f" {row.l2wgctl.seconds * 1000:>7.0f} ms {row.ratio:>6.2f}"
-            f" {row.wg.kilobytes / 1024:>7.1f} MB {row.l2wgctl.kilobytes / 1024:>7.1f} MB"
+            f"{row.command:<10} {row.peers:>6}"
+            f" {wg.seconds * 1000:>6.0f} ms {ours.seconds * 1000:>6.0f} ms {row.ratio:>6.2f}"
+            f" {wg.cpu * 1000:>6.0f} ms {ours.cpu * 1000:>6.0f} ms {row.cpu_ratio:>6.2f}"
+            f" {wg.kilobytes / 1024:>6.1f} MB {ours.kilobytes / 1024:>6.1f} MB"
         )
     return "\n".join(lines)
 
 
 def document(rows: Sequence[Row]) -> str:
     """The rows for programs, one line of JSON."""
-    return json.dumps([{**asdict(row), "ratio": round(row.ratio, 3)} for row in rows])
+    ratios = [{"ratio": round(r.ratio, 3), "cpu_ratio": round(r.cpu_ratio, 3)} for r in rows]
+    return json.dumps([{**asdict(row), **ratio} for row, ratio in zip(rows, ratios)])
 
 
 def bench_ctl(wanted: str | None = None, sizes: Sequence[int] = SIZES) -> None:

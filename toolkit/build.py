@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import kernel as kernels
-from toolkit import patching, paths, toolchain
+from toolkit import patching, paths, signing, toolchain
 from toolkit import source as sources
 from toolkit.errors import ToolError
 from toolkit.kernel import Kernel
 from toolkit.run import run, say
+from toolkit.signing import Signer
 from toolkit.source import DRIVER, Source
 from toolkit.toolchain import Toolchain
 
@@ -59,6 +60,7 @@ def build(
     source: Path | None = None,
     output: Path | None = None,
     debug: bool = False,
+    signer: Signer | None = None,
 ) -> Module:
     """Build the module for a kernel, unless that has been done from the same inputs.
 
@@ -66,6 +68,7 @@ def build(
     :param source: kernel tree or driver folder to take instead of Debian's.
     :param output: folder for the module; ``build/<release>`` by default.
     :param debug: WireGuard's own self-tests at load, debug messages, debug information.
+    :param signer: who signs it.
     :raises ToolError: see there; or the build fails (its log is kept).
     """
     kernel = kernels.resolve(wanted)
@@ -73,18 +76,26 @@ def build(
     folder = (output or paths.BUILD / (kernel.release + ("-debug" if debug else ""))).resolve()
     file = folder / f"{MODULE}.ko"
     tools = toolchain.of(kernel)
-    inputs = _fingerprint(kernel, wireguard, tools, debug)
+    inputs = _fingerprint(kernel, wireguard, tools, debug, signer)
     if _up_to_date(file, inputs):
         return Module(file, kernel, wireguard, fresh=False)
     say(f"Building {MODULE}.ko for {kernel.label} with {tools.label}")
     with tempfile.TemporaryDirectory(prefix="l2wg-build-") as work:
         built = _kbuild(kernel, wireguard, tools, Path(work), debug=debug)
         _check(built, kernel)
+        if signer:
+            signing.sign(built, signer, kernel)
         _put(built, file, inputs)
     return Module(file, kernel, wireguard, fresh=True)
 
 
-def _fingerprint(kernel: Kernel, source: Source, tools: Toolchain, debug: bool) -> str:
+def _fingerprint(
+    kernel: Kernel,
+    source: Source,
+    tools: Toolchain,
+    debug: bool,
+    signer: Signer | None = None,
+) -> str:
     """A hash over all that the module depends on."""
     digest = hashlib.sha256()
 
@@ -94,6 +105,7 @@ def _fingerprint(kernel: Kernel, source: Source, tools: Toolchain, debug: bool) 
             digest.update(b"\0")
 
     add(kernel.release, kernel.version, str(debug), *([] if debug else STRIP))
+    add(os.environ.get("KCFLAGS", ""), signer.identity if signer else "")
     add(tools.run([tools.compiler, "--version"], hint="apt-get install gcc, or set CC"))
     for name in (".config", "Module.symvers"):
         path = kernel.build / name
@@ -157,9 +169,25 @@ def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[s
         str(kernel.build),
         f"M={driver}",
         f"CC={compiler}",
+        f"KCFLAGS={_anywhere(kernel, driver)}",
         *more,
         "modules",
     ]
+
+
+def _anywhere(kernel: Kernel, driver: Path) -> str:
+    """Compiler flags that make the same module whatever the folders.
+
+    WARN_ON() puts a file's name into it, and the build ID is a hash over debug information too,
+    which has the names of all folders. They are in no variable of our Kbuild, because that does
+    not get at how kbuild compiles l2wireguard.mod.c.
+    """
+    maps = {f"{driver}/": f"{DRIVER}/"}
+    if kernel.package:
+        # as if the headers were installed
+        maps[f"{kernel.build.parent}/"] = "/usr/src/"
+    flags = [f"-ffile-prefix-map={old}={new}" for old, new in maps.items()]
+    return " ".join([*filter(None, [os.environ.get("KCFLAGS")]), *flags])
 
 
 def _why(log: Path, kernel: Kernel, tools: Toolchain) -> tuple[str, str]:

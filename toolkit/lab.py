@@ -28,7 +28,7 @@ from toolkit.errors import ToolError
 from toolkit.kernel import Kernel, headers_of
 from toolkit.run import run, say
 
-BOOT_LIMIT = 240  # seconds until the guest must have started our command; TCG takes 7 to 30
+BOOT_LIMIT = 400  # seconds until the guest must have started our command; idle, TCG takes 7 to 30
 KVM_LIMIT = 25  # seconds in which a guest under KVM must have done the same
 CPUS = 2
 MEMORY = "1G"
@@ -125,6 +125,15 @@ class Lab:
     def image(self) -> Path:
         """The kernel image."""
         return self.root / "boot" / f"vmlinuz-{self.kernel.release}"
+
+    @property
+    def files(self) -> Path:
+        """Whose files the guest has: this machine's."""
+        return Path("/")
+
+    def _shares(self, folder: Path) -> list[str | Path]:
+        """vng's options for the guest's root, and for the folder that it may write to."""
+        return ["--rwdir", folder]
 
     def shell(self) -> int:
         """An interactive root shell in a guest; its exit status."""
@@ -251,11 +260,10 @@ class Lab:
             memory,
             "--user",
             "root",
-            "--rwdir",
-            folder,
+            *self._shares(folder),
             # one word: argparse takes a value that starts with a dash for an option
-            f"--qemu-opts=-virtfs local,path=/,mount_tag={ROOT_TAG},security_model=none,readonly=on"
-            f",multidevs=remap {qemu}".rstrip(),
+            f"--qemu-opts=-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
+            f",readonly=on,multidevs=remap {qemu}".rstrip(),
             *(f"--append={argument}" for argument in append),
         ]
 
@@ -371,6 +379,14 @@ def _image(kernel: Kernel) -> tuple[Path, Path]:
         f"no readable kernel image for {release} in /boot or {kernel.build}",
         "name a series to take Debian's: --kernel 5.10",
     )
+
+
+def image_of(kernel: Kernel) -> tuple[Path, Path]:
+    """The image that the lab boots for a kernel, and the folder with its modules.
+
+    :raises ToolError: there is none.
+    """
+    return _image(kernel)
 
 
 def _lay_out(root: Path, module: build.Module, image: Path, modules: Path) -> None:

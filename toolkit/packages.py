@@ -35,7 +35,9 @@ LAB = (
     "wireguard-tools",
 )
 FUZZ = ("clang", "libclang-rt-14-dev", "llvm")
-TEST_UNIT = ("git", "perl", "sparse", *FUZZ)
+VAGRANT = ("vagrant", "vagrant-libvirt")
+#: Vagrant is large: without it a test is skipped, which CI does not allow
+TEST_UNIT = ("git", "perl", "sparse", *FUZZ, *(VAGRANT if os.environ.get("CI") == "true" else ()))
 TEST_VM = (
     "ethtool",
     "iperf3",
@@ -47,18 +49,37 @@ TEST_VM = (
     "ppp",
     "pppoe",
 )
+BOX = (*VAGRANT, "e2fsprogs", "extlinux", "mmdebstrap", "mount", "qemu-utils", "tar")
+#: libvirt with QEMU, and the networks of its machines
+LIBVIRT = (
+    "dnsmasq-base",
+    "iptables",
+    "libvirt-clients",
+    "libvirt-daemon-system",
+    "openssh-client",
+    "qemu-system-x86",
+    "rsync",
+    # without it apt would install systemd where there is none
+    *(() if os.path.isdir("/run/systemd/system") else ("libvirt-daemon-system-sysv",)),
+)
 BENCH = ("n2n", "openssl", "openvpn", "python3-matplotlib", "tinc", "valgrind")
+#: lintian, and what debian/control asks for.
+PACKAGE = ("debhelper", "dh-dkms", "dh-python", "dpkg-dev", "fakeroot", "lintian", "python3")
 
 #: task -> packages beyond what ./inv itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {
     "build-module": BUILD,
     "chroot": CHROOT,
+    "package": BUILD + PACKAGE,
+    "package-test": BUILD + CHROOT + LAB + PACKAGE + ("openssl",),
     "patch": ("patch",),
     "lab": BUILD + LAB,
     "demo": BUILD + LAB,
     "bench-ctl": BUILD + LAB,
     "frames": ("gcc", "libc6-dev"),
     "fuzz": FUZZ,
+    "box": BUILD + BOX,
+    "vagrant-test": BUILD + LAB + BOX + LIBVIRT,
     "bench": BUILD + LAB + BENCH,
     "profile": BUILD + LAB + BENCH + ("linux-perf",),
     "test-unit": BUILD + TEST_UNIT,

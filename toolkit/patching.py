@@ -32,9 +32,9 @@ def own_files() -> dict[str, str]:
 
 
 def render(template: str, **values: object) -> str:
-    """One of kernel/'s Jinja2 templates, filled in; an unknown name in it is an error."""
+    """A Jinja2 template of kernel/ or packaging/, filled in; an unknown name is an error."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.KERNEL),
+        loader=jinja2.FileSystemLoader([paths.KERNEL, paths.PACKAGING]),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

@@ -16,6 +16,7 @@ import platformdirs
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = ROOT / "kernel"
 PATCHES = ROOT / "patches"
+PACKAGING = ROOT / "packaging"
 BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from toolkit import paths
+from toolkit.debian import Archive, Package
 from toolkit.errors import ToolError
 from toolkit.kernel import Kernel
 from toolkit.run import say
@@ -53,10 +54,10 @@ def of(kernel: Kernel, given: Path | None = None) -> Source:
     :raises ToolError: there is none, or it is not of the headers' version.
     """
     if given:
-        source = _given(given)
+        source = from_folder(given)
     elif (kernel.build / DRIVER / "main.c").exists():
         # the build folder is a whole tree
-        source = _given(kernel.build)
+        source = from_folder(kernel.build)
     elif kernel.package:
         source = _packaged(kernel)
     else:
@@ -73,7 +74,11 @@ def of(kernel: Kernel, given: Path | None = None) -> Source:
     return source
 
 
-def _given(path: Path) -> Source:
+def from_folder(path: Path) -> Source:
+    """The driver in a kernel tree, or in a ``drivers/net/wireguard`` folder.
+
+    :raises ToolError: it is neither.
+    """
     path = path.resolve()
     for driver, tree in ((path / DRIVER, path), (path, path.parent.parent.parent)):
         if (driver / "main.c").exists() and (driver / "noise.c").exists():
@@ -109,7 +114,18 @@ def _packaged(kernel: Kernel) -> Source:
                 f"{kernel.package.name} {version} is no longer served, nor is its source",
                 "upgrade the kernel, or name its source: --source /path/to/linux",
             )
-        deb = kernel.archive.fetch(kernel.archive.get(name, version))
+        return packaged(kernel.archive, kernel.archive.get(name, version))
+    return Source(folder / DRIVER, folder, tree_version(folder))
+
+
+def packaged(archive: Archive, package: Package) -> Source:
+    """The driver out of a linux-source package, which is fetched if it has not been.
+
+    :raises ToolError: it cannot be, or has no driver.
+    """
+    folder = unpacked(package.version)
+    if not folder.exists():
+        deb = archive.fetch(package)
         with Progress(transient=True, console=Console(stderr=True)) as progress:
             extract(deb, folder, progress)
     return Source(folder / DRIVER, folder, tree_version(folder))

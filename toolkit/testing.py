@@ -203,6 +203,32 @@ def run(*, units: bool, guests: bool) -> bool:
                 pool.shutdown(wait=False, cancel_futures=True)
                 labs.end_all()
                 raise
+    return _report(outcomes)
+
+
+def packages() -> bool:
+    """The tests of what is installed: packages on a clean Debian, signatures, `./inv install`.
+
+    :returns: all passed.
+    """
+    report = paths.LOGS / "package.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    started = time.monotonic()
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-v", "--durations=10", "tests/package"),
+            f"--junit-xml={report}",
+        ],
+        cwd=paths.ROOT,
+        check=False,
+    )
+    took = time.monotonic() - started
+    return _report([_part("packages", lambda: outcome_of("packages", report, took))])
+
+
+def _report(outcomes: list[Outcome]) -> bool:
+    """Print a line for each part; did all pass?"""
     print()
     for o in outcomes:
         skipped = f", {o.skipped} skipped" if o.skipped else ""

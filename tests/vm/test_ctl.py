@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -278,13 +278,15 @@ def test_errors_of_the_kernel(host: Host) -> None:
         "(see 'ip netns list', or make it with 'ip netns add nowhere')\n"
     )
     # a port that another socket has
-    host.start("ncat", "-u", "-l", "4321")
-    time.sleep(1)
     host.run("ip", "link", "set", "wg1", "up")
-    assert error("set", "wg1", "listen-port", "4321") == (
-        "l2wgctl: set: wg1: the listening port is in use "
-        "(choose another ListenPort, or 0 for a free one)\n"
-    )
+    with inside(host):
+        other_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with other_socket:
+        other_socket.bind(("", 4321))
+        assert error("set", "wg1", "listen-port", "4321") == (
+            "l2wgctl: set: wg1: the listening port is in use "
+            "(choose another ListenPort, or 0 for a free one)\n"
+        )
 
     def nobody(host: Host, *words: str) -> Said:
         drop = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")

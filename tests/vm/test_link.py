@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.guest import MACS, Failed, Host, keys, memory_available, sh, tunnel, underlay
+from toolkit.guest import (
+    MACS,
+    Failed,
+    Host,
+    eventually,
+    keys,
+    memory_available,
+    sh,
+    tunnel,
+    underlay,
+)
 
 Hosts = Callable[..., list[Host]]
 
@@ -190,6 +200,39 @@ def unloaded() -> Iterator[None]:
     sh("modprobe", "l2wireguard")
 
 
+OTHER = {"wireguard": "l2wireguard", "l2wireguard": "wireguard"}
+LINK = {"wireguard": "wg0", "l2wireguard": "wg1"}
+ADDRESS = {"wireguard": "192.168.157.2", "l2wireguard": "192.168.158.2"}
+
+
+def load_and_connect(module: str, a: Host, b: Host) -> None:
+    """Load a module, ours without the plain kind, and connect A and B by a link of it."""
+    if module == "wireguard":
+        sh("modprobe", "wireguard")
+        tunnel(a, b, "wg0", kind="wireguard")
+        return
+    sh("modprobe", "l2wireguard", "plain=0")
+    keys(a)
+    keys(b)
+    for me, peer, mine, other in ((a, b, 1, 2), (b, a, 2, 1)):
+        me.ip("link add wg1 type l2wireguard", f"address add 192.168.158.{mine}/24 dev wg1")
+        # wg speaks to the stock module's family
+        me.run(
+            *("python3", "-m", "l2wgctl", "set", "wg1", "private-key", "/dev/stdin"),
+            *("listen-port", "51821", "peer", peer.public, "allowed-ips", "0.0.0.0/0,::/0"),
+            *("endpoint", f"10.0.0.{other}:51821"),
+            stdin=me.key,
+        )
+        me.ip("link set wg1 up")
+
+
+def traffic(host: Host, *addresses: str) -> None:
+    """Full packets through each tunnel, at the same time."""
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(lambda to: host.ping(to, "-s", "1300", count=20), addresses):
+            pass
+
+
 @pytest.mark.usefixtures("unloaded")
 class TestModules:
     """Our module beside the stock one."""
@@ -244,6 +287,57 @@ class TestModules:
         tunnel(a, b, "wg0", kind="wireguard")
         assert Path("/sys/module/wireguard").exists()
         a.ping("192.168.157.2")
+
+    @pytest.mark.timeout(900)
+    @pytest.mark.parametrize("first", ["wireguard", "l2wireguard"])
+    def test_a_live_tunnel_of_each_module(self, hosts: Hosts, first: str) -> None:
+        """Loaded in either order, both carry traffic, and either goes without the other."""
+        a, b = hosts("A", "B")
+        underlay(a, b)
+        for module in (first, OTHER[first]):
+            load_and_connect(module, a, b)
+            # the one that was there already has not been disturbed
+            a.ping(ADDRESS[first])
+        assert Path("/sys/module/l2wireguard/parameters/plain").read_text() == "N\n"
+        assert "DEVTYPE=wireguard" in a.run("cat", "/sys/class/net/wg0/uevent")
+        assert a.link("wg1")["link_type"] == "ether"
+        traffic(a, *ADDRESS.values())
+        for module in (OTHER[first], first):
+            # its links go with it; the other one's tunnel is as it was
+            sh("rmmod", module)
+            stays = OTHER[module]
+            assert not a.ok("ip", "link", "show", LINK[module])
+            traffic(a, ADDRESS[stays])
+            # and it comes back beside a live tunnel
+            load_and_connect(module, a, b)
+            traffic(a, *ADDRESS.values())
+
+    def test_the_stock_modules_handshakes_and_keepalives_are_ours(self, hosts: Hosts) -> None:
+        """A's link is the stock module's, B's is an Ethernet one: the bytes are WireGuard's."""
+        a, b = hosts("A", "B")
+        underlay(a, b)
+        sh("modprobe", "wireguard")
+        sh("modprobe", "l2wireguard")
+        tunnel(a, b, kind="wireguard", addresses=False)
+        b.ip("link del wg1", "link add wg1 type l2wireguard")
+        b.run(
+            *("python3", "-m", "l2wgctl", "set", "wg1", "private-key", "/dev/stdin"),
+            *("listen-port", "51820", "peer", a.public, "allowed-ips", "0.0.0.0/0,::/0"),
+            *("endpoint", "10.0.0.1:51820", "persistent-keepalive", "1"),
+            stdin=b.key,
+        )
+        b.ip("link set wg1 up")
+        assert Path("/sys/module/wireguard").exists()
+
+        def received() -> list[int]:
+            """Bytes that each got: more than a handshake message and two keepalives."""
+            at_b = b.run("python3", "-m", "l2wgctl", "show", "wg1", "transfer")
+            return [int(out.split()[1]) for out in (a.run("wg", "show", "wg1", "transfer"), at_b)]
+
+        eventually(lambda: received()[0] >= 148 + 2 * 32, "B's keepalives arrive at A", 60)
+        a.run("wg", "set", "wg1", "peer", b.public, "persistent-keepalive", "1")
+        eventually(lambda: received()[1] >= 92 + 2 * 32, "A's keepalives arrive at B", 60)
+        assert [host.stat("wg1", "rx_errors") for host in (a, b)] == [0, 0]
 
     @pytest.mark.timeout(600)
     def test_a_hundred_loads_leave_nothing(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from l2wgctl import cli, genl
+from l2wgctl import cli, nl
 
 from .fakekernel import FakeKernel, FakeSocket, serve
 from .fakelinks import FakeLinks
@@ -29,8 +29,8 @@ PEER_C = "gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA="
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     """A kernel without devices, which l2wgctl talks to."""
     fake = FakeKernel()
-    monkeypatch.setattr(genl, "open_socket", lambda: FakeSocket(fake))
-    monkeypatch.setattr(genl, "_loaded_families", lambda: tuple(fake.families))
+    monkeypatch.setattr(nl, "open_socket", lambda: FakeSocket(fake))
+    monkeypatch.setattr(nl, "loaded_families", lambda: tuple(fake.families))
     return fake
 
 

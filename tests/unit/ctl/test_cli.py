@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from l2wgctl import cli, genl, link
-from l2wgctl.cli import COMMANDS
+from l2wgctl import cli, link, nl
+from l2wgctl.commandline import COMMANDS
 from l2wgctl.errors import MODULE_HINT, KernelError
 from l2wgctl.grammar import FIELDS, SET
 
@@ -139,7 +139,7 @@ def test_file_not_found(run: Run, kernel: FakeKernel, tmp_path: Path) -> None:
 
 def test_default_file(run: Run, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["setconf", "wg9"], ["up", "wg9"], ["diff", "wg9"]):
-        assert run(*words) == line("/etc/l2wg/wg9.conf: no such file (check the path)")
+        assert run(*words) == line("/etc/l2wg/wg9.conf: no such file (write it, see l2wg.conf(5))")
 
 
 def test_file_not_readable(
@@ -301,7 +301,7 @@ def test_socket_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
 
-    monkeypatch.setattr(genl, "open_socket", refuse)
+    monkeypatch.setattr(nl, "open_socket", refuse)
     assert run("show", "wg1") == line("netlink: Protocol not supported")
 
 
@@ -542,7 +542,7 @@ def test_interrupt(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
         def recv(self, size: int) -> bytes:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(genl, "open_socket", lambda: Interrupting(kernel))
+    monkeypatch.setattr(nl, "open_socket", lambda: Interrupting(kernel))
     assert cli.main(["show", "wg1"]) == 130
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from l2wgctl import install
-from l2wgctl.cli import COMMANDS, make_parser
+from l2wgctl.commandline import COMMANDS, make_parser
 from l2wgctl.config import parse
 from l2wgctl.configkeys import INTERFACE, PEER, VLAN_ADDRESS_NAME
 from l2wgctl.grammar import FIELDS, SET_DEVICE, SET_PEER

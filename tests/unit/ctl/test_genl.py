@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from l2wgctl import genl, resolve, wgnl
+from l2wgctl import nl, resolve, wgnl
 from l2wgctl.errors import MODULE_HINT, KernelError, L2wgError, UsageError
 from l2wgctl.genl import WireGuard
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer
@@ -46,7 +46,7 @@ def test_families_that_are_asked(
     if plain:
         (tmp_path / "l2wireguard" / "parameters").mkdir()
         (tmp_path / "l2wireguard" / "parameters" / "plain").write_text(plain + "\n")
-    assert genl._loaded_families(str(tmp_path)) == families
+    assert nl.loaded_families(str(tmp_path)) == families
 
 
 @pytest.mark.parametrize("owner", ["wireguard", "l2wireguard"])
@@ -110,7 +110,7 @@ def test_not_permitted_with_the_words_of_the_kernel() -> None:
 
 
 def test_interrupted_dump_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(genl.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(nl.time, "sleep", lambda seconds: None)
     kernel = FakeKernel()
     device = kernel.add("wg1")
     connect(kernel).set_device(Device("wg1", peers=(Peer(KEY, allowed_ips=(NET,)),)))
@@ -119,7 +119,7 @@ def test_interrupted_dump_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None
     found = connect(kernel).get_device("wg1")
     assert [peer.allowed_ips for peer in found.peers] == [(NET,)]
     assert len(kernel.received) == 1 + 4  # the family, and four dumps
-    kernel.interrupt = genl.DUMP_TRIES
+    kernel.interrupt = nl.DUMP_TRIES
     text = "show: wg1: kept changing while it was read (try again)"
     assert refusal(kernel) == (text, errno.EINTR)
     assert device.peers

@@ -7,7 +7,6 @@ import ast
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -66,19 +65,27 @@ def test_version_and_check_are_light(tmp_path: Path) -> None:
 
 
 def best_of(argv: list[str], tries: int = 12) -> float:
+    """Processor time in seconds: what else the machine does disturbs it little."""
     best = 9.0
     # Compiled files as an installed package has them.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(tries):
-        start = time.perf_counter()
-        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, cwd=ROOT, env=env)
-        best = min(best, time.perf_counter() - start)
+        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=ROOT, env=env)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        best = min(best, usage.ru_utime + usage.ru_stime)
     return best
 
 
-def test_start_takes_less_than_80_ms_more_than_python() -> None:
+@pytest.mark.parametrize("command", ["--version", "check"])
+def test_start_takes_less_than_80_ms_more_than_python(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "wg1.conf"
+    path.touch(mode=0o600)
+    path.write_text(f"[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PEER_A}\n")
+    words = [command] if command == "--version" else [command, str(path)]
     bare = best_of([sys.executable, "-c", "pass"])
-    ours = best_of([sys.executable, "-c", "from l2wgctl.cli import run; run()", "--version"])
+    ours = best_of([sys.executable, "-c", "from l2wgctl.cli import run; run()", *words])
     assert ours - bare < 0.080
 
 

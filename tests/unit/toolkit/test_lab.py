@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel's log must not have in it, and what it may."""
+"""What the kernel's log must not have in it, and what it may; and a guest that does not boot."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from toolkit.lab import complaints
+from toolkit import lab as labs
+from toolkit.lab import Lab, NotBooted, complaints
 
 BAD = [
     "WARNING: CPU: 1 PID: 143 at net/core/skbuff.c:5321 skb_try_coalesce+0x341/0x350",
@@ -70,3 +74,28 @@ def test_a_complaint_is_found(line: str) -> None:
 
 def test_a_healthy_log_has_none() -> None:
     assert complaints(HARMLESS) == []
+
+
+@pytest.mark.parametrize("hangs", [1, 2])
+def test_a_guest_that_does_not_boot_has_a_second_chance(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hangs: int
+) -> None:
+    module = SimpleNamespace(kernel=SimpleNamespace(release="7.3.4"), file=Path("/m.ko"))
+    lab = Lab(module, tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setattr(labs.shutil, "which", lambda _: "/usr/bin/qemu-system-x86_64")
+    booted: list[list[str]] = []
+
+    def boot(_lab: Lab, argv: list[str], folder: Path, *_: object) -> None:
+        booted.append(argv)
+        if len(booted) <= hangs:
+            raise NotBooted("lab: 7.3.4 has not booted after 240 s", "console: x")
+        (folder / "status").write_text("3\n")
+
+    monkeypatch.setattr(Lab, "_boot", boot)
+    if hangs == 1:
+        assert lab.run(["true"], folder=tmp_path / "out", kvm=False).status == 3
+    else:
+        with pytest.raises(NotBooted, match="7.3.4 has not booted"):
+            lab.run(["true"], folder=tmp_path / "out", kvm=False)
+    # the second time the console tells
+    assert ["--verbose" in argv for argv in booted] == [False, True]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`show IFACE dump` by the shortest way.
+
+Scripts run it every few seconds, and most of that time goes into loading what this does not need.
+So this imports next to nothing, and leaves what is out of the ordinary - errors, peers with more
+than a few networks - to `l2wgctl.showing` and `l2wgctl.wgnl`.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from sys import byteorder
+
+from . import nl
+from .inet import inet_ntop
+from .shapes import Shapes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Of include/uapi/linux/wireguard.h; all with their names in `l2wgctl.wgnl`.
+_PRIVATE_KEY, _PUBLIC_KEY, _LISTEN_PORT, _FWMARK, _PEERS = 3, 4, 6, 7, 8
+_FAMILY, _IPADDR, _CIDR_MASK = 1, 2, 3
+_NO_KEY = bytes(32)
+#: Header of a peer's second attribute, the preshared key, which only its first piece has.
+_SECOND = (36).to_bytes(2, byteorder) + (2).to_bytes(2, byteorder)
+
+
+def dump(name: str) -> Iterator[str] | None:
+    """The text of `show NAME dump`, some lines at a time; None when it takes the long way."""
+    try:
+        channel = nl.Channel(nl.open_socket())
+        try:
+            _, payloads = channel.dump(name, nl.loaded_families())
+        finally:
+            channel.sock.close()
+        head: dict[int, bytes] = {}
+        nests: list[tuple[bytes, int, int]] = []
+        for data in payloads:
+            for kind, at, to in nl.attributes(data, 0, len(data)):
+                if kind == _PEERS:
+                    nests.append((data, at, to))
+                elif kind < _PEERS:
+                    head[kind] = data[at:to]
+    except (nl.Refused, OSError):
+        return None
+    return _lines(head, nests)
+
+
+def _lines(head: dict[int, bytes], nests: list[tuple[bytes, int, int]]) -> Iterator[str]:
+    def key(kind: int) -> str:
+        value = head.get(kind, _NO_KEY)
+        return "(none)" if value == _NO_KEY else b2a_base64(value, newline=False).decode()
+
+    def number(kind: int) -> int:
+        return int.from_bytes(head.get(kind, b""), byteorder)
+
+    mark = f"0x{number(_FWMARK):x}" if number(_FWMARK) else "off"
+    yield f"{key(_PRIVATE_KEY)}\t{key(_PUBLIC_KEY)}\t{number(_LISTEN_PORT)}\t{mark}\n"
+    shapes = Shapes()
+    held = ""  # the last lines: the networks of the last peer may go on in the next message
+    for position, (data, start, end) in enumerate(nests):
+        if held and data[start + 40 : start + 44] != _SECOND:
+            stop = start + int.from_bytes(data[start : start + 2], byteorder)
+            held = _join(held, ",".join(_networks(data, start + 40, stop)))
+            start = stop
+        while start + 4 <= end:
+            size = int.from_bytes(data[start : start + 2], byteorder)
+            found = shapes.find(data, start, size, end)
+            if found is None and shapes.learn(data, start, size):
+                found = shapes.find(data, start, size, end)
+            yield held
+            if found is None:
+                from .render import dump_peer
+                from .wgnl import Peers
+
+                rest = [(data, start, end), *nests[position + 1 :]]
+                yield from Peers(rest).dump_lines(dump_peer)
+                return
+            held = "".join(found[0].dump_lines(data, start, found[1]))
+            start += found[0].size * found[1]
+    yield held
+
+
+def _join(lines: str, networks: str) -> str:
+    """The lines with more networks for the last of them."""
+    before, end, last = lines[:-1].rpartition("\n")
+    columns = last.split("\t")
+    columns[3] = networks if columns[3] == "(none)" else f"{columns[3]},{networks}"
+    return before + end + "\t".join(columns) + "\n"
+
+
+def _networks(data: bytes, start: int, end: int) -> Iterator[str]:
+    """The AllowedIPs of a peer's later piece, from behind its key on."""
+    for _, nest, stop in nl.attributes(data, start, end):
+        for _, first, last in nl.attributes(data, nest, stop):
+            part = {kind: data[at:to] for kind, at, to in nl.attributes(data, first, last)}
+            family = int.from_bytes(part[_FAMILY], byteorder)
+            yield f"{inet_ntop(family, part[_IPADDR])}/{part[_CIDR_MASK][0]}"
