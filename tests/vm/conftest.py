@@ -66,6 +66,21 @@ def quiet_kernel(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def unloaded() -> Iterator[None]:
+    """Neither module loaded; ours alone again afterwards."""
+
+    def unload() -> None:
+        for name in ("l2wireguard", "wireguard"):
+            if Path(f"/sys/module/{name}").exists():
+                sh("rmmod", name)
+
+    unload()
+    yield
+    unload()
+    sh("modprobe", "l2wireguard")
+
+
+@pytest.fixture
 def hosts() -> Iterator[Callable[..., list[Host]]]:
     """Makes hosts (network namespaces) by name; they are gone after the test."""
     made: list[Host] = []

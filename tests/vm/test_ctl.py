@@ -7,7 +7,7 @@ import base64
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -355,21 +355,6 @@ def test_the_comparison_with_wg(host: Host) -> None:
     assert (row.command, row.peers) == ("syncconf", 20)
     assert row.wg.kilobytes < row.l2wgctl.kilobytes < 64 * 1024
     assert "syncconf" in bench_ctl.table([row]) and json.loads(bench_ctl.document([row]))
-
-
-@pytest.fixture
-def unloaded() -> Iterator[None]:
-    """Neither module loaded; ours alone again afterwards."""
-
-    def unload() -> None:
-        for name in ("l2wireguard", "wireguard"):
-            if Path(f"/sys/module/{name}").exists():
-                sh("rmmod", name)
-
-    unload()
-    yield
-    unload()
-    sh("modprobe", "l2wireguard")
 
 
 @pytest.mark.usefixtures("unloaded")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -183,21 +183,6 @@ def test_it_moves_to_another_namespace_and_its_tunnel_stays(hosts: Hosts) -> Non
     a.destroy()
     assert not inner.ok("ping", "-c", "1", "-W", "1", "192.168.157.2")
     inner.run("ip", "link", "del", "wg1")
-
-
-@pytest.fixture
-def unloaded() -> Iterator[None]:
-    """Neither module loaded; ours alone again afterwards."""
-
-    def unload() -> None:
-        for name in ("l2wireguard", "wireguard"):
-            if Path(f"/sys/module/{name}").exists():
-                sh("rmmod", name)
-
-    unload()
-    yield
-    unload()
-    sh("modprobe", "l2wireguard")
 
 
 OTHER = {"wireguard": "l2wireguard", "l2wireguard": "wireguard"}
