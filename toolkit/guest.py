@@ -232,25 +232,6 @@ def underlay(a: Host, b: Host, number: int = 0, *, mtu: int = 1500) -> None:
         )
 
 
-KEEPER = "l2wg-keeper"
-
-
-def keep_text() -> None:
-    """Have one link up, whatever a test does with its own; to be called while ours is loaded.
-
-    A machine's first WireGuard socket, and the end of its last one, patch the kernel's text: the
-    driver's sk_set_memalloc() turns a static key. Without KVM, a processor may run into what
-    another one has just patched: `Oops: int3` in __alloc_skb(), at an instruction that is whole
-    again when the oops shows it. Of 2,000 links of 7.3.4 that came and went alone it ended ours
-    after 300 and the stock module's after 1,700. With this link up nothing is patched.
-    """
-    if not Path("/run/netns", KEEPER).exists():
-        sh("ip", "netns", "add", KEEPER)
-    commands = "link add keep type l2wireguard\nlink set keep up\n"
-    # after the first time it is there
-    sh("ip", "-n", KEEPER, "-force", "-batch", "-", stdin=commands, check=False)
-
-
 @functools.cache
 def _key_pair(_name: str) -> tuple[str, str]:
     """A host of that name has the same key pair as long as this program runs."""

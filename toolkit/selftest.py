@@ -96,10 +96,8 @@ def selftest(wanted: str | None = None, *, short: bool = False, stock: bool = Fa
         f"echo 'module {module} format {word} +p' >/sys/kernel/debug/dynamic_debug/control"
         for word in ("created", "destroyed")
     )
-    # see toolkit.guest.keep_text(); before the messages, so that the script does not count it
-    keep = "ip link add keep type wireguard && ip link set keep up"
     script_line = f'exec bash "$L2WG_OUT/{SCRIPT.name}"'
-    command = f"{path}modprobe {module} && {keep} && {debug} && {script_line}"
+    command = f"{path}modprobe {module} && {debug} && {script_line}"
     result = lab.run(["sh", "-c", command], folder=folder, timeout=LIMIT[short], show=False)
     output = (result.folder / "output").read_text(errors="replace").splitlines()
     if result.status or not any(PASSED in line for line in output):

@@ -47,12 +47,6 @@ def module() -> None:
 
 
 @pytest.fixture(autouse=True)
-def keeper(module: None) -> None:
-    """Nothing that a test does patches the kernel's text."""
-    guest.keep_text()
-
-
-@pytest.fixture(autouse=True)
 def quiet_kernel(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each test's kernel log is kept, shown on failure, and must have no complaint in it."""
     mark = f"l2wg-test: {request.node.nodeid}"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from toolkit import lab as labs
+from toolkit.errors import ToolError
 from toolkit.lab import Lab, NotBooted, complaints
 
 BAD = [
@@ -76,13 +77,18 @@ def test_a_healthy_log_has_none() -> None:
     assert complaints(HARMLESS) == []
 
 
+def lab_of(monkeypatch: pytest.MonkeyPatch, root: Path, release: str) -> Lab:
+    """A lab with QEMU, whether this machine has it or not."""
+    monkeypatch.setattr(labs.shutil, "which", lambda _: "/usr/bin/qemu-system-x86_64")
+    module = SimpleNamespace(kernel=SimpleNamespace(release=release), file=Path("/m.ko"))
+    return Lab(module, root)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("hangs", [1, 2])
 def test_a_guest_that_does_not_boot_has_a_second_chance(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hangs: int
 ) -> None:
-    module = SimpleNamespace(kernel=SimpleNamespace(release="7.3.4"), file=Path("/m.ko"))
-    lab = Lab(module, tmp_path)  # type: ignore[arg-type]
-    monkeypatch.setattr(labs.shutil, "which", lambda _: "/usr/bin/qemu-system-x86_64")
+    lab = lab_of(monkeypatch, tmp_path, "7.3.4")
     booted: list[list[str]] = []
 
     def boot(_lab: Lab, argv: list[str], folder: Path, *_: object) -> None:
@@ -98,4 +104,31 @@ def test_a_guest_that_does_not_boot_has_a_second_chance(
         with pytest.raises(NotBooted, match="7.3.4 has not booted"):
             lab.run(["true"], folder=tmp_path / "out", kvm=False)
     # the second time the console tells
-    assert ["--verbose" in argv for argv in booted] == [False, True]
+    assert ["--append=loglevel=1" in argv for argv in booted] == [True, False]
+
+
+def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def boot(_lab: Lab, _argv: list[str], folder: Path, *_: object) -> None:
+        (folder / "console").write_text("[    9.1] Oops: int3: 0000 [#1] SMP\n[    9.2] RIP: 10\n")
+
+    monkeypatch.setattr(Lab, "_boot", boot)
+    with pytest.raises(ToolError, match=r"ended before the command did: \[    9.1\] Oops: int3"):
+        lab_of(monkeypatch, tmp_path, "7.3.4").run(["true"], folder=tmp_path, kvm=False)
+
+
+@pytest.mark.parametrize(
+    ("release", "kvm", "expected"),
+    [
+        ("5.10.0-46-amd64", False, False),
+        ("6.12.118+deb13-amd64", False, False),
+        ("6.16.1", False, True),
+        ("7.3.4+deb13-amd64", False, True),
+        ("7.3.4+deb13-amd64", True, False),
+        ("own", False, True),
+    ],
+)
+def test_which_kernels_have_one_thread_for_all_processors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str, kvm: bool, expected: bool
+) -> None:
+    argv = lab_of(monkeypatch, tmp_path, release)._vng(tmp_path, kvm)
+    assert any("thread=single" in str(a) for a in argv) == expected
