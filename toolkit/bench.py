@@ -22,7 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit import bench_length, bench_links, bench_report, bench_stats, frame, guest, paths
+from toolkit import (
+    bench_length,
+    bench_links,
+    bench_report,
+    bench_stats,
+    frame,
+    guest,
+    paths,
+    process,
+)
 from toolkit import lab as labs
 from toolkit.bench_guest import SOME_FAILED, Plan
 from toolkit.errors import ToolError
@@ -142,7 +151,7 @@ def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
                 records += w.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            labs.end_all()
+            process.end_all()
             raise
     if extent.wall_rounds:
         records += _guest(lab, extent, "wall", "wall", extent.wall_rounds)
@@ -193,7 +202,7 @@ def run_guest(
             folder=folder,
             timeout=LIMIT,
             prefix=f"[{name}] ",
-            kvm=False if counting else None,
+            on_kvm=False if counting else None,
             cpus=1 if counting else labs.CPUS,
             qemu=ICOUNT if counting else "",
             append=APPEND,

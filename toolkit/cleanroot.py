@@ -127,7 +127,7 @@ class Installed(Lab):
         # where it is in the guest, and here: it is not in the guest's root
         return ["--root", self.root, f"--rwdir={folder}={folder}"]
 
-    def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
+    def script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
         script = folder / "run.sh"
         out = shlex.quote(str(folder))
         settings = "".join(f"export {n}={shlex.quote(v)}\n" for n, v in ENVIRONMENT.items())

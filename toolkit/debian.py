@@ -7,7 +7,6 @@ status are neither used nor touched; signatures are checked as always.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -139,10 +138,7 @@ class Archive:
 
         :raises ToolError: there are no lists and the mirror cannot be reached.
         """
-        self.state.mkdir(parents=True, exist_ok=True)
-        with (self.state / "lock").open("w") as lock:
-            # whoever comes second finds the lists that the first one has fetched
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with paths.alone(self.state):
             self._update(self.sources())
 
     def _update(self, sources: str) -> None:
@@ -240,10 +236,11 @@ def unpack(debs: Sequence[Path], target: Path, finish: Callable[[Path], None]) -
 
     :param finish: called with the folder before it becomes visible under its name.
     """
-    if not target.exists():
-        say(f"Unpacking {', '.join(d.name.split('_')[0] for d in debs)}")
-        with paths.built_whole(target) as work:
-            for deb in debs:
-                run(["dpkg-deb", "--extract", deb, work])
-            finish(work)
+    with paths.alone(target):
+        if not target.exists():
+            say(f"Unpacking {', '.join(d.name.split('_')[0] for d in debs)}")
+            with paths.built_whole(target) as work:
+                for deb in debs:
+                    run(["dpkg-deb", "--extract", deb, work])
+                finish(work)
     return target

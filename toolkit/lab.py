@@ -9,12 +9,10 @@ goes through it, for without a terminal its standard output is lost.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,25 +20,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit import build, paths
+from toolkit import build, kvm, paths, process
 from toolkit.debian import unpack
+from toolkit.dmesg import complaints
 from toolkit.errors import ToolError
 from toolkit.kernel import Kernel, headers_of
 from toolkit.run import run, say
 
-BOOT_LIMIT = 400  # seconds until the guest must have started our command; idle, TCG takes 7 to 30
-KVM_LIMIT = 25  # seconds in which a guest under KVM must have done the same
 CPUS = 2
 MEMORY = "1G"
-
-#: What must not be in the kernel's log. Each of these is a defect, whoever wrote it.
-COMPLAINTS = re.compile(
-    r"WARNING:|\bBUG\b|\bOops\b|KASAN|KCSAN|UBSAN|kmemleak|possible (?:recursive|circular) locking"
-    r"|INFO: (?:possible|trying|task|rcu)|inconsistent lock state|suspicious RCU"
-    r"|detected stall|general protection|Unable to handle|refcount_t|Call Trace"
-    r"|unregister_netdevice: waiting|Objects remaining|use-after-free|stack guard|Kernel panic"
-)
-
 
 ROOT_TAG = "l2wgroot"
 
@@ -79,10 +67,6 @@ if mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=65536,cache=loose {ROOT
 fi 2>/dev/null"""
 
 
-class NotBooted(ToolError):
-    """The guest did not get as far as our command."""
-
-
 @dataclass(frozen=True)
 class Result:
     """What a command in the guest left.
@@ -106,15 +90,6 @@ def _version(release: str) -> tuple[int, ...]:
     """The series of a release, ``(5, 10)``; of a name that says none, the newest one's."""
     match = re.match(r"(\d+)\.(\d+)", release)
     return (int(match[1]), int(match[2])) if match else POKES_SINCE
-
-
-def complaints(log: str) -> list[str]:
-    """Lines of a kernel log that mean a defect.
-
-    Not what the guest's init, a program, writes there: what this machine lacks is none.
-    """
-    lines = (line for line in log.splitlines() if "] virtme-ng-init: " not in line)
-    return [line for line in lines if COMPLAINTS.search(line)]
 
 
 @dataclass(frozen=True)
@@ -150,11 +125,9 @@ class Lab:
     def shell(self) -> int:
         """An interactive root shell in a guest; its exit status."""
         with tempfile.TemporaryDirectory(prefix="l2wg-lab-") as shared:
-            script = self._script(Path(shared), ["bash", "-i"], interactive=True)
-            return subprocess.call(
-                [*self._vng(Path(shared), kvm_works(self)), "--", f"sh {shlex.quote(str(script))}"],
-                env=self._environment(),
-            )
+            script = self.script(Path(shared), ["bash", "-i"], interactive=True)
+            argv = self.argv(script, Path(shared), kvm=kvm.works(self))
+            return subprocess.call(argv, env=process.environment())
 
     def run(
         self,
@@ -166,7 +139,7 @@ class Lab:
         prefix: str = "",
         cpus: int = CPUS,
         memory: str = MEMORY,
-        kvm: bool | None = None,
+        on_kvm: bool | None = None,
         qemu: str = "",
         append: tuple[str, ...] = (),
     ) -> Result:
@@ -176,27 +149,38 @@ class Lab:
         :param timeout: seconds for the command, after the boot.
         :param show: copy its output to standard output as it comes.
         :param prefix: what each line of that begins with, where several guests run at once.
+        :param on_kvm: None: where it works.
         :param qemu: more options for QEMU; a later one replaces an earlier one (``-cpu``).
         :param append: more arguments for the kernel.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
-        script = self._script(folder, command)
-        if kvm is None:
-            kvm = kvm_works(self)
-        vng = [*self._vng(folder, kvm, cpus, memory, qemu, append), "--verbose"]
-        rest = ["--", f"sh {shlex.quote(str(script))}"]
+        script = self.script(folder, command)
+        if on_kvm is None:
+            on_kvm = kvm.works(self)
+
+        def boot(*level: str) -> None:
+            argv = self.argv(
+                script,
+                folder,
+                "--verbose",
+                *level,
+                kvm=on_kvm,
+                cpus=cpus,
+                memory=memory,
+                qemu=qemu,
+                append=append,
+            )
+            process.boot(argv, self.kernel.release, folder, timeout, prefix if show else None)
+
         started = time.monotonic()
         try:
-            # the console stays silent, and fast, until a panic
-            self._boot(
-                [*vng, "--append=loglevel=1", *rest], folder, timeout, prefix if show else None
-            )
-        except NotBooted as error:
+            boot("--append=loglevel=1")  # the console stays silent, and fast, until a panic
+        except process.NotBooted as error:
             # our module is not in it yet; and this time its console tells
             say(f"{error}: once more, with the kernel's messages")
-            self._boot([*vng, *rest], folder, timeout, prefix if show else None)
+            boot()
         status = folder / "status"
         if not status.exists():
             last = complaints((folder / "console").read_text(errors="replace"))
@@ -207,86 +191,47 @@ class Lab:
             )
         return Result(int(status.read_text()), time.monotonic() - started, folder)
 
-    def _boot(
-        self, argv: list[str | Path], folder: Path, timeout: float, prefix: str | None
-    ) -> None:
-        """One guest, from its start to its end."""
-        for stale in ("booted", "status", "dmesg", "output", "console"):
-            (folder / stale).unlink(missing_ok=True)
-        with (folder / "console").open("wb") as console:
-            guest = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                env=self._environment(),
-                start_new_session=True,
-            )
-            _running.add(guest)
-            try:
-                self._watch(guest, folder, timeout, prefix)
-            finally:
-                _end(guest)
-
-    def _watch(
-        self, guest: subprocess.Popen[bytes], folder: Path, timeout: float, prefix: str | None
-    ) -> None:
-        """Until the guest is gone: copy the command's output, and mind the time."""
-        output, at = folder / "output", 0
-        deadline, booted = time.monotonic() + BOOT_LIMIT, False
-        where = f"console and output: {folder}"
-        while True:
-            over = guest.poll() is not None
-            if prefix is not None and output.exists():
-                at += _copy(output, at, prefix, rest=over)
-            if over:
-                return
-            if not booted and (folder / "booted").exists():
-                booted, deadline = True, time.monotonic() + timeout
-            if time.monotonic() > deadline:
-                if booted:
-                    raise ToolError(f"lab: no end after {timeout:.0f} s", where)
-                release = self.kernel.release
-                raise NotBooted(f"lab: {release} has not booted after {BOOT_LIMIT} s", where)
-            time.sleep(0.1)
-
-    def _environment(self) -> dict[str, str]:
-        # virtme-ng starts its own programs by name
-        tools = Path(sys.executable).parent
-        return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"}
-
-    def _vng(
+    def argv(
         self,
+        script: Path,
         folder: Path,
+        *options: str,
         kvm: bool,
         cpus: int = CPUS,
         memory: str = MEMORY,
         qemu: str = "",
         append: tuple[str, ...] = (),
     ) -> list[str | Path]:
+        """What starts a guest with that script; see :meth:`run`.
+
+        :param options: more of vng's.
+        :raises ToolError: there is no QEMU.
+        """
         if not shutil.which("qemu-system-x86_64"):
             raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
-        one_thread = not kvm and _version(self.kernel.release) >= POKES_SINCE
+        more = [
+            # one word: argparse takes a value that starts with a dash for an option
+            f"--qemu-opts=-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
+            ",readonly=on,multidevs=remap"
+        ]
+        if not kvm:
+            options = ("--disable-kvm", *(f"--append={a}" for a in TCG_ARGUMENTS), *options)
+            if _version(self.kernel.release) >= POKES_SINCE:
+                more.append(ONE_THREAD)
         return [
             Path(sys.executable).parent / "vng",
             "--run",
             self.image,
-            *([] if kvm else ["--disable-kvm", *(f"--append={a}" for a in TCG_ARGUMENTS)]),
-            "--cpus",
-            str(cpus),
-            "--memory",
-            memory,
-            "--user",
-            "root",
+            *options,
+            *("--cpus", str(cpus), "--memory", memory, "--user", "root"),
             *self._shares(folder),
-            # one word: argparse takes a value that starts with a dash for an option
-            f"--qemu-opts=-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
-            f",readonly=on,multidevs=remap {ONE_THREAD if one_thread else ''} {qemu}".rstrip(),
+            " ".join([*more, qemu]).rstrip(),
             *(f"--append={argument}" for argument in append),
+            *("--", f"sh {shlex.quote(str(script))}"),
         ]
 
-    def _script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
-        """What the guest runs first."""
+    def script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
+        """Write what the guest runs first."""
         run_it = shlex.join(command)
         if not interactive:
             run_it += f" >{shlex.quote(str(folder / 'output'))} 2>&1 </dev/null"
@@ -316,42 +261,6 @@ mv "$L2WG_OUT/status.new" "$L2WG_OUT/status"
         return script
 
 
-def _copy(output: Path, at: int, prefix: str, *, rest: bool) -> int:
-    """Copy what is new in a file to standard output, by whole lines; how many bytes that was."""
-    with output.open("rb") as f:
-        f.seek(at)
-        data = f.read()
-    if not rest:
-        data = data[: data.rfind(b"\n") + 1]
-    lines = data.splitlines(keepends=True)
-    sys.stdout.buffer.write(b"".join(prefix.encode() + line for line in lines))
-    sys.stdout.buffer.flush()
-    return len(data)
-
-
-#: The guests that run now, whichever thread started them.
-_running: set[subprocess.Popen[bytes]] = set()
-
-
-def end_all() -> None:
-    """End every guest: whoever waits for one is told that it ended early."""
-    for guest in list(_running):
-        _end(guest)
-
-
-def _end(guest: subprocess.Popen[bytes]) -> None:
-    """vng starts QEMU and helpers: end them all."""
-    _running.discard(guest)
-    try:
-        os.killpg(guest.pid, signal.SIGTERM)
-        guest.wait(5)
-    except subprocess.TimeoutExpired:
-        os.killpg(guest.pid, signal.SIGKILL)
-        guest.wait()
-    except ProcessLookupError:
-        guest.wait()
-
-
 def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
     """The lab for a kernel: its image and modules, and our module built for it.
 
@@ -363,10 +272,11 @@ def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
     digest = hashlib.sha256(module.file.read_bytes() + str(image).encode()).hexdigest()
     root = paths.BUILD / "lab" / module.file.parent.name
     stamp = root / "made-from"
-    if not (stamp.exists() and stamp.read_text() == digest):
-        with paths.built_whole(root) as work:
-            _lay_out(work, module, image, modules)
-            (work / stamp.name).write_text(digest)
+    with paths.alone(root):  # another one may boot from it as soon as it is there
+        if not (stamp.exists() and stamp.read_text() == digest):
+            with paths.built_whole(root) as work:
+                _lay_out(work, module, image, modules)
+                (work / stamp.name).write_text(digest)
     return Lab(module, root)
 
 
@@ -421,49 +331,3 @@ def _lay_out(root: Path, module: build.Module, image: Path, modules: Path) -> No
         if (modules / name).exists():
             shutil.copyfile(modules / name, folder / name)
     run(["/sbin/depmod", "--basedir", root, release], hint="apt-get install kmod")
-
-
-def kvm_works(lab: Lab) -> bool:
-    """Does a guest boot under KVM here? Tried once for each boot of this machine.
-
-    That /dev/kvm exists proves nothing: in a nested virtual machine guests may hang.
-    ``L2WG_KVM=0`` or ``1`` answers instead.
-    """
-    if answer := os.environ.get("L2WG_KVM"):
-        return answer == "1"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    memory = paths.cache() / "kvm.json"
-    try:
-        known = json.loads(memory.read_text())
-        if known["boot"] == boot:
-            return bool(known["works"])
-    except (OSError, ValueError, KeyError):
-        pass
-    say(f"Trying KVM (up to {KVM_LIMIT} s, once for each boot of this machine)")
-    with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
-        works = _boots_under_kvm(lab, Path(folder))
-    say("KVM works" if works else "A guest under KVM does not boot here: going on without it (TCG)")
-    memory.write_text(json.dumps({"boot": boot, "works": works}))
-    return works
-
-
-def _boots_under_kvm(lab: Lab, folder: Path) -> bool:
-    script = lab._script(folder, ["true"])
-    guest = subprocess.Popen(
-        [*lab._vng(folder, kvm=True), "--", f"sh {shlex.quote(str(script))}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=lab._environment(),
-        start_new_session=True,
-    )
-    _running.add(guest)
-    try:
-        guest.wait(KVM_LIMIT)
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        _end(guest)
-    return (folder / "status").exists()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from toolkit import documents, pair, paths, selftest, testing
+from toolkit import documents, kvm, pair, paths, process, selftest, testing
 from toolkit import lab as labs
 from toolkit.errors import ToolError
 from toolkit.run import say
@@ -112,7 +111,7 @@ def matrix(kernels: list[str] | None = None, *, guests: int = testing.GUESTS) ->
     # one after the other: they share a cache, and each has the whole machine
     ready = [row for row in rows.values() if _build(row)]
     if ready:
-        labs.kvm_works(labs.make(ready[0].kernel))
+        kvm.works(labs.make(ready[0].kernel))
     jobs: list[Callable[[], None]] = []
     for row in ready:
         jobs += _jobs(row)
@@ -125,7 +124,7 @@ def matrix(kernels: list[str] | None = None, *, guests: int = testing.GUESTS) ->
                 w.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            labs.end_all()
+            process.end_all()
             raise
     _report(list(rows.values()), pairs)
     return all(r.good for r in rows.values()) and all(p.good for p in pairs)
@@ -271,8 +270,7 @@ def _minutes(seconds: float) -> str:
 def _remember(rows: list[Row], pairs: list[PairRow]) -> None:
     """Into docs/kernels.md, with the rows of earlier runs that this one did not run."""
     memory = paths.BUILD / "matrix.json"
-    with (paths.BUILD / ".matrix.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with paths.alone(memory):
         try:
             known = json.loads(memory.read_text())
         except (OSError, ValueError):

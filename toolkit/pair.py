@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit import agent, paths, testing
+from toolkit import agent, kvm, paths, process, testing
 from toolkit import lab as labs
 from toolkit.errors import ToolError
 from toolkit.lab import Lab, Result
@@ -51,7 +51,7 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
     :raises ToolError: a machine fails, a kernel complains, or an end cannot prove that it ran.
     """
     made = (labs.make(first), labs.make(second))
-    kvm = labs.kvm_works(made[0])
+    on_kvm = kvm.works(made[0])
     folder = folder or paths.LOGS / f"pair-{first}-{second}"
     shutil.rmtree(folder, ignore_errors=True)
     say(f"Two machines: {made[0].kernel.label} and {made[1].kernel.label}")
@@ -67,7 +67,7 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
                 folder=where,
                 timeout=LIMIT,
                 prefix=f"[{(first, second)[end]}] ",
-                kvm=kvm,
+                on_kvm=on_kvm,
                 qemu=cable(Path(sockets), end),
             )
 
@@ -81,7 +81,7 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
         try:
             results = [end.result() for end in ends]
         except BaseException:
-            labs.end_all()
+            process.end_all()
             raise
     name = f"{made[0].kernel.release} and {made[1].kernel.release}"
     outcome = testing.outcome_of(f"two machines, {name}", report, results[0].seconds)

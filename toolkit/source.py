@@ -124,10 +124,11 @@ def packaged(archive: Archive, package: Package) -> Source:
     :raises ToolError: it cannot be, or has no driver.
     """
     folder = unpacked(package.version)
-    if not folder.exists():
-        deb = archive.fetch(package)
-        with Progress(transient=True, console=Console(stderr=True)) as progress:
-            extract(deb, folder, progress)
+    with paths.alone(folder):
+        if not folder.exists():
+            deb = archive.fetch(package)
+            with Progress(transient=True, console=Console(stderr=True)) as progress:
+                extract(deb, folder, progress)
     return Source(folder / DRIVER, folder, tree_version(folder))
 
 

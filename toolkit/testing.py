@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit import captures, paths
+from toolkit import captures, kvm, paths, process
 from toolkit import lab as labs
 from toolkit.errors import ToolError
 from toolkit.run import say
@@ -182,7 +182,7 @@ def run(*, units: bool, guests: bool) -> bool:
         for kernel in dict.fromkeys(kernel for kernel, _ in VM_RUNS):
             # one after the other: guests that start together share what this leaves
             try:
-                labs.kvm_works(labs.make(kernel))
+                kvm.works(labs.make(kernel))
             except ToolError as error:
                 # its own parts will fail by it, and the others run
                 say(f"l2wg: {kernel}: {error}")
@@ -201,7 +201,7 @@ def run(*, units: bool, guests: bool) -> bool:
             except BaseException:
                 # interrupted: what waits never starts, and what runs is not waited for
                 pool.shutdown(wait=False, cancel_futures=True)
-                labs.end_all()
+                process.end_all()
                 raise
     return _report(outcomes)
 

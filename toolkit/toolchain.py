@@ -9,7 +9,6 @@ run in it through bubblewrap, which leaves neither mounts nor files in it.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import os
@@ -173,10 +172,7 @@ def make_chroot(archive: Archive, wanted: Sequence[str]) -> Path:
     digest = hashlib.sha256(" ".join(wanted).encode()).hexdigest()[:8]
     target = paths.cache() / "chroots" / f"{archive.codename}-{digest}"
     packages.ensure("chroot")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / ".lock").open("w") as lock:
-        # two builds at a time: the second one waits for what the first one makes
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with paths.alone(target):
         if not target.exists():
             say(f"Making a chroot of {archive.codename} (once): {' '.join(wanted)}")
             with paths.built_whole(target) as work:

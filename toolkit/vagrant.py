@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import box as boxes
-from toolkit import build, libvirtd, paths, wheels
+from toolkit import build, kvm, libvirtd, paths, wheels
 from toolkit import kernel as kernels
 from toolkit import lab as labs
 from toolkit import source as sources
@@ -71,7 +71,7 @@ def test(
     libvirtd.check(setup=setup)
     env = {"L2WG_C": "1" if third else "0", "L2WG_CONSOLE": str(FOLDER)}
     lab = labs.make(wanted or boxes.DEFAULT)
-    env["L2WG_DRIVER"] = "kvm" if labs.kvm_works(lab) else "qemu"
+    env["L2WG_DRIVER"] = "kvm" if kvm.works(lab) else "qemu"
     _next_version(wanted or boxes.DEFAULT)
     if box:
         env["L2WG_BOX"] = box

@@ -11,8 +11,8 @@ import pytest
 
 from toolkit import agent, guest
 from toolkit.agent import Peer
+from toolkit.dmesg import complaints
 from toolkit.guest import Host, sh
-from toolkit.lab import complaints
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from toolkit import guest
+from toolkit.dmesg import complaints
 from toolkit.guest import Host, sh, underlay
-from toolkit.lab import complaints
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,8 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from toolkit import lab as labs
+from toolkit import process
+from toolkit.dmesg import complaints
 from toolkit.errors import ToolError
-from toolkit.lab import Lab, NotBooted, complaints
+from toolkit.lab import Lab
+from toolkit.process import NotBooted
 
 BAD = [
     "WARNING: CPU: 1 PID: 143 at net/core/skbuff.c:5321 skb_try_coalesce+0x341/0x350",
@@ -91,29 +94,29 @@ def test_a_guest_that_does_not_boot_has_a_second_chance(
     lab = lab_of(monkeypatch, tmp_path, "7.3.4")
     booted: list[list[str]] = []
 
-    def boot(_lab: Lab, argv: list[str], folder: Path, *_: object) -> None:
+    def boot(argv: list[str], _release: str, folder: Path, *_: object) -> None:
         booted.append(argv)
         if len(booted) <= hangs:
             raise NotBooted("lab: 7.3.4 has not booted after 240 s", "console: x")
         (folder / "status").write_text("3\n")
 
-    monkeypatch.setattr(Lab, "_boot", boot)
+    monkeypatch.setattr(process, "boot", boot)
     if hangs == 1:
-        assert lab.run(["true"], folder=tmp_path / "out", kvm=False).status == 3
+        assert lab.run(["true"], folder=tmp_path / "out", on_kvm=False).status == 3
     else:
         with pytest.raises(NotBooted, match="7.3.4 has not booted"):
-            lab.run(["true"], folder=tmp_path / "out", kvm=False)
+            lab.run(["true"], folder=tmp_path / "out", on_kvm=False)
     # the second time the console tells
     assert ["--append=loglevel=1" in argv for argv in booted] == [True, False]
 
 
 def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def boot(_lab: Lab, _argv: list[str], folder: Path, *_: object) -> None:
+    def boot(_argv: list[str], _release: str, folder: Path, *_: object) -> None:
         (folder / "console").write_text("[    9.1] Oops: int3: 0000 [#1] SMP\n[    9.2] RIP: 10\n")
 
-    monkeypatch.setattr(Lab, "_boot", boot)
+    monkeypatch.setattr(process, "boot", boot)
     with pytest.raises(ToolError, match=r"ended before the command did: \[    9.1\] Oops: int3"):
-        lab_of(monkeypatch, tmp_path, "7.3.4").run(["true"], folder=tmp_path, kvm=False)
+        lab_of(monkeypatch, tmp_path, "7.3.4").run(["true"], folder=tmp_path, on_kvm=False)
 
 
 @pytest.mark.parametrize(
@@ -130,5 +133,5 @@ def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_which_kernels_have_one_thread_for_all_processors(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str, kvm: bool, expected: bool
 ) -> None:
-    argv = lab_of(monkeypatch, tmp_path, release)._vng(tmp_path, kvm)
+    argv = lab_of(monkeypatch, tmp_path, release).argv(tmp_path / "script", tmp_path, kvm=kvm)
     assert any("thread=single" in str(a) for a in argv) == expected

@@ -62,7 +62,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     monkeypatch.setattr(matrix.labs, "make", made.make)
-    monkeypatch.setattr(matrix.labs, "kvm_works", lambda _: False)
+    monkeypatch.setattr(matrix.kvm, "works", lambda _: False)
     monkeypatch.setattr(matrix.testing, "in_guest", made.in_guest)
     monkeypatch.setattr(matrix.selftest, "selftest", made.selftest)
     monkeypatch.setattr(matrix.pair, "pair", made.pair)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,22 @@ def test_a_failure_leaves_what_was_there(
     assert names(tmp_path) == (["target"] if existed else [])
     if existed:
         assert names(target) == ["old"]
+
+
+def test_only_one_makes_what_is_not_there(tmp_path: Path) -> None:
+    target, made = tmp_path / "new" / "target", []
+
+    def make(_: int) -> None:
+        with paths.alone(target):
+            if not target.exists():
+                with paths.built_whole(target) as work:
+                    time.sleep(0.05)
+                    (work / "file").touch()
+                made.append(target)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, range(4)))
+    assert made == [target]
 
 
 def test_the_cache_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,7 +202,7 @@ def test_a_chroot_that_cannot_be_made_is_one_line(
         f"mmdebstrap could not make a chroot of trixie: no mirror ({hint}log: {log})"
     )
     assert "E: no mirror" in log.read_text()
-    assert [p.name for p in (tmp_path / "cache/chroots").iterdir()] == [".lock"]
+    assert [p.suffix for p in (tmp_path / "cache/chroots").iterdir()] == [".lock"]
 
 
 def test_a_chroot_is_made_once(
