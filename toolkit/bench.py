@@ -204,6 +204,7 @@ def run_guest(
             prefix=f"[{name}] ",
             on_kvm=False if counting else None,
             cpus=1 if counting else labs.CPUS,
+            parallel=not counting,
             qemu=ICOUNT if counting else "",
             append=APPEND,
         )

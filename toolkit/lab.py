@@ -37,10 +37,10 @@ ROOT_TAG = "l2wgroot"
 #: does. And nothing speculates there that mitigations would have to hold back.
 TCG_ARGUMENTS = ("tsc=reliable", "mitigations=off")
 
-#: How Linux patches its own code since then (smp_text_poke) does not hold where QEMU gives each
-#: emulated processor a thread: one of them may meet the breakpoint that another one has just
-#: taken back, and panics (docs/kernels.md). One thread for all of them takes turns instead.
-POKES_SINCE = (6, 16)
+#: A thread for each emulated processor, QEMU's default, is not safe for a kernel that patches its
+#: own code, as Linux does for each static key: one processor may meet the breakpoint that another
+#: one has just taken back, and panics (docs/kernels.md). In one thread they take turns. That costs
+#: a third less processor time, too, where as many guests run as the machine has cores.
 ONE_THREAD = "-accel tcg,thread=single"
 
 #: virtme-ng's root, and the overlays that it lays over /usr and the like, do not cache: every
@@ -84,12 +84,6 @@ class Result:
     def complaints(self) -> list[str]:
         """Lines of the kernel's log that must not be there."""
         return complaints((self.folder / "dmesg").read_text(errors="replace"))
-
-
-def _version(release: str) -> tuple[int, ...]:
-    """The series of a release, ``(5, 10)``; of a name that says none, the newest one's."""
-    match = re.match(r"(\d+)\.(\d+)", release)
-    return (int(match[1]), int(match[2])) if match else POKES_SINCE
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,7 @@ class Lab:
         cpus: int = CPUS,
         memory: str = MEMORY,
         on_kvm: bool | None = None,
+        parallel: bool = False,
         qemu: str = "",
         append: tuple[str, ...] = (),
     ) -> Result:
@@ -150,6 +145,7 @@ class Lab:
         :param show: copy its output to standard output as it comes.
         :param prefix: what each line of that begins with, where several guests run at once.
         :param on_kvm: None: where it works.
+        :param parallel: without KVM: its processors run at the same time, against ONE_THREAD.
         :param qemu: more options for QEMU; a later one replaces an earlier one (``-cpu``).
         :param append: more arguments for the kernel.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
@@ -169,6 +165,7 @@ class Lab:
                 kvm=on_kvm,
                 cpus=cpus,
                 memory=memory,
+                parallel=parallel,
                 qemu=qemu,
                 append=append,
             )
@@ -199,6 +196,7 @@ class Lab:
         kvm: bool,
         cpus: int = CPUS,
         memory: str = MEMORY,
+        parallel: bool = False,
         qemu: str = "",
         append: tuple[str, ...] = (),
     ) -> list[str | Path]:
@@ -216,7 +214,7 @@ class Lab:
         ]
         if not kvm:
             options = ("--disable-kvm", *(f"--append={a}" for a in TCG_ARGUMENTS), *options)
-            if _version(self.kernel.release) >= POKES_SINCE:
+            if not parallel:
                 more.append(ONE_THREAD)
         return [
             Path(sys.executable).parent / "vng",
