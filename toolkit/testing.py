@@ -173,37 +173,44 @@ def run(*, units: bool, guests: bool) -> bool:
 
     A part that cannot run counts as failed; the others run all the same.
     """
-    outcomes = []
+    jobs: list[tuple[str, Callable[[], Outcome]]] = []
     if units:
-        with ThreadPoolExecutor(2) as pool:
-            fuzzing = pool.submit(_part, "fuzzing the length function", fuzz)
-            outcomes += [_part("unit tests", unit), fuzzing.result()]
-    if guests:
-        for kernel in dict.fromkeys(kernel for kernel, _ in VM_RUNS):
-            # one after the other: guests that start together share what this leaves
-            try:
-                kvm.works(labs.make(kernel))
-            except ToolError as error:
-                # its own parts will fail by it, and the others run
-                say(f"l2wg: {kernel}: {error}")
-        oldest = VM_RUNS[0][0]
-        jobs: list[tuple[str, Callable[[], Outcome]]] = [
-            (f"guest {i} with {VM_RUNS[i][0]}", functools.partial(vm, i))
-            for i in range(len(VM_RUNS))
-        ]
-        # the shortest last, so that no core waits for a long one at the end
-        jobs.insert(-1, (f"netns.sh on {oldest}", functools.partial(netns_selftest, oldest)))
-        jobs.append(("two machines", functools.partial(two_machines, oldest, NEWEST)))
-        with ThreadPoolExecutor(GUESTS) as pool:
-            waiting = [pool.submit(_part, name, job) for name, job in jobs]
-            try:
-                outcomes += [w.result() for w in waiting]
-            except BaseException:
-                # interrupted: what waits never starts, and what runs is not waited for
-                pool.shutdown(wait=False, cancel_futures=True)
-                process.end_all()
-                raise
+        jobs += [("unit tests", unit), ("fuzzing the length function", fuzz)]
+    with ThreadPoolExecutor(GUESTS) as pool:
+        waiting = [pool.submit(_part, name, job) for name, job in jobs]
+        try:
+            if guests:
+                _prepare()  # meanwhile
+                waiting += [pool.submit(_part, name, job) for name, job in _guests()]
+            outcomes = [w.result() for w in waiting]
+        except BaseException:
+            # interrupted: what waits never starts, and what runs is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+            raise
     return _report(outcomes)
+
+
+def _prepare() -> None:
+    """Make the labs, one after the other: guests that start together share what this leaves."""
+    for kernel in dict.fromkeys(kernel for kernel, _ in VM_RUNS):
+        try:
+            kvm.works(labs.make(kernel))
+        except ToolError as error:
+            # its own parts will fail by it, and the others run
+            say(f"l2wg: {kernel}: {error}")
+
+
+def _guests() -> list[tuple[str, Callable[[], Outcome]]]:
+    """What runs in guests, the shortest last, so that no core waits for a long one at the end."""
+    oldest = VM_RUNS[0][0]
+    jobs: list[tuple[str, Callable[[], Outcome]]] = [
+        (f"guest {i} with {kernel}", functools.partial(vm, i))
+        for i, (kernel, _) in enumerate(VM_RUNS)
+    ]
+    jobs.insert(-1, (f"netns.sh on {oldest}", functools.partial(netns_selftest, oldest)))
+    jobs.append(("two machines", functools.partial(two_machines, oldest, NEWEST)))
+    return jobs
 
 
 def packages() -> bool:
