@@ -204,12 +204,32 @@ def eventually(test: Callable[[], bool], what: str, seconds: float = 30) -> None
         time.sleep(0.1)
 
 
-def memory_available() -> int:
-    """Memory that could be had now, caches dropped, kB (MemAvailable of /proc/meminfo)."""
+#: Lines of /proc/meminfo: what the kernel has allocated for itself, other than whole pages.
+KERNELS_OWN = ("SUnreclaim", "KernelStack", "VmallocUsed", "Percpu")
+
+
+def kernel_memory() -> int:
+    """Memory that the kernel has allocated for itself, caches dropped, kB.
+
+    MemAvailable moves by 15,000 kB while thousands of links come and go, with any module; this sum
+    by some 250 kB.
+    """
     sh("sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches")
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    (line,) = (x for x in lines if x.startswith("MemAvailable:"))
-    return int(line.split()[1])
+    fields = dict(x.split(":") for x in Path("/proc/meminfo").read_text().splitlines())
+    return sum(int(fields[name].split()[0]) for name in KERNELS_OWN)
+
+
+@contextlib.contextmanager
+def no_more_memory(limit: int) -> Iterator[None]:
+    """The kernel has at most that much more memory afterwards, kB.
+
+    It is given time, because some of what is freed is only freed after a grace period (RCU).
+
+    :raises Failed: it has more, 30 s later.
+    """
+    before = kernel_memory()
+    yield
+    eventually(lambda: kernel_memory() - before <= limit, f"at most {limit} kB of memory more")
 
 
 def cable(a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500) -> None:
