@@ -8,6 +8,7 @@ goes through it, for without a terminal its standard output is lost.
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import os
 import re
@@ -266,6 +267,7 @@ def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
     """
     module = build.build(wanted, debug=debug)
     kernel = module.kernel
+    _compile()
     image, modules = _image(kernel)
     digest = hashlib.sha256(module.file.read_bytes() + str(image).encode()).hexdigest()
     root = paths.BUILD / "lab" / module.file.parent.name
@@ -276,6 +278,14 @@ def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
                 _lay_out(work, module, image, modules)
                 (work / stamp.name).write_text(digest)
     return Lab(module, root)
+
+
+def _compile() -> None:
+    """Our Python to bytecode, as pip does what it installs: in the guest, which may not write here,
+    each program that starts would compile it anew, which takes it seconds.
+    """
+    for package in ("l2wgctl", "toolkit"):
+        compileall.compile_dir(paths.ROOT / package, quiet=2)
 
 
 def _image(kernel: Kernel) -> tuple[Path, Path]:
