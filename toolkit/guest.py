@@ -234,7 +234,6 @@ def no_more_memory(limit: int) -> Iterator[None]:
             raise Failed(f"over {limit} kB of memory more: {before} became {after}")
         time.sleep(1)
     print(f"memory, kB: {before} became {after}")
-    open("/dev/kmsg", "w").write(f"MEM {before} became {after}")
 
 
 def cable(a: Host, b: Host, name_a: str = "eth0", name_b: str = "eth0", *, mtu: int = 1500) -> None:
