@@ -37,7 +37,7 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def needs(name: str) -> None:
     """Have the Debian packages that a task needs."""
-    from toolkit import packages
+    from toolkit import needs as packages
 
     packages.ensure(name)
 
@@ -72,7 +72,8 @@ def build_module(
 ) -> None:
     """Build l2wireguard.ko for a kernel and print its path."""
     needs("build-module")
-    from toolkit import build, paths, signing
+    from toolkit import paths
+    from toolkit.kmod import build, signing
     from toolkit.run import say
 
     module = build.build(
@@ -105,8 +106,8 @@ def install(
 ) -> None:
     """Build the module for the running kernel and put it into its updates/ folder."""
     needs("build-module")
-    from toolkit import install as installs
-    from toolkit import signing
+    from toolkit.kmod import install as installs
+    from toolkit.kmod import signing
 
     target = installs.install(
         kernel,
@@ -121,7 +122,7 @@ def install(
 @friendly
 def uninstall(_c: Context, kernel: str = "running", root: str = "/") -> None:
     """Take the module out of the running kernel's updates/ folder."""
-    from toolkit import install as installs
+    from toolkit.kmod import install as installs
 
     print(f"removed {installs.uninstall(kernel, root=Path(root))}")
 
@@ -138,8 +139,8 @@ def uninstall(_c: Context, kernel: str = "running", root: str = "/") -> None:
 def package(_c: Context, source: list[str], output: str | None = None, lint: bool = False) -> None:
     """Build l2wireguard-dkms_*.deb and l2wgctl_*.deb and print their paths."""
     needs("package")
-    from toolkit import package as packaging
     from toolkit import paths
+    from toolkit.debs import package as packaging
 
     for deb in packaging.packages(
         [Path(s) for s in source], Path(output) if output else None, lint=lint
@@ -152,9 +153,9 @@ def package(_c: Context, source: list[str], output: str | None = None, lint: boo
 def package_test(_c: Context) -> None:
     """Install the packages on a clean Debian, upgrade its kernel, purge them; sign, install."""
     needs("package-test")
-    from toolkit import testing
+    from toolkit.checks import suite
 
-    if not testing.packages():
+    if not suite.packages():
         raise Exit(code=1)
 
 
@@ -165,7 +166,7 @@ def package_test(_c: Context) -> None:
 def patch(_c: Context, tree: str, reverse: bool = False) -> None:
     """Put l2wg into your kernel source tree (CONFIG_WIREGUARD=m yields both link kinds)."""
     needs("patch")
-    from toolkit import patching
+    from toolkit.kmod import patching
 
     changed = patching.patch_tree(Path(tree), reverse=reverse)
     print(f"{'taken out of' if reverse else 'put into'} {tree}: {len(changed)} files")
@@ -176,7 +177,7 @@ def patch(_c: Context, tree: str, reverse: bool = False) -> None:
 def lab(c: Context, kernel: str | None = None) -> None:
     """A root shell in a virtual machine with the module at hand; or one command after `--`."""
     needs("lab")
-    from toolkit import lab as labs
+    from toolkit.lab import lab as labs
 
     machine = labs.make(kernel)
     if c.remainder:
@@ -194,7 +195,7 @@ def lab(c: Context, kernel: str | None = None) -> None:
 def demo(_c: Context, kernel: str | None = None) -> None:
     """Build the module and watch two hosts ping each other over encrypted Ethernet."""
     needs("demo")
-    from toolkit import demo as demos
+    from toolkit.lab import demo as demos
 
     demos.demo(kernel)
 
@@ -208,9 +209,9 @@ def test(_c: Context, unit: bool = False, vm: bool = False) -> None:
         needs("test-unit")
     if vm or both:
         needs("test-vm")
-    from toolkit import testing
+    from toolkit.checks import suite
 
-    if not testing.run(units=unit or both, guests=vm or both):
+    if not suite.run(units=unit or both, guests=vm or both):
         raise Exit(code=1)
 
 
@@ -222,7 +223,7 @@ def test(_c: Context, unit: bool = False, vm: bool = False) -> None:
 def frames(_c: Context, file: str, each: bool = False) -> None:
     """Say what the length function makes of a capture's frames."""
     needs("frames")
-    from toolkit import frames as reader
+    from toolkit.frame import verdicts as reader
 
     reader.report(Path(file), each)
 
@@ -232,7 +233,7 @@ def frames(_c: Context, file: str, each: bool = False) -> None:
 def fuzz(_c: Context, seconds: int = 60) -> None:
     """Fuzz the length function with libFuzzer; print executions and coverage."""
     needs("fuzz")
-    from toolkit import fuzz as fuzzing
+    from toolkit.frame import fuzz as fuzzing
 
     fuzzing.run(seconds)
 
@@ -250,7 +251,7 @@ def selftest(
 ) -> None:
     """Run WireGuard's own netns.sh against our module's plain kind."""
     needs("selftest")
-    from toolkit import selftest as selftests
+    from toolkit.checks import netns as selftests
 
     seconds = selftests.selftest(kernel, short=short, stock=stock)
     print(f"netns.sh passed in {seconds:.0f} s")
@@ -261,7 +262,7 @@ def selftest(
 def bench_ctl(_c: Context, kernel: str | None = None) -> None:
     """Time and memory of l2wgctl beside wg, for 10, 1,000 and 10,000 peers, in a VM."""
     needs("bench-ctl")
-    from toolkit import bench_ctl as benches
+    from toolkit.bench import ctl as benches
 
     benches.bench_ctl(kernel)
 
@@ -286,7 +287,7 @@ def bench(
 ) -> None:
     """Measure l2wg beside WireGuard, VXLAN, GRETAP, OpenVPN, tinc and n2n."""
     needs("bench")
-    from toolkit import bench as benches
+    from toolkit.bench import measure as benches
 
     earlier = Path(compare) if compare else None
     if not benches.bench(
@@ -302,7 +303,7 @@ def profile(
 ) -> None:
     """Say in which functions a frame's instructions are, ours beside the stock module's."""
     needs("profile")
-    from toolkit import bench_profile
+    from toolkit.bench import profile as bench_profile
 
     bench_profile.run(kernel, contenders)
 
@@ -317,7 +318,7 @@ def profile(
 def matrix(_c: Context, kernels: str | None = None, guests: int = 2) -> None:
     """Build, boot and test on every kernel; print a table and write docs/kernels.md."""
     needs("test-vm")
-    from toolkit import matrix as matrices
+    from toolkit.checks import matrix as matrices
 
     if not matrices.matrix(kernels.split(",") if kernels else None, guests=guests):
         raise Exit(code=1)
@@ -328,7 +329,7 @@ def matrix(_c: Context, kernels: str | None = None, guests: int = 2) -> None:
 def pair(_c: Context, kernels: str = "5.10,newest") -> None:
     """Two virtual machines with different kernels, joined by a cable: ping, VLAN, bridge."""
     needs("test-vm")
-    from toolkit import matrix as matrices
+    from toolkit.checks import matrix as matrices
 
     names = kernels.split(",")
     if len(names) != 2:
@@ -342,7 +343,7 @@ def pair(_c: Context, kernels: str = "5.10,newest") -> None:
 def sources(_c: Context, write: bool = False) -> None:
     """Apply the patches to every linux-source package that Debian serves, without fuzz."""
     needs("patch")
-    from toolkit import sweep
+    from toolkit.checks import sources as sweep
 
     if not sweep.sweep(write=write):
         raise Exit(code=1)
@@ -358,8 +359,8 @@ def sources(_c: Context, write: bool = False) -> None:
 def box(_c: Context, kernel: str | None = None, fresh: bool = False) -> None:
     """Make a Vagrant box from Debian's packages, and what its machines take from here."""
     needs("box")
-    from toolkit import box as boxes
     from toolkit.run import say
+    from toolkit.vagrant import box as boxes
 
     made = boxes.prepare(kernel, fresh=fresh)
     say(f"Linux {made.release}; now: L2WG_BOX={made.name} vagrant up --provider libvirt")
@@ -390,12 +391,12 @@ def vagrant_test(
 ) -> None:
     """Start the Vagrantfile's machines and run the tests against them."""
     needs("vagrant-test")
-    from toolkit import vagrant
+    from toolkit.vagrant import machines
 
     if destroy:
-        vagrant.end()
+        machines.end()
         return
-    if not vagrant.test(kernel, box=box, third=third, setup=setup_libvirt, keep=keep, only=only):
+    if not machines.test(kernel, box=box, third=third, setup=setup_libvirt, keep=keep, only=only):
         raise Exit(code=1)
 
 

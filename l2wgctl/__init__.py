@@ -13,16 +13,13 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers take it for True; `typing` takes 3 ms to load
 if TYPE_CHECKING:
-    from .config import Config as Config
-    from .config import parse as parse_config  # noqa: F401
+    from .conf.files import load as load_config  # noqa: F401
+    from .conf.parse import Config as Config
+    from .conf.parse import parse as parse_config  # noqa: F401
     from .errors import ConfigError as ConfigError
     from .errors import KernelError as KernelError
     from .errors import L2wgError as L2wgError
     from .errors import Problem as Problem
-    from .files import load as load_config  # noqa: F401
-    from .genl import WireGuard as WireGuard
-    from .genl import get_device as get_device
-    from .genl import set_device as set_device
     from .keys import generate_preshared_key as generate_preshared_key
     from .keys import generate_private_key as generate_private_key
     from .keys import public_key as public_key
@@ -34,18 +31,21 @@ if TYPE_CHECKING:
     from .model import Peer as Peer
     from .model import SecretKey as SecretKey
     from .model import Vlan as Vlan
+    from .netlink.device import WireGuard as WireGuard
+    from .netlink.device import get_device as get_device
+    from .netlink.device import set_device as set_device
 
 _PUBLIC = {
-    "Config": ("config", "Config"),
-    "load_config": ("files", "load"),
-    "parse_config": ("config", "parse"),
+    "Config": ("conf.parse", "Config"),
+    "load_config": ("conf.files", "load"),
+    "parse_config": ("conf.parse", "parse"),
     "ConfigError": ("errors", "ConfigError"),
     "KernelError": ("errors", "KernelError"),
     "L2wgError": ("errors", "L2wgError"),
     "Problem": ("errors", "Problem"),
-    "WireGuard": ("genl", "WireGuard"),
-    "get_device": ("genl", "get_device"),
-    "set_device": ("genl", "set_device"),
+    "WireGuard": ("netlink.device", "WireGuard"),
+    "get_device": ("netlink.device", "get_device"),
+    "set_device": ("netlink.device", "set_device"),
     "generate_preshared_key": ("keys", "generate_preshared_key"),
     "generate_private_key": ("keys", "generate_private_key"),
     "public_key": ("keys", "public_key"),

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _quick_dump(words)
         if status is None:
-            from .commandline import execute
+            from .arguments import execute
 
             status = execute(words)
         sys.stdout.flush()

@@ -12,8 +12,8 @@ import errno
 import os
 import sys
 
-from . import config as configuration
-from . import files
+from .conf import files
+from .conf import parse as configuration
 from .errors import KernelError, L2wgError, Problem
 from .model import KINDS, Device, SecretKey
 from .output import print_json, say
@@ -23,7 +23,7 @@ from .output import print_json, say
 
 def cmd_set(args: argparse.Namespace) -> int:
     """Change a device by words, as `wg set` does."""
-    from .genl import set_device
+    from .netlink.device import set_device
     from .resolve import sockaddr
     from .setargs import parse_set
 
@@ -46,7 +46,7 @@ def _config_path(args: argparse.Namespace) -> str:
 
 def cmd_setconf(args: argparse.Namespace) -> int:
     """Make the device what the file says; a missing link is created."""
-    from .genl import set_device
+    from .netlink.device import set_device
     from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
@@ -61,8 +61,8 @@ def cmd_setconf(args: argparse.Namespace) -> int:
 
 
 def _create_and_set(device: Device, kind: str) -> None:
-    from .genl import set_device
-    from .link import Links
+    from .netlink.device import set_device
+    from .netlink.link import Links
     from .resolve import sockaddr
 
     with Links() as links:
@@ -76,7 +76,7 @@ def _create_and_set(device: Device, kind: str) -> None:
 
 def cmd_addconf(args: argparse.Namespace) -> int:
     """Add what the file says to the device."""
-    from .genl import set_device
+    from .netlink.device import set_device
     from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
@@ -86,8 +86,8 @@ def cmd_addconf(args: argparse.Namespace) -> int:
 
 def cmd_syncconf(args: argparse.Namespace) -> int:
     """Make the device what the file says by changing only what differs."""
-    from . import sync
-    from .genl import WireGuard
+    from .conf import sync
+    from .netlink.device import WireGuard
     from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
@@ -101,8 +101,8 @@ def cmd_syncconf(args: argparse.Namespace) -> int:
 
 def cmd_diff(args: argparse.Namespace) -> int:
     """What `syncconf` would change."""
-    from . import sync
-    from .genl import get_device
+    from .conf import sync
+    from .netlink.device import get_device
     from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
@@ -161,9 +161,9 @@ def cmd_genpsk(_: argparse.Namespace) -> int:
 
 def cmd_pubkey(_: argparse.Namespace) -> int:
     """The public key of the private key on stdin."""
+    from .conf.values import secret_key
     from .errors import ValueProblem
     from .keys import public_key
-    from .values import secret_key
 
     try:
         private = secret_key(sys.stdin.read().strip())
@@ -178,8 +178,8 @@ def cmd_pubkey(_: argparse.Namespace) -> int:
 
 def checked_name(name: str) -> str:
     """The name of a new link. Raises L2wgError."""
+    from .conf.values import interface_name
     from .errors import ValueProblem
-    from .values import interface_name
 
     try:
         return interface_name(name)
@@ -190,7 +190,7 @@ def checked_name(name: str) -> str:
 def cmd_add(args: argparse.Namespace) -> int:
     """A new link without keys."""
     name = checked_name(args.interface)
-    from .link import Links
+    from .netlink.link import Links
 
     with Links() as links:
         links.add(name, args.kind)
@@ -200,7 +200,7 @@ def cmd_add(args: argparse.Namespace) -> int:
 def cmd_del(args: argparse.Namespace) -> int:
     """Remove a link of our kinds."""
     from .errors import from_errno
-    from .link import Links
+    from .netlink.link import Links
 
     with Links() as links:
         link = links.need(args.interface, "del")
@@ -212,7 +212,7 @@ def cmd_del(args: argparse.Namespace) -> int:
 
 def cmd_check(args: argparse.Namespace) -> int:
     """Everything wrong with a file, without root and without the kernel."""
-    from .check import lint
+    from .conf.check import lint
     from .errors import ConfigError
 
     text, warnings = files.read_text(args.file)

@@ -17,21 +17,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from .check import NO_OWNER, NO_OWNER_HINT, owner
+from .conf.check import NO_OWNER, NO_OWNER_HINT, owner
 from .errors import MODULE_HINT, KernelError, L2wgError
-from .model import (
-    ETHERNET_HEADER,
-    KINDS,
-    L2WIREGUARD,
-    TUNNEL_OVERHEAD,
-    WIREGUARD,
-    Device,
-    Peer,
-)
-from .nl import offers_plain
+from .model import ETHERNET_HEADER, KINDS, L2WIREGUARD, TUNNEL_OVERHEAD, WIREGUARD, Device, Peer
+from .netlink.channel import offers_plain
 
 if TYPE_CHECKING:
-    from .link import Link, Links
+    from .netlink.link import Link, Links
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 #: REJECT_AFTER_TIME and REKEY_AFTER_TIME, in seconds (WireGuard paper, section 6.1).
@@ -308,7 +300,7 @@ def check_counters(name: str, counters: dict[str, int]) -> Iterator[Finding]:
 
 def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Finding]:
     """All findings, from the module to the tunnels. `names` may be empty: every tunnel."""
-    from .genl import get_device
+    from .netlink.device import get_device
 
     yield from check_module(system)
     yield from check_host(system)
@@ -359,7 +351,7 @@ def cmd_doctor(args: argparse.Namespace) -> int:
     """Check the host and its tunnels; 1 when anything is FAIL."""
     import sys
 
-    from .link import Links
+    from .netlink.link import Links
     from .output import colour, print_json
 
     failed = False

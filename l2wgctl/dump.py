@@ -3,7 +3,7 @@
 
 Scripts run it every few seconds, and most of that time goes into loading what this does not need.
 So this imports next to nothing, and leaves what is out of the ordinary - errors, peers with more
-than a few networks - to `l2wgctl.showing` and `l2wgctl.wgnl`.
+than a few networks - to `l2wgctl.show` and `l2wgctl.netlink.messages`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 from binascii import b2a_base64
 from sys import byteorder
 
-from . import nl
-from .inet import inet_ntop
-from .shapes import Shapes
+from .netlink import channel as nl
+from .netlink.bulk import Shapes
+from .sockets import inet_ntop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Of include/uapi/linux/wireguard.h; all with their names in `l2wgctl.wgnl`.
+#: Of include/uapi/linux/wireguard.h; all with their names in `l2wgctl.netlink.messages`.
 _PRIVATE_KEY, _PUBLIC_KEY, _LISTEN_PORT, _FWMARK, _PEERS = 3, 4, 6, 7, 8
 _FAMILY, _IPADDR, _CIDR_MASK = 1, 2, 3
 _NO_KEY = bytes(32)
@@ -72,8 +72,8 @@ def _lines(head: dict[int, bytes], nests: list[tuple[bytes, int, int]]) -> Itera
                 found = shapes.find(data, start, size, end)
             yield held
             if found is None:
+                from .netlink.messages import Peers
                 from .render import dump_peer
-                from .wgnl import Peers
 
                 rest = [(data, start, end), *nests[position + 1 :]]
                 yield from Peers(rest).dump_lines(dump_peer)

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
+from .conf.files import CONFIG_DIR
 from .errors import L2wgError, from_os_error
-from .files import CONFIG_DIR
-from .steps import Step, run_steps
+from .updown.steps import Step, run_steps
 
 DATA = Path(__file__).parent / "data"
 #: File below DATA, and where it belongs below the prefix.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from . import values
+from .conf import values
 from .errors import L2wgError, ValueProblem, from_os_error
 from .model import ZERO_KEY, Key, SecretKey
 

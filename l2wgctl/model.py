@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .grammar import KINDS as KINDS
 from .grammar import L2WIREGUARD as L2WIREGUARD
 from .grammar import WIREGUARD as WIREGUARD
-from .inet import AF_INET, AF_INET6, inet_ntop
+from .sockets import AF_INET, AF_INET6, inet_ntop
 
 KEY_LEN = 32
 #: Bytes that a tunnel adds to a packet: IPv6 40, UDP 8, message header 16, authenticator 16.

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import KernelError
-from .genl import WireGuard
 from .model import Key, Peer
+from .netlink.device import WireGuard
 from .output import colour, say
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def table(rows: Sequence[Row]) -> Table:
 def _names(interface: str | None) -> list[str]:
     if interface:
         return [interface]
-    from .link import Links
+    from .netlink.link import Links
 
     with Links() as links:
         return [link.name for link in links.tunnels()]

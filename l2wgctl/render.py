@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .grammar import DEVICE_FIELDS
-from .inet import AF_INET, AF_INET6, inet_ntop
 from .model import AllowedIP, Device, Key, Peer, SecretKey
+from .sockets import AF_INET, AF_INET6, inet_ntop
 
 RESET = "\x1b[0m"
 BOLD = "\x1b[1m"

@@ -13,9 +13,9 @@ import socket
 import sys
 import time
 
-from . import wgnl
 from .errors import PROG, L2wgError, UsageError
 from .model import Endpoint
+from .netlink import messages
 
 _FINAL = {socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 DEFAULT_RETRIES = 15
@@ -38,7 +38,7 @@ def retries() -> int | None:
 def sockaddr(endpoint: Endpoint) -> bytes:
     """Bytes of the sockaddr of an endpoint; names are resolved. Raises L2wgError, UsageError."""
     try:
-        return wgnl.sockaddr(endpoint)
+        return messages.sockaddr(endpoint)
     except OSError:
         pass
     left = retries()
@@ -52,7 +52,7 @@ def sockaddr(endpoint: Endpoint) -> bytes:
             host = str(address[0])
             if family == socket.AF_INET6 and address[3]:  # type: ignore[misc]
                 host = f"{host.partition('%')[0]}%{address[3]}"  # type: ignore[misc]
-            return wgnl.sockaddr(Endpoint(host, endpoint.port))
+            return messages.sockaddr(Endpoint(host, endpoint.port))
         except socket.gaierror as error:
             if error.errno in _FINAL or left == 0:
                 raise L2wgError(

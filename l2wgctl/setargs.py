@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Callable, TypeVar
 
-from . import grammar, values
+from . import grammar
+from .conf import values
 from .errors import Problem, UsageError, ValueProblem, without_keys
 from .keys import read_key_file
 from .model import AllowedIP, Device, Key, Peer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import package
+from toolkit.debs import package
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

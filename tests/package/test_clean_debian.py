@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import cleanroot, package
-from toolkit.cleanroot import CleanRoot
-from toolkit.debian import Archive, architecture
+from toolkit.debs import package
+from toolkit.kernels.archive import Archive, architecture
+from toolkit.lab import cleanroot
+from toolkit.lab.cleanroot import CleanRoot
 
 #: Two hosts in one guest; everything in it is from the packages or from Debian.
 USE = r"""

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import build, package, patching, paths, toolchain, trees
-from toolkit import kernel as kernels
-from toolkit import source as sources
+from toolkit import paths
+from toolkit.debs import package, trees
+from toolkit.kernels import kernel as kernels
+from toolkit.kernels import source as sources
+from toolkit.kmod import build, patching, toolchain
 from toolkit.run import run
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import build, install, kernel, paths, signing
+from toolkit import paths
 from toolkit.errors import ToolError
+from toolkit.kernels import kernel
+from toolkit.kmod import build, install, signing
 from toolkit.run import run
 
 SERIES = "6.1"

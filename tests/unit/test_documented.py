@@ -12,7 +12,7 @@ import pytest
 from invoke.collection import Collection
 
 import tasks
-from toolkit import packages, paths
+from toolkit import needs, paths
 
 DOCS = [paths.ROOT / "README.md", *sorted((paths.ROOT / "docs").rglob("*.md"))]
 README = DOCS[0].read_text()
@@ -68,7 +68,7 @@ def test_the_packages() -> None:
     listed = set(
         re.findall(r"[a-z0-9][a-z0-9.+-]+", " ".join(re.findall(r"\| ([^|]+) \|$", table, re.M)))
     )
-    assert {name for names in packages.NEEDS.values() for name in names} - listed == set()
+    assert {name for names in needs.NEEDS.values() for name in names} - listed == set()
 
 
 def test_the_picture_is_what_its_script_draws() -> None:

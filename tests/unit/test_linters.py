@@ -15,12 +15,13 @@ from typing import NoReturn
 
 import pytest
 
-from toolkit import build, patching, paths, toolchain
-from toolkit import kernel as kernels
-from toolkit import source as sources
+from toolkit import paths
 from toolkit.errors import ToolError
-from toolkit.kernel import Kernel
-from toolkit.source import Source
+from toolkit.kernels import kernel as kernels
+from toolkit.kernels import source as sources
+from toolkit.kernels.kernel import Kernel
+from toolkit.kernels.source import Source
+from toolkit.kmod import build, patching, toolchain
 
 #: The kernel whose checkpatch judges, and against whose headers sparse runs.
 SERIES = "6.1"
@@ -116,7 +117,7 @@ def test_shellcheck() -> None:
         for f in files()
         if f.suffix == ".sh" or re.match(rb"#!\s*\S*[/ ](ba|da)?sh\b", f.read_bytes()[:64])
     ]
-    assert {"inv", ".ci/run", "toolkit/provision.sh"} <= {shown(f) for f in scripts}
+    assert {"inv", ".ci/run", "toolkit/vagrant/provision.sh"} <= {shown(f) for f in scripts}
     check(tool("shellcheck"), *scripts)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.noise import (
+from tests.support.noise import (
     WINDOW,
     Initiator,
     NoiseError,
@@ -23,7 +23,7 @@ from tests.noise import (
     public,
     timestamp,
 )
-from tests.noise_udp import UdpPeer
+from tests.support.noise_udp import UdpPeer
 
 # The keys of the recorded talk: ours, the other implementation's, the preshared one, and the
 # ephemeral ones that we used as initiator and as responder

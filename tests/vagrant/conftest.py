@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from node import Node
 
-from toolkit.dmesg import complaints
+from toolkit.guest.dmesg import complaints
 
 FOLDER = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from node import Failed, Node, eventually
 
-from toolkit import vagrant
+from toolkit.vagrant import machines
 
 A, B, C = "192.168.157.1", "192.168.157.2", "192.168.157.3"
 #: The file of one more tunnel, without the key; a port of bond0
@@ -252,7 +252,7 @@ def test_reboot(pair: list[Node]) -> None:
 def test_module_upgrade(pair: list[Node]) -> None:
     """A later module on A; B keeps the old one, and they understand each other."""
     a, b = pair
-    later = Path(vagrant.FOLDER) / "next/l2wireguard.ko"
+    later = Path(machines.FOLDER) / "next/l2wireguard.ko"
     release = a.run("uname -r").strip()
     vagrant_for = later.with_suffix(".release")
     if not later.exists() or vagrant_for.read_text() != release:
@@ -260,7 +260,7 @@ def test_module_upgrade(pair: list[Node]) -> None:
     installed = f"/lib/modules/{release}/updates/l2wireguard.ko"
     version = "cat /sys/module/l2wireguard/version"
     old = a.run(version).strip()
-    assert old != vagrant.NEXT
+    assert old != machines.NEXT
     reload = (
         "systemctl stop l2wg@wg1; modprobe -r l2wireguard; {}; depmod; systemctl start l2wg@wg1"
     )
@@ -269,7 +269,7 @@ def test_module_upgrade(pair: list[Node]) -> None:
     a.later(reload.format(f"mv {saved} {installed}"))
     a.copy(later, f"{installed}.later")
     a.run(reload.format(f"mv {installed}.later {installed}"))
-    assert a.run(version).strip() == vagrant.NEXT
+    assert a.run(version).strip() == machines.NEXT
     assert b.run(version).strip() == old
     eventually(lambda: a.ok(f"ping -c 1 -W 5 {B}"), "the tunnel is back")
     a.ping(B)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import guest
-from toolkit.dmesg import complaints
-from toolkit.guest import Host, sh, underlay
+from toolkit.guest import hosts as guest
+from toolkit.guest.dmesg import complaints
+from toolkit.guest.hosts import Host, sh, underlay
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

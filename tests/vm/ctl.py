@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2wgctl.cli import main
-from toolkit.guest import Failed, Host, eventually, inside, sh
+from toolkit.guest.hosts import Failed, Host, eventually, inside, sh
 
 
 class Said(NamedTuple):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import bench_guest, paths
-from toolkit.bench_links import CONTENDERS
-from toolkit.bench_stats import MEASURES
-from toolkit.guest import sh
+from toolkit import paths
+from toolkit.bench.stats import MEASURES
+from toolkit.guest import bench
+from toolkit.guest.contenders import CONTENDERS
+from toolkit.guest.hosts import sh
 
 OURS = ("wireguard-ours", "l2wireguard")
 
@@ -21,18 +22,18 @@ OURS = ("wireguard-ours", "l2wireguard")
 @pytest.fixture(scope="module")
 def taken() -> dict[str, dict[str, float]]:
     """Values by contender and measure. Of times this guest's are not worth a look."""
-    source = paths.ROOT / "toolkit/bench_packets.c"
-    sh("cc", "-O1", "-o", bench_guest.PACKETS, str(source))
-    assert shutil.which(bench_guest.PACKETS)
+    source = paths.ROOT / "toolkit/bench/packets.c"
+    sh("cc", "-O1", "-o", bench.PACKETS, str(source))
+    assert shutil.which(bench.PACKETS)
     values: dict[str, dict[str, float]] = defaultdict(dict)
     for clock, name in (*(("icount", n) for n in OURS), ("wall", "l2wireguard")):
-        plan = bench_guest.Plan(clock, [], 1, (128, 64), 100, 10, [100], "", "")
+        plan = bench.Plan(clock, [], 1, (128, 64), 100, 10, [100], "", "")
 
         def record(measure: str, value: float, unit: str, *, name: str = name) -> None:
             assert unit
             values[name][measure] = value
 
-        bench_guest.measure(CONTENDERS[name], plan, record)
+        bench.measure(CONTENDERS[name], plan, record)
     return values
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ctl import ctl, done, file, program, unchanged, world
 
-from toolkit.guest import MACS, Host, cable, eventually, keys, underlay
+from toolkit.guest.hosts import MACS, Host, cable, eventually, keys, underlay
 
 Hosts = Callable[..., list[Host]]
 ALL = "0.0.0.0/0, ::/0"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import wire
 
-from toolkit import guest
-from toolkit.guest import Host, capture, underlay
+from toolkit.guest import hosts as guest
+from toolkit.guest.hosts import Host, capture, underlay
 
 Hosts = Callable[..., list[Host]]
 

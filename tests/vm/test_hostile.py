@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """A peer that holds a valid key and sends whatever it likes.
 
-It is a program in user space (tests/noise_udp.py) in host A's namespace, so any bytes at all can be
-in a valid transport message. B is the kernel's link. What reaches B's stack, and what is counted,
-must be what toolkit.frame.delivered() says; the kernel's log stays silent (conftest.py).
+It is a program in user space (tests/support/noise_udp.py) in host A's namespace, so any bytes at
+all can be in a valid transport message. B is the kernel's link. What reaches B's stack, and what
+is counted, must be what toolkit.frame.library.delivered() says; the kernel's log stays silent
+(conftest.py).
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import wire
 
-from tests.noise import generate, public
-from tests.noise_udp import UdpPeer
-from toolkit import frames
-from toolkit.frame import delivered
-from toolkit.guest import (
+from tests.support.noise import generate, public
+from tests.support.noise_udp import UdpPeer
+from toolkit.frame import verdicts
+from toolkit.frame.library import delivered
+from toolkit.guest.hosts import (
     PORT,
     Host,
     capture,
@@ -234,7 +235,7 @@ def test_the_largest_messages(attacker: Attacker, pieces: Callable[[int], None])
 def test_the_corpus_and_its_mutations(attacker: Attacker) -> None:
     """What reached every branch of the length function, as it is and with bytes changed."""
     random.seed(157)
-    corpus = [it.data for it in frames.captured(wire.CORPUS)]
+    corpus = [it.data for it in verdicts.captured(wire.CORPUS)]
     plaintexts = [data for data in corpus if data]
     for data in corpus:
         for _ in range(4):

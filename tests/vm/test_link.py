@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.guest import (
+from toolkit.guest.hosts import (
     MACS,
     Failed,
     Host,

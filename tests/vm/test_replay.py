@@ -4,7 +4,7 @@
     A wg1 ===== wg1 B br0 eth1 ----- eth0 C
 
 What A's packet socket sends is captured on B's wg1 and on C's eth0. A frame that is not malformed
-arrives as it was sent, zeros behind its protocol's end apart (toolkit.frame.delivered()).
+arrives as it was sent, zeros behind its protocol's end apart (toolkit.frame.library.delivered()).
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 import wire
 
-from toolkit import captures, frames, guest
+from toolkit.checks import captures
 from toolkit.errors import ToolError
-from toolkit.frame import delivered, parse
-from toolkit.guest import Host, cable, capture, inside, underlay
+from toolkit.frame import verdicts as frames
+from toolkit.frame.library import delivered, parse
+from toolkit.guest import hosts
+from toolkit.guest.hosts import Host, cable, capture, inside, underlay
 
 MTU = 1406
 
@@ -57,7 +59,7 @@ def wires() -> Iterator[Wires]:
     a, b, c = (Host(name).create() for name in "ABC")
     underlay(a, b)
     cable(b, c, "eth1", "eth0", mtu=MTU)
-    guest.tunnel(a, b, addresses=False)
+    hosts.tunnel(a, b, addresses=False)
     for host, links in ((a, ["wg1"]), (b, ["wg1", "eth1"]), (c, ["eth0"])):
         for link in links:
             host.run("sysctl", "-q", "-w", f"net.ipv6.conf.{link}.disable_ipv6=1")

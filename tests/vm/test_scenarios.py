@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import wire
 
-from toolkit.guest import MACS, Host, cable, capture, eventually, sh, tunnel, underlay
+from toolkit.guest.hosts import MACS, Host, cable, capture, eventually, sh, tunnel, underlay
 
 Hosts = Callable[..., list[Host]]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import wire
 
-from toolkit import guest
-from toolkit.guest import Host, capture, eventually, sh, underlay
+from toolkit.guest import hosts as guest
+from toolkit.guest.hosts import Host, capture, eventually, sh, underlay
 
 Hosts = Callable[..., list[Host]]
 MEGABYTES = 20

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
-from toolkit.guest import PORT, Host, cable, eventually, sh, tunnel
+from toolkit.guest.hosts import PORT, Host, cable, eventually, sh, tunnel
 
 Hosts = Callable[..., list[Host]]
 

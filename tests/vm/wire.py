@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.guest import Host, capture, inside
+from toolkit.guest.hosts import Host, capture, inside
 
 ETH_P_ALL = 0x0003
 FRAMES = Path(__file__).parents[1] / "unit/frame/frames.json"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from l2wgctl import cli, nl
+from l2wgctl import cli
+from l2wgctl.netlink import channel
 
 from .fakekernel import FakeKernel, FakeSocket, serve
 from .fakelinks import FakeLinks
@@ -29,15 +30,15 @@ PEER_C = "gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA="
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     """A kernel without devices, which l2wgctl talks to."""
     fake = FakeKernel()
-    monkeypatch.setattr(nl, "open_socket", lambda: FakeSocket(fake))
-    monkeypatch.setattr(nl, "loaded_families", lambda: tuple(fake.families))
+    monkeypatch.setattr(channel, "open_socket", lambda: FakeSocket(fake))
+    monkeypatch.setattr(channel, "loaded_families", lambda: tuple(fake.families))
     return fake
 
 
 @pytest.fixture
 def links(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> FakeLinks:
     """Links in memory, whose tunnels are the kernel's devices."""
-    from l2wgctl import link
+    from l2wgctl.netlink import link
 
     fake = FakeLinks(kernel)
     monkeypatch.setattr(link, "Links", lambda: fake)

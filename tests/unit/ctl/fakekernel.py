@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A kernel in memory: the generic-netlink families of WireGuard, and the list of links.
 
-It reads and writes bytes with its own plain code, not with `l2wgctl.wgnl`, after
+It reads and writes bytes with its own plain code, not with `l2wgctl.netlink.messages`, after
 drivers/net/wireguard/netlink.c: the order of the attributes, what replaces and what adds, which
 peer gets an AllowedIP, where a dump is cut. `FakeSocket` is what l2wgctl talks to in the tests;
 `serve` puts the same kernel behind the real `wg` (see nlshim.c).
@@ -292,7 +292,7 @@ def _ip_bytes(family: int, address: bytes, cidr: int) -> bytes:
 
 
 class FakeSocket:
-    """What `l2wgctl.genl` takes for a netlink socket."""
+    """What `l2wgctl.netlink.device` takes for a netlink socket."""
 
     def __init__(self, kernel: FakeKernel) -> None:
         self.kernel = kernel

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Links in memory, with the methods of `l2wgctl.link.Links`."""
+"""Links in memory, with the methods of `l2wgctl.netlink.link.Links`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import errno
 from typing import Any
 
 from l2wgctl.errors import from_errno
-from l2wgctl.link import BRIDGE_ALIAS, Link, Route
 from l2wgctl.model import KINDS
+from l2wgctl.netlink.link import BRIDGE_ALIAS, Link, Route
 
 from .fakekernel import FakeKernel
 

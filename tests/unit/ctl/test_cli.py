@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from l2wgctl import cli, link, nl
-from l2wgctl.commandline import COMMANDS
+from l2wgctl import cli
+from l2wgctl.arguments import COMMANDS
 from l2wgctl.errors import MODULE_HINT, KernelError
 from l2wgctl.grammar import FIELDS, SET
+from l2wgctl.netlink import channel, link
 
 from .conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK, Result
 from .fakekernel import FakeKernel, FakeSocket, Refuse
@@ -301,7 +302,7 @@ def test_socket_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
 
-    monkeypatch.setattr(nl, "open_socket", refuse)
+    monkeypatch.setattr(channel, "open_socket", refuse)
     assert run("show", "wg1") == line("netlink: Protocol not supported")
 
 
@@ -542,7 +543,7 @@ def test_interrupt(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
         def recv(self, size: int) -> bytes:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(nl, "open_socket", lambda: Interrupting(kernel))
+    monkeypatch.setattr(channel, "open_socket", lambda: Interrupting(kernel))
     assert cli.main(["show", "wg1"]) == 130
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from l2wgctl import install
-from l2wgctl.commandline import COMMANDS, make_parser
-from l2wgctl.config import parse
-from l2wgctl.configkeys import INTERFACE, PEER, VLAN_ADDRESS_NAME
+from l2wgctl.arguments import COMMANDS, make_parser
+from l2wgctl.conf.keys import INTERFACE, PEER, VLAN_ADDRESS_NAME
+from l2wgctl.conf.parse import parse
 from l2wgctl.grammar import FIELDS, SET_DEVICE, SET_PEER
 
 from .conftest import PEER_A, PRIVATE, Result
@@ -74,9 +74,9 @@ def test_the_examples_parse() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the toolkit needs Python 3.11")
 def test_built_pages_are_current() -> None:
-    man = pytest.importorskip("toolkit.man", reason="markdown-it-py is missing")
+    man = pytest.importorskip("toolkit.debs.man", reason="markdown-it-py is missing")
     for name, text in man.pages().items():
-        assert (DATA / "man" / name).read_text() == text, "run python -m toolkit.man"
+        assert (DATA / "man" / name).read_text() == text, "run python -m toolkit.debs.man"
     assert {path.name for path in (DATA / "man").iterdir()} == set(man.pages())
 
 
@@ -96,7 +96,7 @@ def test_groff_has_no_complaint() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the toolkit needs Python 3.11")
 def test_what_a_page_may_hold() -> None:
-    man = pytest.importorskip("toolkit.man")
+    man = pytest.importorskip("toolkit.debs.man")
     head = "% x(1) s | m\n"
     built = man.build(
         head
@@ -150,7 +150,7 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
 
 def test_every_code_is_described() -> None:
     codes: set[str] = set()
-    for name in ("config", "check", "files"):
+    for name in ("conf/parse", "conf/check", "conf/files"):
         text = (ROOT / "l2wgctl" / f"{name}.py").read_text()
         codes |= set(re.findall(r'self\.problem\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'warn\(\s*"([a-z-]+)"', text))

@@ -12,9 +12,9 @@ import pytest
 from l2wgctl import doctor, monitor
 from l2wgctl.doctor import System, examine, render_finding
 from l2wgctl.errors import MODULE_HINT
-from l2wgctl.link import Route
 from l2wgctl.model import Endpoint, Key, Peer
-from l2wgctl.wgnl import sockaddr
+from l2wgctl.netlink.link import Route
+from l2wgctl.netlink.messages import sockaddr
 
 from .conftest import Result
 from .fakekernel import FakePeer

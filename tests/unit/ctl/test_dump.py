@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l2wgctl import dump, nl, render, wgnl
+from l2wgctl import dump, render
+from l2wgctl.netlink import channel, messages
 
 from .conftest import Result
 from .fakekernel import FakeKernel, FakePeer, FakeSocket
@@ -28,16 +29,16 @@ def test_a_real_kernels_dump(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     payloads = [bytes.fromhex(x) for x in (CAPTURES / "dump-5.10.hex").read_text().split()]
     text = (CAPTURES / "dump-5.10.wg").read_text()
-    monkeypatch.setattr(nl, "open_socket", lambda: FakeSocket(FakeKernel()))
-    monkeypatch.setattr(nl.Channel, "dump", lambda *_: ("wireguard", payloads))
-    monkeypatch.setattr(wgnl, "Peers", None)
+    monkeypatch.setattr(channel, "open_socket", lambda: FakeSocket(FakeKernel()))
+    monkeypatch.setattr(channel.Channel, "dump", lambda *_: ("wireguard", payloads))
+    monkeypatch.setattr(messages, "Peers", None)
     lines = dump.dump("cap")
     assert lines is not None and "".join(lines) == text
 
 
 def test_the_long_way_has_the_same_text() -> None:
     payloads = [bytes.fromhex(x) for x in (CAPTURES / "dump-5.10.hex").read_text().split()]
-    device, peers = wgnl.decode_device("cap", payloads)
+    device, peers = messages.decode_device("cap", payloads)
     text = render.dump_device(device) + "".join(map(render.dump_peer, peers))
     assert text == (CAPTURES / "dump-5.10.wg").read_text()
 
@@ -67,11 +68,11 @@ def test_any_device(layouts: list[tuple[list[tuple[int, bytes, int]], bool]], li
             peer.endpoint = bytes.fromhex("02000050 c0000201") + bytes(8)
         device.peers[peer.key] = peer
     payloads = list(kernel._dump(device))
-    head, peers = wgnl.decode_device("wg1", payloads)
+    head, peers = messages.decode_device("wg1", payloads)
     expected = render.dump_device(head) + "".join(map(render.dump_peer, peers))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nl, "open_socket", lambda: FakeSocket(kernel))
-        patch.setattr(nl, "loaded_families", lambda: tuple(kernel.families))
+        patch.setattr(channel, "open_socket", lambda: FakeSocket(kernel))
+        patch.setattr(channel, "loaded_families", lambda: tuple(kernel.families))
         lines = dump.dump("wg1")
         assert lines is not None and "".join(lines) == expected
 
@@ -91,6 +92,6 @@ def test_it_loads_next_to_nothing() -> None:
     new = modules(", l2wgctl.cli, l2wgctl.dump") - modules("")
     assert not new & {"typing", "re", "argparse", "socket", "enum", "collections", "contextlib"}
     assert {name for name in new if name.startswith("l2wgctl")} == {
-        *("l2wgctl", "l2wgctl.cli", "l2wgctl.dump", "l2wgctl.grammar", "l2wgctl.inet"),
-        *("l2wgctl.nl", "l2wgctl.shapes"),
+        *("l2wgctl", "l2wgctl.cli", "l2wgctl.dump", "l2wgctl.grammar", "l2wgctl.sockets"),
+        *("l2wgctl.netlink", "l2wgctl.netlink.channel", "l2wgctl.netlink.bulk"),
     }

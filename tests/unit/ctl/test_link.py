@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from l2wgctl import ethtool, link
 from l2wgctl.errors import MODULE_HINT, KernelError, L2wgError
-from l2wgctl.link import BRIDGE_ALIAS, Links, enter_netns, table_number
+from l2wgctl.netlink import ethtool, link
+from l2wgctl.netlink.link import BRIDGE_ALIAS, Links, enter_netns, table_number
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -240,7 +240,7 @@ def test_rules(links: Links, netns: str, family: int, option: str) -> None:
 def test_netns_option(netns: str) -> None:
     """In a process of its own: it moves."""
     code = (
-        "import sys; from l2wgctl.link import enter_netns, Links\n"
+        "import sys; from l2wgctl.netlink.link import enter_netns, Links\n"
         f"enter_netns({netns!r})\n"
         "with Links() as links: print(sorted(link.name for link in links.all()))"
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from l2wgctl import values
+from l2wgctl.conf import values
 from l2wgctl.errors import ValueProblem
 from l2wgctl.model import AllowedIP, Endpoint
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from toolkit.frame import Frame, Verdict, parse
+from toolkit.frame.library import Frame, Verdict, parse
 
 ADDRESSES = bytes.fromhex("02cafef00e0502cafef00e04")
 

@@ -7,7 +7,7 @@ import ctypes
 import mmap
 import os
 
-from toolkit.frame import Frame, parse_at
+from toolkit.frame.library import Frame, parse_at
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0

@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.frame.framekit import check
 from tests.unit.frame.guard import Guarded
-from toolkit import fuzz
 from toolkit.errors import ToolError
-from toolkit.frame import ROOT, SOURCES, build, parse
+from toolkit.frame import fuzz
+from toolkit.frame.library import ROOT, SOURCES, build, parse
 
 needs_clang = pytest.mark.skipif(
     not (shutil.which("clang") and shutil.which("llvm-cov")),
@@ -136,7 +136,7 @@ def test_no_clang(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("toolkit.frame.BUILD", tmp_path)
+    monkeypatch.setattr("toolkit.frame.library.BUILD", tmp_path)
     monkeypatch.setenv("CC", "no-such-cc")
     with pytest.raises(ToolError) as caught:
         build()
@@ -146,8 +146,8 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_compiler_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken.c").write_text("int x = ;\n")
-    monkeypatch.setattr("toolkit.frame.BUILD", tmp_path / "build")
-    monkeypatch.setattr("toolkit.frame.SOURCES", (tmp_path / "broken.c",))
+    monkeypatch.setattr("toolkit.frame.library.BUILD", tmp_path / "build")
+    monkeypatch.setattr("toolkit.frame.library.SOURCES", (tmp_path / "broken.c",))
     with pytest.raises(ToolError) as caught:
         build()
     assert re.fullmatch(
@@ -158,7 +158,7 @@ def test_compiler_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_library_is_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("toolkit.frame.BUILD", tmp_path)
+    monkeypatch.setattr("toolkit.frame.library.BUILD", tmp_path)
     first = build()
     monkeypatch.setenv("PATH", "/nonexistent")
     assert build() == first

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.frame.guard import Guarded
 from tests.unit.frame.test_hostile import SAMPLES
-from toolkit.frame import library, parse
+from toolkit.frame.library import library, parse
 
 
 def child(work: Callable[[], None]) -> int:

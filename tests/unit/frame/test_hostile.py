@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.frame.framekit import IP4, OPAQUE, check, claims, frame, talk
 from tests.unit.frame.scapyframes import opaque, with_length
-from tests.unit.frame.test_more import CASES as MORE
 from tests.unit.frame.test_spec import CASES as SPEC
-from toolkit.frame import Frame, Verdict, parse
+from tests.unit.frame.test_standards import CASES as MORE
+from toolkit.frame.library import Frame, Verdict, parse
 
 SAMPLES = {
     **talk(),

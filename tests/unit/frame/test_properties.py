@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.frame.framekit import ADDRESSES, IP4, IP6, check
 from tests.unit.frame.guard import Guarded
 from tests.unit.frame.test_hostile import SAMPLES
-from toolkit.frame import Frame, Verdict, delivered, parse, sent
+from toolkit.frame.library import Frame, Verdict, delivered, parse, sent
 
 MEMORY = Guarded(1 << 16)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.frame.framekit import OPAQUE, check
 from tests.unit.frame.scapyframes import opaque, with_length
-from toolkit.frame import Frame, Verdict
+from toolkit.frame.library import Frame, Verdict
 
 WITH_LENGTH = with_length()
 WITHOUT = opaque()

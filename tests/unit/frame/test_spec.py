@@ -17,7 +17,7 @@ from tests.unit.frame.framekit import (
     talk,
     talk_lengths,
 )
-from toolkit.frame import Frame, Verdict, parse
+from toolkit.frame.library import Frame, Verdict, parse
 
 
 @pytest.mark.parametrize("name", talk())

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line: its grammar, and which function does which command."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import PROG, UsageError, without_keys
+from .grammar import FIELDS, KINDS, SET
+
+#: Command: module and function that do it, and its one-line help.
+COMMANDS = {
+    "show": ("show", "cmd_show", "show configuration and state, as wg does"),
+    "showconf": ("show", "cmd_showconf", "show the configuration as a file"),
+    "set": ("commands", "cmd_set", "change a device"),
+    "setconf": ("commands", "cmd_setconf", "make a device what a file says"),
+    "addconf": ("commands", "cmd_addconf", "add what a file says to a device"),
+    "syncconf": ("commands", "cmd_syncconf", "like setconf, changing only what differs"),
+    "genkey": ("commands", "cmd_genkey", "make a private key"),
+    "genpsk": ("commands", "cmd_genpsk", "make a preshared key"),
+    "pubkey": ("commands", "cmd_pubkey", "derive the public key of a private key on stdin"),
+    "add": ("commands", "cmd_add", "create a link without keys"),
+    "del": ("commands", "cmd_del", "remove a link"),
+    "check": ("commands", "cmd_check", "list everything wrong with a file; needs no root"),
+    "up": ("updown.plan", "cmd_up", "bring up a link with addresses, bridge, VLANs and routes"),
+    "down": ("updown.plan", "cmd_down", "take a link down with all that belongs to it"),
+    "save": ("updown.plan", "cmd_save", "write the state of a link into its file"),
+    "strip": ("updown.plan", "cmd_strip", "print a file without what 'wg setconf' does not know"),
+    "doctor": ("doctor", "cmd_doctor", "check everything from the module to the tunnel"),
+    "monitor": ("monitor", "cmd_monitor", "watch the peers"),
+    "diff": ("commands", "cmd_diff", "show what syncconf would change"),
+    "install-files": (
+        "install",
+        "cmd_install_files",
+        "install manual pages, completions and the systemd unit",
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours: raised, one line, with the usage as the mend."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.partition(" ")[2]
+        usage = " ".join(self.format_usage().split())[len("usage: ") :]
+        raise UsageError(without_keys(message), usage, command)
+
+
+def _options(parser: argparse.ArgumentParser, top: bool) -> None:
+    """Options that may stand before and after the command."""
+    suppress: dict[str, Any] = {} if top else {"default": argparse.SUPPRESS}
+    parser.add_argument(
+        "--netns", metavar="NAME", help="work in this network namespace (ip netns)", **suppress
+    )
+    parser.add_argument("--json", action="store_true", help="report in JSON", **suppress)
+
+
+def make_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole grammar, or that of one command: each takes a third of a millisecond to set up."""
+    parser = _Parser(
+        prog=PROG,
+        description="The control plane of L2 WireGuard: Ethernet links over WireGuard.",
+        epilog=f"See {PROG}(8), and l2wg.conf(5) for the file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    _options(parser, True)
+    # Without `prog` argparse formats a usage message for it at once.
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", parser_class=_Parser, prog=PROG
+    )
+    for name, (_, _, text) in COMMANDS.items():
+        if only is None or name == only:
+            sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+            _options(sub, False)
+            _arguments(name, sub)
+    return parser
+
+
+def _unknown(what: str, word: str, known: Sequence[str], where: str = "") -> UsageError:
+    from .conf.keys import nearest
+
+    guess = nearest(word, list(known))
+    hint = f"did you mean {guess}?" if guess else f"known: {', '.join(known)}"
+    return UsageError(without_keys(f"unknown {what} '{word}'"), hint, where)
+
+
+def _field(text: str) -> str:
+    if text not in FIELDS:
+        raise _unknown("field", text, FIELDS, "show")
+    return text
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise _unknown("kind", text, KINDS, "add")
+    return text
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]+)?", text) or not 0.1 <= float(text) <= 86400:
+        raise argparse.ArgumentTypeError(f"is not 0.1-86400 seconds: '{text}'")
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"is not a number: '{text}'")
+    return int(text)
+
+
+def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
+    """The arguments of one command."""
+    add = parser.add_argument
+    if name == "show":
+        add(
+            "interface",
+            nargs="?",
+            default="all",
+            metavar="IFACE|all|interfaces",
+            help="default: all",
+        )
+        add("field", nargs="?", type=_field, metavar="FIELD", help=", ".join(FIELDS))
+    elif name in ("showconf", "del"):
+        add("interface", metavar="IFACE")
+    elif name == "set":
+        parser.usage = f"{PROG} {SET}"
+        add("interface", metavar="IFACE")
+        add("words", nargs=argparse.REMAINDER, metavar="WORD")
+    elif name in ("setconf", "addconf", "syncconf", "diff"):
+        add("interface", metavar="IFACE")
+        add("file", nargs="?", metavar="FILE", help="default: /etc/l2wg/IFACE.conf")
+    elif name == "add":
+        add("interface", metavar="IFACE")
+        add(
+            "kind", nargs="?", type=_kind, default=KINDS[0], metavar="KIND", help=" or ".join(KINDS)
+        )
+    elif name in ("up", "down", "save", "strip"):
+        add("target", metavar="IFACE|FILE")
+        if name in ("up", "down"):
+            add("--dry-run", action="store_true", help="print the steps only")
+    elif name in ("doctor", "monitor"):
+        add("interface", nargs="?", metavar="IFACE", help="default: all")
+        if name == "monitor":
+            add("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
+            add("--count", type=_count, default=0, metavar="N", help="end after N looks")
+    elif name == "install-files":
+        add("--prefix", default="/usr/local", metavar="DIR", help="default: /usr/local")
+        add("--destdir", default="/", metavar="DIR", help="put this before every path")
+        add("--remove", action="store_true", help="take the files away")
+        add("--dry-run", action="store_true", help="print the steps only")
+    elif name == "check":
+        add("file", metavar="FILE")
+
+
+def execute(words: list[str]) -> int:
+    """Parse and do one command; the exit status. Raises L2wgError, OSError."""
+    only = next((word for word in words[:1] if not word.startswith("-")), None)
+    if only is not None and only not in COMMANDS:
+        raise _unknown("command", only, list(COMMANDS))
+    args = make_parser(only).parse_args(words)
+    if args.command is None:
+        # As in wg, no command is `show`.
+        args.command, args.interface, args.field = "show", "all", None
+    if args.netns:
+        from .netlink.link import enter_netns
+
+        enter_netns(args.netns)
+    module, function, _ = COMMANDS[args.command]
+    status: int = getattr(import_module(f".{module}", __package__), function)(args)
+    return status

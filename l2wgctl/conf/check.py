@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Warnings about a configuration that parses but will not do what is probably meant. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import Problem
+from ..model import AllowedIP, Peer
+from ..sockets import AF_INET, AF_INET6, inet_pton
+from .parse import Config
+from .values import masked
+
+#: Destinations that an Ethernet link needs beyond its hosts, and what does not work without.
+_NEEDED = (
+    ("255.255.255.255", 32, "DHCP and other broadcasts do not cross", "0.0.0.0/0"),
+    ("ff02::", 16, "IPv6 neighbour discovery does not cross", "::/0, or ff02::/16"),
+    ("fe80::", 10, "IPv6 neighbour discovery is not answered", "::/0, or fe80::/10"),
+)
+NO_OWNER = "no peer's AllowedIPs hold 0.0.0.0: no ARP, VLAN or other frame without IP will cross"
+NO_OWNER_HINT = "add 0.0.0.0/0 (or 0.0.0.0/32) to the AllowedIPs of the peer that shall have them"
+
+
+def covers(network: AllowedIP, address: bytes, prefix: int) -> bool:
+    """Whether the network holds all of address/prefix."""
+    return (
+        len(network.address) == len(address)
+        and network.prefix <= prefix
+        and masked(address, network.prefix) == masked(network.address, network.prefix)
+    )
+
+
+def owner(peers: tuple[Peer, ...], text: str, prefix: int | None = None) -> Peer | None:
+    """The peer that frames to an address go to: the longest prefix that holds it, or None."""
+    address = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    bits = len(address) * 8 if prefix is None else prefix
+    best: Peer | None = None
+    longest = -1
+    for peer in peers:
+        for network in peer.allowed_ips:
+            # Of two equal networks the later one has it, as in the kernel.
+            if network.prefix >= longest and covers(network, address, bits):
+                best, longest = peer, network.prefix
+    return best
+
+
+def lint(config: Config) -> Iterator[Problem]:
+    """Warnings, in the order of the file."""
+    peers = config.device.peers
+    interface = config.key_lines
+
+    def warn(code: str, line: int, what: str, hint: str) -> Problem:
+        return Problem(f"{config.where}:{line}:1", what, hint, True, line, 1, code)
+
+    if config.device.private_key is None:
+        yield warn(
+            "no-private-key", 1, "[Interface] has no PrivateKey", "make one with 'l2wgctl genkey'"
+        )
+    link = config.link
+    if link.bridge and link.addresses:
+        yield warn(
+            "address-on-port",
+            interface.get("address", 1),
+            f"Address on a port of bridge {link.bridge} is not reachable through the bridge",
+            "use BridgeAddress",
+        )
+    if link.ethernet and peers:
+        if owner(peers, "0.0.0.0") is None:
+            yield warn("no-owner", config.peer_lines[0], NO_OWNER, NO_OWNER_HINT)
+        for text, prefix, what, hint in _NEEDED:
+            if owner(peers, text, prefix) is None:
+                shown = text if prefix == 32 else f"{text}/{prefix}"
+                yield warn(
+                    "no-group",
+                    config.peer_lines[0],
+                    f"no peer's AllowedIPs hold {shown}: {what}",
+                    f"add {hint} to the AllowedIPs of a peer",
+                )
+    claimed: dict[tuple[bytes, int], int] = {}
+    for line, peer in zip(config.peer_lines, peers):
+        for ip in peer.allowed_ips:
+            network = (masked(ip.address, ip.prefix), ip.prefix)
+            first = claimed.setdefault(network, line)
+            if first != line:
+                yield warn(
+                    "claimed-twice",
+                    line,
+                    f"AllowedIPs {AllowedIP(*network)} is also given to the peer of line {first}",
+                    "the later peer gets it; give it to one of them",
+                )
+                claimed[network] = line

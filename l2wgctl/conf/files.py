@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Configuration files on disk: find, read, load, and write the text of one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import L2wgError, Problem, ValueProblem, from_os_error
+from ..model import ZERO_KEY, Device, LinkOptions
+from . import values
+from .keys import BY_NAME, VLAN_ADDRESS
+from .parse import Config, parse
+
+#: Where `up wg1` and `setconf wg1` look for wg1.conf.
+CONFIG_DIR = Path("/etc/l2wg")
+
+
+def read_text(path: str) -> tuple[str, tuple[Problem, ...]]:
+    """A file's text, and a warning if others can read a file with keys. Raises L2wgError."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            status = os.fstat(stream.fileno())
+            text = stream.read()
+    except OSError as error:
+        raise from_os_error(error, path) from None
+    mode = stat.S_IMODE(status.st_mode)
+    secrets = "privatekey" in text.lower() or "presharedkey" in text.lower()
+    if secrets and stat.S_ISREG(status.st_mode) and mode & 0o077:
+        who = "world" if mode & 0o007 else "group"
+        return text, (
+            Problem(
+                path,
+                f"holds keys and is {who} accessible (mode {mode:04o})",
+                f"chmod 600 {path}",
+                True,
+                code="mode",
+            ),
+        )
+    return text, ()
+
+
+def load(path: str) -> Config:
+    """Read and parse a file. Raises ConfigError and other L2wgError."""
+    text, warnings = read_text(path)
+    config = parse(text, path)
+    return config._replace(warnings=warnings + config.warnings)
+
+
+def locate(name: str) -> tuple[str, str]:
+    """(interface name, path) for `IFACE` or a `FILE.conf`. Raises L2wgError."""
+    if "/" not in name and not name.endswith(".conf"):
+        try:
+            return values.interface_name(name), str(CONFIG_DIR / f"{name}.conf")
+        except ValueProblem as problem:
+            raise L2wgError(f"link name {problem.what}", problem.hint) from None
+    stem = Path(name).name
+    if not stem.endswith(".conf"):
+        raise L2wgError(
+            "the file's name does not end in .conf", "name it after the link: wg1.conf", name
+        )
+    try:
+        return values.interface_name(stem[:-5]), name
+    except ValueProblem as problem:
+        raise L2wgError(
+            f"link name {problem.what}", "the file is named after the link: wg1.conf", name
+        ) from None
+
+
+def whole(device: Device, name: str) -> Device:
+    """The device as `setconf` sends it: what the file leaves out is reset."""
+    return device._replace(
+        name=name,
+        private_key=device.private_key or ZERO_KEY,
+        listen_port=device.listen_port or 0,
+        fwmark=device.fwmark or 0,
+        replace_peers=True,
+    )
+
+
+def strip(text: str) -> str:
+    """The text without the lines that `wg setconf` does not know, everything else as it is."""
+    kept: list[str] = []
+    section = ""
+    lines = text.split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    for line in lines:
+        bare = line.partition("#")[0].strip()
+        if bare.startswith("["):
+            section = bare.strip("[] ").lower()
+        name = bare.partition("=")[0].strip().lower()
+        if section == "interface" and "=" in bare:
+            key = BY_NAME["interface"].get(name)
+            if (key is not None and not key.wg) or VLAN_ADDRESS.fullmatch(name):
+                continue
+        kept.append(line)
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def format_link(link: LinkOptions) -> str:
+    """The lines of `[Interface]` that `wg` does not know, without the section's name."""
+    lines: list[str] = []
+
+    def add(name: str, value: object) -> None:
+        lines.append(f"{name} = {value}\n")
+
+    def each(name: str, found: Sequence[str]) -> None:
+        for value in found:
+            add(name, value)
+
+    add("Kind", link.kind)
+    for name, value in (("MACAddress", link.mac_address), ("MTU", link.mtu)):
+        if value is not None:
+            add(name, value)
+    each("Address", link.addresses)
+    each("DNS", link.dns)
+    each("DNS", link.dns_search)
+    for name, text in (("Table", link.table), ("Bridge", link.bridge)):
+        if text is not None:
+            add(name, text)
+    if link.bridge_create:
+        add("BridgeCreate", _yes(link.bridge_create))
+    each("BridgeAddress", link.bridge_addresses)
+    if link.master is not None:
+        add("Master", link.master)
+    if link.vlans:
+        add("VLANs", ", ".join(vlan.label for vlan in link.vlans))
+    for vlan in link.vlans:
+        each(f"VLAN{vlan.label}.Address", vlan.addresses)
+    if link.ipv6_link_local is not None:
+        add("IPv6LinkLocal", link.ipv6_link_local)
+    if link.save_config:
+        add("SaveConfig", _yes(link.save_config))
+    each("PreUp", link.pre_up)
+    each("PostUp", link.post_up)
+    each("PreDown", link.pre_down)
+    each("PostDown", link.post_down)
+    return "".join(lines)
+
+
+def write_private(path: str, text: str) -> None:
+    """Replace a file at once, mode 0600; a failure leaves the old one. Raises L2wgError."""
+    import tempfile
+
+    target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise from_os_error(error, path) from None

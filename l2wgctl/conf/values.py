@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Values as people write them: one parser each, shared by the command line and the file.
+
+Every parser raises `ValueProblem`. Its text is what one says of the key or word that the value
+was given to ("is not 0-65535: '70000'"): what is accepted, then the value, and never a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+
+from ..errors import ValueProblem, without_keys
+from ..model import KEY_LEN, KINDS, AllowedIP, Endpoint, Key, SecretKey
+from ..sockets import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+#: IFNAMSIZ of include/uapi/linux/if.h is 16 with the terminating zero.
+NAME_MAX = 15
+_NAME = re.compile(r"[A-Za-z0-9_=+.-]+")
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_NOT_A_HOST = re.compile(r"[\s/]")
+
+
+def number(text: str, base: int = 10) -> int | None:
+    """Digits only (no sign, no underscore, no space); None for anything else."""
+    if base == 16:
+        return int(text, 16) if re.fullmatch(r"[0-9A-Fa-f]+", text) else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _decode_key(text: str) -> bytes | None:
+    if len(text) != 44 or text[43] != "=":
+        return None
+    try:
+        raw = a2b_base64(text)
+    except (Base64Error, ValueError):
+        return None
+    # a2b_base64 skips characters it does not know; only the exact spelling counts.
+    if len(raw) != KEY_LEN or b2a_base64(raw, newline=False) != text.encode("ascii", "replace"):
+        return None
+    return raw
+
+
+def public_key(text: str) -> Key:
+    """32 bytes in base64. The text stays out of the error: it may be a private key after all."""
+    raw = _decode_key(text)
+    if raw is None:
+        raise ValueProblem(
+            "is not 32 bytes in base64",
+            "44 characters, the last one '=', as 'l2wgctl pubkey' prints them",
+        )
+    return Key(raw)
+
+
+def secret_key(text: str, name: str = "private key") -> SecretKey:
+    """32 bytes in base64; the text stays out of the error."""
+    raw = _decode_key(text)
+    if raw is None:
+        make = "genpsk" if name.startswith("preshared") else "genkey"
+        raise ValueProblem(
+            "is not 32 bytes in base64",
+            f"44 characters, the last one '=', as 'l2wgctl {make}' prints them",
+        )
+    return SecretKey(raw)
+
+
+def preshared_key(text: str) -> SecretKey:
+    """32 bytes in base64; the text stays out of the error."""
+    return secret_key(text, "preshared key")
+
+
+def port(text: str) -> int:
+    """UDP port 0-65535; 0 lets the kernel choose."""
+    value = number(text)
+    if value is None or value > 65535:
+        raise ValueProblem(f"is not 0-65535: '{text}'", "0 lets the kernel choose")
+    return value
+
+
+def fwmark(text: str) -> int:
+    """0-0xffffffff in decimal or with 0x in hexadecimal; 'off' is 0."""
+    if text.lower() == "off":
+        return 0
+    value = number(text[2:], 16) if text[:2] == "0x" else number(text)
+    if value is None or value > 0xFFFFFFFF:
+        raise ValueProblem(f"is neither off nor 0-0xffffffff: '{text}'")
+    return value
+
+
+def keepalive(text: str) -> int:
+    """Seconds 1-65535; 'off' and 0 are 0."""
+    if text.lower() == "off":
+        return 0
+    value = number(text)
+    if value is None or value > 65535:
+        raise ValueProblem(
+            f"is neither off nor 0-65535 seconds: '{text}'",
+            "25 suits most firewalls",
+        )
+    return value
+
+
+def endpoint(text: str) -> Endpoint:
+    """`HOST:PORT` or `[IPV6]:PORT`; the port is 1-65535."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket:
+            raise ValueProblem(f"'{text}' lacks the closing bracket", "write [ADDRESS]:PORT")
+        if not rest.startswith(":") or rest == ":":
+            raise ValueProblem(f"'{text}' has no port", f"write [{host}]:51820")
+        digits = rest[1:]
+        _check_ip6(host, text)
+    else:
+        host, colon, digits = text.rpartition(":")
+        if ":" in host:
+            raise ValueProblem(f"'{text}' is an IPv6 address without brackets", _bracket_hint(text))
+        if not colon or not digits:
+            name = (host or digits).strip()
+            raise ValueProblem(f"'{text}' has no port", f"write {name or 'HOST'}:51820")
+    if not host or _NOT_A_HOST.search(host):
+        raise ValueProblem(f"'{text}' has no valid host", "write HOST:PORT")
+    value = number(digits)
+    if value is None or not 1 <= value <= 65535:
+        offset = text.rindex(":") + 1
+        raise ValueProblem(f"'{text}' has a port that is not 1-65535", None, offset)
+    return Endpoint(host, value)
+
+
+def _check_ip6(host: str, text: str) -> None:
+    if ":" in host:
+        try:
+            inet_pton(AF_INET6, host.partition("%")[0])
+        except (OSError, ValueError):
+            raise ValueProblem(f"'{text}' holds no IPv6 address") from None
+
+
+def _bracket_hint(text: str) -> str:
+    host, _, digits = text.rpartition(":")
+    if is_ip6(text):
+        # Eight groups, or '::' and no more than the address itself: the port is missing too.
+        if not is_ip6(host) or (number(digits) or 0) < 1024:
+            return f"write [{text}]:51820"
+    return f"write [{host}]:{digits}"
+
+
+def is_ip6(text: str) -> bool:
+    """Whether the text is an IPv6 address."""
+    try:
+        inet_pton(AF_INET6, text)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def split_network(text: str) -> tuple[bytes, int]:
+    """Address bytes and prefix length of `ADDRESS[/PREFIX]`; a missing prefix means the host."""
+    address, slash, digits = text.partition("/")
+    try:
+        raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except (OSError, ValueError):
+        raise ValueProblem(
+            f"is not an IPv4 or IPv6 network: '{text}'", "write 10.0.0.0/24 or fd00::/64"
+        ) from None
+    bits = len(raw) * 8
+    if not slash:
+        return raw, bits
+    prefix = number(digits)
+    if prefix is None or prefix > bits:
+        raise ValueProblem(
+            f"'{text}' has a prefix length that is not 0-{bits}", None, len(address) + 1
+        )
+    return raw, prefix
+
+
+def masked(address: bytes, prefix: int) -> bytes:
+    """The address with its host bits cleared, as the kernel stores it."""
+    host = len(address) * 8 - prefix
+    value = int.from_bytes(address, "big") >> host << host
+    return value.to_bytes(len(address), "big")
+
+
+def allowed_ip(text: str) -> AllowedIP:
+    """A network. Host bits are kept: the kernel clears them, `host_bits` tells."""
+    address, prefix = split_network(text)
+    return AllowedIP(address, prefix)
+
+
+def host_bits(network: AllowedIP) -> str | None:
+    """The network as it is meant when host bits are set, else None."""
+    address, prefix, _ = network
+    if prefix == len(address) * 8:
+        return None
+    clean = masked(address, prefix)
+    return None if clean == address else str(AllowedIP(clean, prefix))
+
+
+def interface_address(text: str) -> str:
+    """An address with a prefix length for the link, e.g. `192.168.157.1/24`, in normal form."""
+    raw, prefix = split_network(text)
+    return f"{inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw)}/{prefix}"
+
+
+def interface_name(text: str) -> str:
+    """1-15 characters of A-Z a-z 0-9 _ = + . - (IFNAMSIZ of linux/if.h, less what shells mind)."""
+    if len(text) > NAME_MAX:
+        raise ValueProblem(f"is longer than {NAME_MAX} characters: '{without_keys(text)}'")
+    if not _NAME.fullmatch(text) or text in (".", ".."):
+        raise ValueProblem(f"is not 1-{NAME_MAX} of A-Z a-z 0-9 _ = + . -: '{text}'")
+    return text
+
+
+def mac_address(text: str) -> str:
+    """A unicast MAC address `xx:xx:xx:xx:xx:xx`, in lower case, not all zero."""
+    text = text.replace("-", ":")
+    if not _MAC.fullmatch(text):
+        raise ValueProblem(f"is not six bytes in hexadecimal: '{text}'")
+    if int(text[:2], 16) & 1:
+        raise ValueProblem(f"is a multicast address: '{text}'", "the first byte must be even")
+    if text.strip("0:") == "":
+        raise ValueProblem("is all zero", "02:xx:xx:xx:xx:xx is free for your use")
+    return text.lower()
+
+
+def mtu(text: str) -> int:
+    """68-65535 bytes (68 is the least that IPv4 lives with, RFC 791)."""
+    value = number(text)
+    if value is None or not 68 <= value <= 65535:
+        raise ValueProblem(f"is not 68-65535 bytes: '{text}'")
+    return value
+
+
+def vlan_ids(text: str) -> tuple[int, ...]:
+    """`128`, or `128.127` for VLAN 127 within VLAN 128; ids are 1-4094 (IEEE 802.1Q 9.6)."""
+    ids = tuple(number(part) or 0 for part in text.split("."))
+    if not all(1 <= value <= 4094 for value in ids):
+        raise ValueProblem(f"is not a VLAN id 1-4094: '{text}'", "write 128, or 128.127 for nested")
+    return ids
+
+
+def kind(text: str) -> str:
+    """`l2wireguard` or `wireguard`."""
+    if text.lower() not in KINDS:
+        raise ValueProblem(f"is neither l2wireguard nor wireguard: '{text}'")
+    return text.lower()
+
+
+def boolean(text: str) -> bool:
+    """yes/no, true/false, on/off."""
+    value = text.lower()
+    if value in ("yes", "true", "on"):
+        return True
+    if value in ("no", "false", "off"):
+        return False
+    raise ValueProblem(f"is neither yes nor no: '{text}'")
+
+
+def table(text: str) -> str:
+    """`off`, `auto`, or a routing table by number or name."""
+    if text.lower() in ("off", "auto"):
+        return text.lower()
+    if not _NAME.fullmatch(text):
+        raise ValueProblem(f"is neither off, auto, a number nor a name: '{text}'")
+    return text
+
+
+def link_local(text: str) -> str:
+    """`yes` (from the MAC address), `no`, or an address of fe80::/10 (`fe80::1/64`)."""
+    if ":" not in text:
+        return "yes" if boolean(text) else "no"
+    raw, prefix = split_network(text)
+    if len(raw) != 16 or raw[0] != 0xFE or raw[1] & 0xC0 != 0x80:
+        raise ValueProblem(
+            f"is not an address of fe80::/10: '{text}'", "write yes, no or fe80::1/64"
+        )
+    return f"{inet_ntop(AF_INET6, raw)}/{64 if '/' not in text else prefix}"

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A generic-netlink channel: requests, answers, families. Light: `show IFACE dump` needs no more.
+
+Nothing here imports what takes long to load (typing, re, the enums of `socket`); what goes wrong is
+a `Refused`, which `l2wgctl.netlink.device` puts into words.
+
+Which family a device belongs to: the module alone offers the family `wireguard` for both kinds;
+beside the stock module (or told so) it offers `l2wireguard` for its own. A family answers
+EOPNOTSUPP for a device that is not its own, then the next one is asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from struct import Struct
+
+from .. import sockets
+from ..grammar import L2WIREGUARD, WIREGUARD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Callable, Protocol
+
+    class Socket(Protocol):
+        """What is needed of a netlink socket; the tests put a kernel in memory behind it."""
+
+        def send(self, data: bytes, /) -> int: ...
+
+        def recv(self, size: int, /) -> bytes: ...
+
+        def close(self) -> None: ...
+
+
+NETLINK_GENERIC = 16
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 1
+NLM_F_MULTI = 2
+NLM_F_ACK = 4
+NLM_F_DUMP_INTR = 0x10
+NLM_F_DUMP = 0x300
+NLM_F_ACK_TLVS = 0x200
+
+GENL_ID_CTRL = 16
+CTRL_CMD_GETFAMILY = 3
+CTRL_ATTR_FAMILY_ID = 1
+CTRL_ATTR_FAMILY_NAME = 2
+NLMSGERR_ATTR_MSG = 1
+
+WG_GENL_VERSION = 1
+WG_CMD_GET_DEVICE = 0
+WGDEVICE_A_IFNAME = 2
+HEADERS = 20  # nlmsghdr and genlmsghdr
+
+_HEADER = Struct("=IHHII")
+_GENL = Struct("=BBH")
+_ERRNO = Struct("=i")
+_NLA = Struct("=HH")
+#: The kernel fills a dump message up to the largest receive buffer it has seen, at most 32 KiB.
+_BUFFER = 65536
+#: A dump that other writers keep interrupting is read again this often.
+DUMP_TRIES = 20
+
+
+class Refused(Exception):
+    """A negative acknowledgement: error number and, where the kernel gives it, its words."""
+
+    def __init__(self, number: int, detail: str = "") -> None:
+        super().__init__(number)
+        self.number = number
+        self.detail = detail
+
+
+class NoFamily(Refused):
+    """The kernel has none of the families."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOENT)
+
+
+def open_socket() -> Socket:
+    """A connected generic-netlink socket. Raises OSError."""
+    kind = sockets.SOCK_RAW | sockets.SOCK_CLOEXEC
+    sock = sockets.socket(sockets.AF_NETLINK, kind, NETLINK_GENERIC)
+    try:
+        sock.bind((0, 0))
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            try:
+                sock.setsockopt(SOL_NETLINK, option, 1)
+            except OSError:  # older kernels only lose the explanation
+                pass
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def loaded_families(modules: str = "/sys/module") -> tuple[str, ...]:
+    """The families to ask, in order, without making the kernel look for modules in vain.
+
+    Asking for an unknown family runs modprobe, so a name that nobody can own is not asked for.
+    The module's parameter `plain` tells whether it has the plain kind, and with it the family
+    `wireguard`. Without either module in sight (not loaded yet) both are asked.
+    """
+    stock = os.path.exists(f"{modules}/{WIREGUARD}")
+    if not os.path.exists(f"{modules}/{L2WIREGUARD}"):
+        return (WIREGUARD,) if stock else (L2WIREGUARD, WIREGUARD)
+    if offers_plain(modules):
+        return (WIREGUARD,)
+    return (L2WIREGUARD, WIREGUARD) if stock else (L2WIREGUARD,)
+
+
+def offers_plain(modules: str) -> bool:
+    """Whether the loaded l2wireguard module offers the plain kind (kernel/l2wg_dev.c)."""
+    try:
+        with open(f"{modules}/{L2WIREGUARD}/parameters/plain", encoding="ascii") as stream:
+            return stream.read().strip() == "Y"
+    except OSError:
+        return not os.path.exists(f"{modules}/{WIREGUARD}")
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """A netlink attribute, padded to the next one."""
+    size = len(payload) + 4
+    return _NLA.pack(size, kind) + payload + bytes(-size % 4)
+
+
+class Channel:
+    """A socket with sequence numbers, and the numbers of the families that were asked for."""
+
+    def __init__(self, sock: Socket) -> None:
+        self.sock = sock
+        self._ids: dict[str, int | None] = {}
+        self._sequence = int(time.time()) & 0x7FFFFFFF
+
+    def send(self, family: int, command: int, version: int, flags: int, payload: bytes) -> None:
+        """One request. Raises OSError."""
+        self._sequence += 1
+        header = _HEADER.pack(
+            HEADERS + len(payload), family, flags | NLM_F_REQUEST, self._sequence, 0
+        )
+        self.sock.send(header + _GENL.pack(command, version, 0) + payload)
+
+    def answers(self) -> Iterator[tuple[int, bytes]]:
+        """(flags, payload) of each data message up to the acknowledgement or the end of a dump.
+
+        Raises Refused.
+        """
+        while True:
+            try:
+                buffer = self.sock.recv(_BUFFER)
+            except OSError as error:
+                raise Refused(error.errno or errno.EIO) from None
+            at = 0
+            while at + 16 <= len(buffer):
+                size, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, at)
+                if size < 16 or at + size > len(buffer):
+                    raise Refused(errno.EBADMSG)
+                body = at + 16
+                end = at + size
+                at += (size + 3) & ~3
+                if sequence != self._sequence:
+                    continue  # left over from an interrupted dump
+                if kind in (NLMSG_ERROR, NLMSG_DONE):
+                    number = -_ERRNO.unpack_from(buffer, body)[0] if end - body >= 4 else 0
+                    if number > 0:
+                        raise Refused(number, _explanation(buffer, kind, flags, body, end))
+                    if flags & NLM_F_DUMP_INTR:
+                        yield flags, b""
+                    return
+                yield flags, buffer[body + 4 : end]
+
+    def family_id(self, name: str) -> int | None:
+        """The number of a family, None when there is none of that name. Raises Refused."""
+        if name not in self._ids:
+            self._ids[name] = None
+            request = attribute(CTRL_ATTR_FAMILY_NAME, name.encode() + b"\0")
+            try:
+                self.send(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 1, NLM_F_ACK, request)
+                for _, data in self.answers():
+                    for kind, at, to in attributes(data, 0, len(data)):
+                        if kind == CTRL_ATTR_FAMILY_ID:
+                            self._ids[name] = int.from_bytes(data[at:to], sys.byteorder)
+            except Refused as refused:
+                if refused.number != errno.ENOENT:
+                    raise
+        return self._ids[name]
+
+    def with_family(self, families: tuple[str, ...], call: Callable[[int], None]) -> str:
+        """Do `call` with the number of the family that takes it; the family's name.
+
+        Raises NoFamily, Refused.
+        """
+        last: Refused = NoFamily()
+        for family in families:
+            number = self.family_id(family)
+            if number is None:
+                continue
+            try:
+                call(number)
+                return family
+            except Refused as refused:
+                if refused.number != errno.EOPNOTSUPP:
+                    raise
+                last = refused
+        raise last
+
+    def dump(self, name: str, families: tuple[str, ...]) -> tuple[str, list[bytes]]:
+        """Family and payloads of one consistent dump of link `name`.
+
+        One that other writers interrupted is read again, up to DUMP_TRIES times. Raises NoFamily,
+        Refused.
+        """
+        payloads: list[bytes] = []
+        request = attribute(WGDEVICE_A_IFNAME, name.encode() + b"\0")
+
+        def read(family: int) -> None:
+            for attempt in range(DUMP_TRIES):
+                if attempt:
+                    time.sleep(0.01 * attempt)
+                payloads.clear()
+                interrupted = False
+                flags = NLM_F_ACK | NLM_F_DUMP
+                self.send(family, WG_CMD_GET_DEVICE, WG_GENL_VERSION, flags, request)
+                try:
+                    for flags, data in self.answers():
+                        interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
+                        payloads.append(data)
+                except Refused as refused:
+                    if refused.number != errno.EINTR:
+                        raise
+                    interrupted = True
+                if not interrupted:
+                    return
+            raise Refused(errno.EINTR)
+
+        return self.with_family(families, read), payloads
+
+
+def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(type, first byte, byte after) of each attribute in data[start:end].
+
+    Raises Refused (EBADMSG) on an attribute that reaches over the end.
+    """
+    while start + 4 <= end:
+        size, kind = _NLA.unpack_from(data, start)
+        if size < 4 or start + size > end:
+            raise Refused(errno.EBADMSG)
+        yield kind & 0x3FFF, start + 4, start + size
+        start += (size + 3) & ~3
+
+
+def _explanation(buffer: bytes, kind: int, flags: int, body: int, end: int) -> str:
+    """NLMSGERR_ATTR_MSG of an acknowledgement (NETLINK_EXT_ACK), or nothing."""
+    if kind != NLMSG_ERROR or not flags & NLM_F_ACK_TLVS:
+        return ""
+    try:
+        # With NETLINK_CAP_ACK only the header of the request is repeated.
+        for attribute, at, to in attributes(buffer, body + 4 + 16, end):
+            if attribute == NLMSGERR_ATTR_MSG:
+                return buffer[at:to].split(b"\0")[0].decode(errors="replace")
+    except Refused:
+        pass
+    return ""

@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: GPL-2.0
+"""up, down, save: the steps, what they leave, and that a failure leaves nothing."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from l2wgctl.netlink.link import Route
+from l2wgctl.updown import routing, steps
+
+from .conftest import OWN, PEER_A, PEER_B, PRIVATE, Result
+from .fakekernel import Refuse
+from .fakelinks import FakeLinks
+
+Run = Callable[..., Result]
+Conf = Callable[..., Path]
+
+BRIDGE = f"""[Interface]
+PrivateKey = {PRIVATE}
+ListenPort = 51820
+MACAddress = 02:ca:fe:f0:0e:04
+Bridge = br0
+BridgeCreate = yes
+BridgeAddress = 192.168.157.1/24
+IPv6LinkLocal = no
+PostUp = echo %i up >> OUT
+PreDown = echo %i down >> OUT
+PreUp = echo before >> OUT
+PostDown = echo after >> OUT
+
+[Peer]
+PublicKey = {PEER_A}
+AllowedIPs = 0.0.0.0/0, ::/0
+Endpoint = 192.0.2.1:51820
+"""
+VLANS = f"""[Interface]
+PrivateKey = {PRIVATE}
+Address = 192.168.157.1/24, fd00::1/64
+VLANs = 128.127, 200
+VLAN128.127.Address = 192.168.159.1/24
+VLAN200.Address = 192.168.160.1/24
+IPv6LinkLocal = fe80::1
+
+[Peer]
+PublicKey = {PEER_A}
+AllowedIPs = 0.0.0.0/0, ::/0
+"""
+ROUTED = f"""[Interface]
+Kind = wireguard
+PrivateKey = {PRIVATE}
+Address = 10.0.0.1/24
+
+[Peer]
+PublicKey = {PEER_A}
+AllowedIPs = 10.0.0.2/32, 10.1.0.0/16, fd01::/64
+Endpoint = 192.0.2.1:1
+
+[Peer]
+PublicKey = {PEER_B}
+AllowedIPs = 0.0.0.0/0
+Endpoint = [2001:db8::1]:1
+"""
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture(autouse=True)
+def no_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """nft and sysctl are only noted."""
+    called: list[str] = []
+    real = steps.command
+
+    def command(argv: list[str], text: str | None = None) -> Callable[[], None]:
+        if argv[0] in ("bash", "sh"):
+            return real(argv, text)
+        return lambda: called.append(" ".join(argv) + ("\n" + text if text else ""))
+
+    which = shutil.which
+    for module in (steps, routing):
+        monkeypatch.setattr(module, "command", command)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "nft" else which(name))
+    monkeypatch.setattr(routing, "SRC_VALID_MARK", tmp_path / "mark")
+    monkeypatch.setattr(routing, "_nft_table_exists", lambda pf, name: True)
+    return called
+
+
+def shown(result: Result) -> list[str]:
+    assert result.out == ""
+    return [line.removeprefix("[#] ") for line in result.err.splitlines()]
+
+
+def test_up_of_the_bridge(links: FakeLinks, run: Run, conf: Conf, out: Path) -> None:
+    links.ways["192.0.2.1"] = Route("eth0", 1400)
+    path = conf(BRIDGE.replace("OUT", str(out)))
+    result = run("up", path)
+    assert result.status == 0
+    assert shown(result) == [
+        f"echo before >> {out}",
+        "ip link add dev wg1 type l2wireguard",
+        "ip link set dev wg1 address 02:ca:fe:f0:0e:04",
+        f"l2wgctl setconf wg1 {path}",
+        "ip link set dev wg1 addrgenmode none",
+        "ip link add dev br0 type bridge",
+        "ip link set dev wg1 master br0",
+        "ip -4 address add 192.168.157.1/24 dev br0",
+        "ip link set dev br0 up",
+        "ip link set mtu 1306 up dev wg1",
+        f"echo wg1 up >> {out}",
+    ]
+    wg1, br0 = links.links["wg1"], links.links["br0"]
+    assert (wg1.mtu, wg1.up, wg1.mac, wg1.master) == (1306, True, "02:ca:fe:f0:0e:04", br0.ifindex)
+    assert br0.up and links.addrs == {"br0": ["192.168.157.1/24"]}
+    assert links.modes == {"wg1": "none"}
+    device = links.kernel.devices["wg1"]
+    assert (device.port, len(device.peers)) == (51820, 1)
+    assert out.read_text() == "before\nwg1 up\n"
+
+    result = run("down", path)
+    assert result.status == 0
+    assert shown(result) == [
+        f"echo wg1 down >> {out}",
+        "ip link delete dev wg1",
+        "ip link delete dev br0",
+        f"echo after >> {out}",
+    ]
+    assert set(links.links) == {"lo"} and links.addrs == {}
+    assert out.read_text() == "before\nwg1 up\nwg1 down\nafter\n"
+
+
+def test_dry_run_prints_and_does_nothing(links: FakeLinks, run: Run, conf: Conf, out: Path) -> None:
+    path = conf(BRIDGE.replace("OUT", str(out)))
+    before = links.state()
+    dry = run("up", "--dry-run", path)
+    assert dry.status == 0 and links.state() == before and not out.exists()
+    assert shown(dry) == shown(run("up", path))
+    before = links.state()
+    text = out.read_text()
+    dry = run("down", path, "--dry-run")
+    assert dry.status == 0 and links.state() == before and out.read_text() == text
+    assert shown(dry) == shown(run("down", path))
+
+
+def test_up_with_vlans(links: FakeLinks, run: Run, conf: Conf) -> None:
+    result = run("up", conf(VLANS))
+    assert result.status == 0
+    assert shown(result)[2:] == [
+        "ip link set dev wg1 addrgenmode none",
+        "ip -6 address add fe80::1/64 dev wg1",
+        "ip -4 address add 192.168.157.1/24 dev wg1",
+        "ip -6 address add fd00::1/64 dev wg1",
+        "ip link set mtu 1406 up dev wg1",
+        "ip link add link wg1 name wg1.128 type vlan id 128",
+        "ip link set mtu 1402 up dev wg1.128",
+        "ip link add link wg1 name wg1.200 type vlan id 200",
+        "ip -4 address add 192.168.160.1/24 dev wg1.200",
+        "ip link set mtu 1402 up dev wg1.200",
+        "ip link add link wg1.128 name wg1.128.127 type vlan id 127",
+        "ip -4 address add 192.168.159.1/24 dev wg1.128.127",
+        "ip link set mtu 1398 up dev wg1.128.127",
+    ]
+    assert run("down", conf(VLANS)).status == 0
+    assert set(links.links) == {"lo"}
+
+
+def test_up_of_a_routed_link(
+    links: FakeLinks, run: Run, conf: Conf, no_programs: list[str], tmp_path: Path
+) -> None:
+    links.ways = {"192.0.2.1": Route("eth0", 1500), "2001:db8::1": Route("ppp0", 1492)}
+    links.routes.append(("x", "lo", 51820))
+    path = conf(ROUTED)
+    result = run("up", path)
+    assert result.status == 0
+    assert shown(result)[2:] == [
+        "ip -4 address add 10.0.0.1/24 dev wg1",
+        "ip link set mtu 1412 up dev wg1",
+        "ip -6 route add fd01::/64 dev wg1",
+        "ip -4 route add 10.1.0.0/16 dev wg1",
+        "l2wgctl set wg1 fwmark 51821",
+        "ip -4 route add 0.0.0.0/0 dev wg1 table 51821",
+        "ip -4 rule add not fwmark 51821 table 51821",
+        "ip -4 rule add table main suppress_prefixlength 0",
+        "sysctl -q net.ipv4.conf.all.src_valid_mark=1",
+        "nft -f -",
+    ]
+    assert links.kernel.devices["wg1"].fwmark == 51821
+    assert no_programs[0].splitlines()[1:] == [
+        "add table ip l2wgctl-wg1",
+        "add chain ip l2wgctl-wg1 preraw { type filter hook prerouting priority -300; }",
+        "add chain ip l2wgctl-wg1 premangle { type filter hook prerouting priority -150; }",
+        "add chain ip l2wgctl-wg1 postmangle { type filter hook postrouting priority -150; }",
+        'add rule ip l2wgctl-wg1 preraw iifname != "wg1" ip daddr 10.0.0.1 fib saddr type != '
+        "local drop",
+        "add rule ip l2wgctl-wg1 postmangle meta l4proto udp mark 51821 ct mark set mark",
+        "add rule ip l2wgctl-wg1 premangle meta l4proto udp meta mark set ct mark",
+    ]
+    result = run("down", path)
+    assert result.status == 0
+    assert shown(result) == [
+        "ip -4 rule delete not fwmark 51821 table 51821",
+        "ip -4 rule delete table main suppress_prefixlength 0",
+        "nft delete table ip l2wgctl-wg1",
+        "ip link delete dev wg1",
+    ]
+    assert links.rules == []
+
+
+def test_table_by_number(links: FakeLinks, run: Run, conf: Conf) -> None:
+    text = ROUTED.replace("Kind", "Table = 100\nKind")
+    assert run("up", conf(text)).status == 0
+    assert ("0.0.0.0/0", "wg1", 100) in links.routes and links.rules == []
+
+
+@pytest.mark.parametrize("text", [BRIDGE, VLANS, ROUTED], ids=["bridge", "vlans", "routed"])
+def test_a_failure_anywhere_leaves_nothing(
+    links: FakeLinks, run: Run, conf: Conf, out: Path, text: str
+) -> None:
+    """Each change fails once; everything is as it was, and the failure is one line."""
+    path = conf(text.replace("OUT", str(out)))
+    before = links.state()
+    for position in range(1, 100):
+        links.changes = 0
+        links.fail_at = position
+        result = run("up", path)
+        if result.status == 0:
+            break
+        assert links.state() == before, result.err
+        assert result.err.count("Device or resource busy") == 1
+        assert result.err.splitlines()[-1].startswith("l2wgctl: change: ")
+    else:
+        pytest.fail("up never succeeded")
+    assert position > 8
+
+
+@pytest.mark.parametrize("name", ["PreUp", "PostUp"])
+def test_a_failing_command_undoes(
+    links: FakeLinks, run: Run, conf: Conf, out: Path, name: str
+) -> None:
+    text = BRIDGE.replace("OUT", str(out)).replace("ListenPort", f"{name} = exit 3\nListenPort")
+    before = links.state()
+    result = run("up", conf(text))
+    assert result.status == 1 and links.state() == before
+    assert result.err.splitlines()[-1] == "l2wgctl: command 'exit 3' ended with status 3"
+
+
+def test_commands_undo_those_of_the_other_side(
+    links: FakeLinks, run: Run, conf: Conf, out: Path
+) -> None:
+    text = BRIDGE.replace("OUT", str(out)) + "\n"
+    text = text.replace("PreDown", "PostUp = false\nPreDown")
+    result = run("up", conf(text))
+    assert result.status == 1
+    assert out.read_text() == "before\nwg1 up\nwg1 down\nafter\n"
+
+
+def test_a_refused_configuration_undoes(links: FakeLinks, run: Run, conf: Conf) -> None:
+    def refuse(command: int, name: str) -> None:
+        raise Refuse(1)
+
+    links.kernel.refuse = refuse
+    before = links.state()
+    result = run("up", conf(VLANS))
+    assert result.status == 1 and links.state() == before
+    assert result.err.splitlines()[-2:] == [
+        "[#] ip link delete dev wg1",
+        "l2wgctl: set: wg1: not permitted (run as root, or with CAP_NET_ADMIN)",
+    ]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as a terminal's program has it; a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
+def test_a_signal_undoes(links: FakeLinks, run: Run, conf: Conf, out: Path, name: str) -> None:
+    text = BRIDGE.replace("OUT", str(out)).replace("echo %i up", f"kill -{name} $PPID; sleep 5")
+    before = links.state()
+    result = run("up", conf(text))
+    assert result.status == 130 and links.state() == before
+    assert result.err.splitlines()[-3:] == [
+        "[#] ip link delete dev br0",
+        "[#] ip link delete dev wg1",
+        f"[#] echo after >> {out}",
+    ]
+
+
+def failed(result: Result) -> str:
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("l2wgctl: ")
+    return result.err[len("l2wgctl: ") :].rstrip("\n")
+
+
+def test_what_is_checked_before_the_first_step(links: FakeLinks, run: Run, conf: Conf) -> None:
+    path = conf(VLANS)
+    links.create("wg1.200", "vlan")
+    assert failed(run("up", path)) == "up: wg1.200 already exists (ip link delete wg1.200)"
+    links.create("wg1", "l2wireguard")
+    assert failed(run("up", path)) == (
+        "up: wg1 already exists (take it down first: l2wgctl down wg1)"
+    )
+    del links.links["wg1"], links.links["wg1.200"]
+    path = conf(VLANS, "a-long-name-1.conf")
+    assert failed(run("up", path)) == (
+        "up: VLAN link name a-long-name-1.128 is longer than 15 characters (give the link a "
+        "shorter name)"
+    )
+    path = conf(VLANS.replace("VLANs", "DNS = 1.1.1.1\nVLANs"))
+    assert failed(run("up", path)) == (
+        "up: DNS needs resolvconf (install openresolv, or leave DNS out)"
+    )
+    path = conf("[Interface]\nBridge = br9\n")
+    assert failed(run("up", path)) == "up: Bridge br9 does not exist (write BridgeCreate = yes)"
+    links.create("br9", "dummy")
+    assert failed(run("up", path)) == "up: br9 is not a bridge (name another link)"
+    path = conf("[Interface]\nMaster = bond9\n")
+    assert failed(run("up", path)) == "up: Master bond9 does not exist (create it first)"
+    assert links.changes == 0
+
+
+def test_a_bridge_that_was_there_stays(links: FakeLinks, run: Run, conf: Conf, out: Path) -> None:
+    links.create("br0", "bridge")
+    before = links.state()
+    path = conf(BRIDGE.replace("OUT", str(out)))
+    assert run("up", path).status == 0
+    assert links.addrs["br0"] == ["192.168.157.1/24"]
+    assert run("down", path).status == 0
+    after = links.state()
+    assert links.links["br0"].up  # it was brought up and is left so
+    links.links["br0"] = links.links["br0"]._replace(up=False)
+    assert links.state() == before, after
+
+
+def test_two_tunnels_on_one_bridge(links: FakeLinks, run: Run, conf: Conf, out: Path) -> None:
+    text = BRIDGE.replace("OUT", str(out))
+    first = conf(text, "wg1.conf")
+    second = conf(text, "wg2.conf")
+    assert run("up", first).status == 0 and run("up", second).status == 0
+    assert links.addrs == {"br0": ["192.168.157.1/24"]}
+    assert run("down", first).status == 0
+    assert "br0" in links.links and links.addrs == {"br0": ["192.168.157.1/24"]}
+    assert run("down", second).status == 0
+    assert set(links.links) == {"lo"}
+
+
+def test_bond_port(links: FakeLinks, run: Run, conf: Conf) -> None:
+    links.create("bond0", "bond")
+    path = conf(f"[Interface]\nPrivateKey = {PRIVATE}\nMaster = bond0\n")
+    result = run("up", path)
+    assert result.status == 0
+    assert shown(result)[-3:] == [
+        "ip link set dev wg1 master bond0",
+        "ip link set mtu 1406 up dev wg1",
+        "l2wgctl: up: warning: bond0 has MTU 1500, above the 1406 of its port wg1 (ip link set "
+        "mtu 1406 dev bond0)",
+    ]
+
+
+def test_mtu(links: FakeLinks, run: Run, conf: Conf) -> None:
+    links.default = Route("eth0", 1450)
+    assert run("up", conf(VLANS)).status == 0
+    assert links.links["wg1"].mtu == 1450 - 94
+    run("down", conf(VLANS))
+    assert run("up", conf(VLANS.replace("VLANs", "MTU = 1000\nVLANs"))).status == 0
+    assert links.links["wg1"].mtu == 1000
+
+
+def test_down_goes_on_after_a_failure(links: FakeLinks, run: Run, conf: Conf, out: Path) -> None:
+    path = conf(BRIDGE.replace("OUT", str(out)).replace("echo after", "exit 5; echo after"))
+    assert run("up", path).status == 0
+    links.changes, links.fail_at = 0, 2  # the bridge does not go
+    result = run("down", path)
+    assert result.status == 1
+    assert result.err.splitlines()[-2:] == [
+        f"l2wgctl: command 'exit 5; echo after >> {out}' ended with status 5",
+        "l2wgctl: change: br0: Device or resource busy",
+    ]
+    assert "wg1" not in links.links
+
+
+def test_down_needs_a_tunnel(links: FakeLinks, run: Run, conf: Conf) -> None:
+    path = conf(VLANS)
+    assert failed(run("down", path)) == (
+        "down: wg1: no such link (create it with 'l2wgctl add wg1' or 'l2wgctl up wg1')"
+    )
+    links.create("wg1", "dummy")
+    assert failed(run("down", path)) == (
+        "down: wg1 is not a wireguard or l2wireguard link (see its kind with 'ip -d link show "
+        "dev wg1')"
+    )
+
+
+def test_save(links: FakeLinks, run: Run, conf: Conf) -> None:
+    text = VLANS.replace("VLANs", "MTU = 1300\nPostUp = echo %i\nVLANs")
+    path = conf(text)
+    assert run("up", path).status == 0
+    run("set", "wg1", "listen-port", "77", "peer", PEER_B, "allowed-ips", "10.9.0.0/16")
+    links.addrs["wg1"].append("10.7.0.1/24")
+    links.links["wg1"] = links.links["wg1"]._replace(mtu=1299)
+    path.chmod(0o644)
+    assert run("save", path) == (
+        0,
+        "",
+        f"l2wgctl: {path}: warning: holds keys and is world accessible (mode 0644) (chmod 600 "
+        f"{path})\n",
+    )
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == (
+        "[Interface]\nKind = l2wireguard\nMTU = 1299\n"
+        "Address = 192.168.157.1/24\nAddress = fd00::1/64\nAddress = 10.7.0.1/24\n"
+        "VLANs = 128.127, 200\nVLAN128.127.Address = 192.168.159.1/24\n"
+        "VLAN200.Address = 192.168.160.1/24\nIPv6LinkLocal = fe80::1/64\nPostUp = echo %i\n"
+        f"ListenPort = 77\nPrivateKey = {PRIVATE}\n\n"
+        f"[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = 0.0.0.0/0, ::/0\n\n"
+        f"[Peer]\nPublicKey = {PEER_B}\nAllowedIPs = 10.9.0.0/16\n"
+    )
+    assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_save_config_saves_on_the_way_down(links: FakeLinks, run: Run, conf: Conf) -> None:
+    path = conf(VLANS.replace("VLANs", "SaveConfig = true\nVLANs"))
+    assert run("up", path).status == 0
+    run("set", "wg1", "listen-port", "77")
+    result = run("down", path)
+    assert shown(result) == ["l2wgctl save wg1", "ip link delete dev wg1"]
+    assert "ListenPort = 77\n" in path.read_text() and OWN not in path.read_text()
+
+
+def test_iptables_is_the_way_without_nft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    found = list(routing._plan_firewall("wg1", 10, ["fd00::1"], 5))
+    assert [step.text for step in found] == ["ip6tables-restore -n"]
+    text = routing.iptables_rules("wg1", ["fd00::1"], 5, "I")
+    assert text == (
+        "*raw\n-I PREROUTING ! -i wg1 -d fd00::1 -m addrtype ! --src-type LOCAL -j DROP "
+        '-m comment --comment "l2wgctl rule for wg1"\nCOMMIT\n*mangle\n'
+        "-I POSTROUTING -m mark --mark 5 -p udp -j CONNMARK --save-mark "
+        '-m comment --comment "l2wgctl rule for wg1"\n'
+        "-I PREROUTING -p udp -j CONNMARK --restore-mark "
+        '-m comment --comment "l2wgctl rule for wg1"\nCOMMIT\n'
+    )
+
+
+def test_an_unwritable_directory_keeps_the_file(tmp_path: Path) -> None:
+    from l2wgctl.conf import files
+    from l2wgctl.errors import KernelError
+
+    with pytest.raises(KernelError) as caught:
+        files.write_private(str(tmp_path / "none" / "wg1.conf"), "x")
+    assert str(caught.value) == f"{tmp_path}/none/wg1.conf: no such file (check the path)"

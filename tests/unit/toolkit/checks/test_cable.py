@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Two machines: the cable, the agent on the second one, and the proof that it ran."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from toolkit.checks import pair
+from toolkit.errors import ToolError
+from toolkit.guest import agent
+from toolkit.guest.agent import Peer
+from toolkit.guest.hosts import Failed, Host
+
+
+def test_the_ends_of_a_cable_fit() -> None:
+    one, two = (pair.cable(Path("/s"), end) for end in (0, 1))
+    assert "local.path=/s/end0,remote.type=unix,remote.path=/s/end1 " in one
+    assert "local.path=/s/end1,remote.type=unix,remote.path=/s/end0 " in two
+    assert agent.MACS[0] in one and agent.MACS[1] in two and agent.MACS[0] not in two
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An agent on this machine, in a thread; its report."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(agent, "PORT", free.getsockname()[1])
+    monkeypatch.setattr(agent, "ADDRESSES", ("127.0.0.1", "127.0.0.1"))
+    monkeypatch.setattr(agent, "join", lambda _: None)
+    monkeypatch.setattr(agent, "IDLE", 20.0)
+    monkeypatch.setattr(agent.hosts, "sh", lambda *_: "")
+    sys = tmp_path / "srcversion"
+    sys.write_text("ABCDEF\n")
+    monkeypatch.setattr(agent, "SRCVERSION", sys)
+    return tmp_path / "report.json"
+
+
+def test_the_agent_runs_commands_and_says_what_it_did(report: Path) -> None:
+    thread = threading.Thread(target=agent.serve, args=(report,))
+    thread.start()
+    peer = Peer()
+    assert peer.sh("sh", "-c", "echo $((6 * 7)); echo no >&2") == "42\nno\n"
+    assert peer.sh("cat", stdin="a\nb\n") == "a\nb\n"
+    assert peer.sh("false", check=False) == ""
+    with pytest.raises(Failed, match="sh -c exit 3 on the other machine: status 3"):
+        peer.sh("sh", "-c", "exit 3")
+    with pytest.raises(Failed, match="timed out"):
+        peer.sh("sleep", "20", timeout=0.2)
+    with pytest.raises(Failed, match="No such file"):
+        peer.sh("/no/such/program")
+    # a host there is told by the same words as one here
+    there = Host("B", machine=True, sh=peer.sh)
+    assert there.run("echo", "ip") == "ip\n"
+    peer.bye()
+    thread.join(20)
+    assert not thread.is_alive()
+    said = json.loads(report.read_text())
+    assert said["commands"] == 7 and said["module"] == "ABCDEF" and said["release"]
+
+
+def test_a_namespace_of_the_other_machine() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def shell(*argv: str, **_: object) -> str:
+        asked.append(argv)
+        return ""
+
+    third = Host("C", sh=shell).create()
+    third.run("ping", "x")
+    third.destroy()
+    assert asked == [
+        ("ip", "netns", "add", "C"),
+        ("ip", "-n", "C", "-batch", "-"),
+        ("ip", "netns", "exec", "C", "ping", "x"),
+        ("ip", "netns", "delete", "C"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        {"release": "5.10.0-46-amd64", "module": "AB", "commands": 3},
+        {"release": "7.3.4+deb13-amd64", "module": "AB", "commands": 0},
+        {"release": "7.3.4+deb13-amd64", "module": "", "commands": 3},
+    ],
+)
+def test_a_second_machine_that_cannot_prove_that_it_ran(
+    tmp_path: Path, said: dict[str, object] | None
+) -> None:
+    lab = SimpleNamespace(kernel=SimpleNamespace(release="7.3.4+deb13-amd64"))
+    if said:
+        (tmp_path / "report.json").write_text(json.dumps(said))
+    with pytest.raises(ToolError, match="the second machine"):
+        pair._prove(lab, tmp_path)  # type: ignore[arg-type]
+    good = {"release": "7.3.4+deb13-amd64", "module": "AB", "commands": 3}
+    (tmp_path / "report.json").write_text(json.dumps(good))
+    pair._prove(lab, tmp_path)  # type: ignore[arg-type]

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv matrix: what its table says, above all of what fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from toolkit.checks import marked, matrix
+from toolkit.checks.suite import Outcome
+from toolkit.errors import ToolError
+
+Run = Callable[[], bool]
+
+
+class World:
+    """Stands for kernels, guests and tests; a test breaks what it wants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broken: set[str] = set()
+        self.document = folder / "kernels.md"
+        self.document.write_text("<!-- matrix -->\n<!-- end of matrix -->\n")
+
+    def make(self, kernel: str) -> SimpleNamespace:
+        if f"{kernel} build" in self.broken:
+            raise ToolError("a.c:1:2: wrong", "full log: /logs/build.log")
+        module = self.folder / "l2wireguard.ko"
+        module.write_bytes(b"x" * 225_016)
+        status = 1 if f"{kernel} load" in self.broken else 0
+        return SimpleNamespace(
+            kernel=SimpleNamespace(release=f"{kernel}.9-amd64"),
+            module=SimpleNamespace(file=module),
+            run=lambda *_, **__: SimpleNamespace(status=status, complaints=[], seconds=10.0),
+        )
+
+    def in_guest(self, kernel: str, select: list[str], folder: Path, **_: object) -> Outcome:
+        assert all((matrix.paths.ROOT / s).exists() for s in select) and select
+        if f"{kernel} guest" in self.broken:
+            raise ToolError("the guest ended")
+        failed = int(f"{kernel} scenarios" in self.broken and "tests-0" in str(folder))
+        return Outcome("", 10 - failed, failed, 0, 60.0)
+
+    def selftest(self, kernel: str, *, short: bool) -> float:
+        if f"{kernel} netns" in self.broken:
+            raise ToolError("netns.sh failed")
+        return 30.0
+
+    def pair(self, one: str, two: str, *, folder: Path) -> SimpleNamespace:
+        if "pair" in self.broken:
+            raise ToolError("the second machine left no report")
+        outcome = Outcome("", 7, 0, 0, 180.0)
+        return SimpleNamespace(releases=(f"{one}.9", f"{two}.9"), outcome=outcome)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    monkeypatch.setattr(matrix.labs, "make", made.make)
+    monkeypatch.setattr(matrix.kvm, "works", lambda _: False)
+    monkeypatch.setattr(matrix.suite, "in_guest", made.in_guest)
+    monkeypatch.setattr(matrix.selftest, "selftest", made.selftest)
+    monkeypatch.setattr(matrix.pair, "pair", made.pair)
+    monkeypatch.setattr(matrix.paths, "BUILD", tmp_path)
+    # the document names logs as below the checkout
+    monkeypatch.setattr(matrix.paths, "LOGS", matrix.paths.ROOT / "build/none")
+    monkeypatch.setattr(matrix, "PAIRS", (("5.10", "7.3"),))
+    monkeypatch.setattr(marked, "file", lambda: made.document)
+    yield made
+    shutil.rmtree(matrix.paths.LOGS, ignore_errors=True)
+
+
+GROUPS = 4  # guests of tests for a kernel: link, hostile, l2wgctl, the rest
+
+
+def test_all_green(world: World) -> None:
+    assert matrix.matrix(["5.10", "7.3"])
+    text = world.document.read_text()
+    row = f"| 225 kB | yes | {10 * GROUPS} passed, 0 failed | passes |"
+    assert f"| `5.10` | 5.10.9-amd64 {row} " in text
+    assert f"| `7.3` | 7.3.9-amd64 {row} " in text
+    assert "| 5.10.9 and 7.3.9 | 7 passed, 0 failed | 3 min |" in text
+    assert "**" not in text
+
+
+@pytest.mark.parametrize(
+    ("what", "shown"),
+    [
+        ("5.10 build", "| **fails** (`/logs/build.log`) | not run | not run | not run |"),
+        ("5.10 load", "| **fails** (`{}/matrix-5.10/load`) |"),
+        ("5.10 scenarios", "| **39 passed, 1 failed** (`{}/matrix-5.10/tests-0`) |"),
+        (
+            "5.10 guest",
+            "| **0 passed, 4 failed** (`{0}/matrix-5.10/tests-0 {0}/matrix-5.10/tests-1 "
+            "{0}/matrix-5.10/tests-2 {0}/matrix-5.10/tests-3`) |",
+        ),
+        ("5.10 netns", "| **fails** (`{}/selftest-5.10.9-amd64-l2wireguard`) |"),
+        ("pair", "| 5.10 and 7.3 | **fails** (`{}/pair-5.10-7.3`) |"),
+    ],
+)
+def test_a_failing_cell_names_its_log(world: World, what: str, shown: str) -> None:
+    world.broken.add(what)
+    assert not matrix.matrix(["5.10", "7.3"])
+    assert shown.format("build/none") in world.document.read_text()
+    # the other kernel has run all the same
+    row = f"| 225 kB | yes | {10 * GROUPS} passed, 0 failed | passes |"
+    assert f"| `7.3` | 7.3.9-amd64 {row} " in world.document.read_text()
+
+
+def test_a_part_of_the_matrix_keeps_the_other_rows(world: World) -> None:
+    matrix.matrix(["5.10", "7.3"])
+    before = world.document.read_text()
+    world.broken.add("7.3 load")
+    assert not matrix.matrix(["7.3"])
+    after = world.document.read_text()
+    assert [x for x in before.splitlines() if "`7.3`" not in x] == [
+        x for x in after.splitlines() if "`7.3`" not in x
+    ]
+    assert "**fails**" in after
+    assert set(json.loads((world.folder / "matrix.json").read_text())["rows"]) == {"5.10", "7.3"}
+
+
+def test_every_test_runs_on_every_kernel(world: World) -> None:
+    asked: list[str] = []
+
+    def in_guest(kernel: str, select: list[str], folder: Path, **_: object) -> Outcome:
+        asked.extend(select)
+        return world.in_guest(kernel, select, folder)
+
+    matrix.suite.in_guest = in_guest  # type: ignore[assignment]
+    matrix.matrix(["5.10"])
+    here = sorted(f"tests/vm/{p.name}" for p in (matrix.paths.ROOT / "tests/vm").glob("test_*.py"))
+    assert sorted(asked) == here and len(here) > 5
+
+
+def test_two_machines_alone(world: World) -> None:
+    assert matrix.two("6.1", "6.12")
+    assert "| 6.1.9 and 6.12.9 | 7 passed, 0 failed | 3 min |" in world.document.read_text()

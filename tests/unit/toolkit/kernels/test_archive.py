@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Debian's archive as this machine's apt is configured."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from toolkit.errors import ToolError
+from toolkit.kernels import archive as debian
+from toolkit.kernels.archive import Archive, Package
+
+Answer = Callable[[str], None]
+
+MAIN, SECURITY = "http://mirror.example/debian/", "http://mirror.example/debian-security/"
+
+
+@pytest.fixture
+def targets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
+    """Lets a test say what `apt-get indextargets` prints: URI|RELEASE|LABEL."""
+
+    def answer(listing: str) -> None:
+        def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+            assert argv[:2] == ["apt-get", "indextargets"]
+            return subprocess.CompletedProcess(argv, 0, listing, "")
+
+        monkeypatch.setattr(debian, "run", run)
+        debian.mirrors.cache_clear()
+
+    yield answer
+    debian.mirrors.cache_clear()
+
+
+def test_mirrors_by_their_labels(targets: Answer) -> None:
+    targets(
+        "http://other.example/tools/|stable|Tools\n"
+        f"{SECURITY}|bookworm-security|Debian-Security\n"
+        f"{MAIN}|bookworm|Debian\n"
+        f"{MAIN}|bookworm-updates|Debian\n"
+        "http://second.example/debian/|bookworm|Debian\n"
+    )
+    assert debian.mirrors() == (MAIN, SECURITY)
+
+
+def test_mirrors_before_the_first_update_have_no_labels(targets: Answer) -> None:
+    targets(
+        "http://other.example/tools/|stable|\n"
+        f"{SECURITY}|bookworm-security|\n{MAIN}|bookworm|\n{MAIN}|bookworm-updates|\n"
+    )
+    assert debian.mirrors() == (MAIN, SECURITY)
+
+
+def test_mirrors_whose_lists_have_not_all_been_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """apt shows what it has; the security mirror is configured all the same."""
+
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        every = f"{MAIN}|bookworm|$(LABEL)\n{SECURITY}|bookworm-security|$(LABEL)\n"
+        shown = every if "--no-release-info" in argv else f"{MAIN}|bookworm|Debian\n"
+        return subprocess.CompletedProcess(argv, 0, shown, "")
+
+    monkeypatch.setattr(debian, "run", run)
+    debian.mirrors.cache_clear()
+    try:
+        assert debian.mirrors() == (MAIN, SECURITY)
+    finally:
+        debian.mirrors.cache_clear()
+
+
+def test_a_mirror_under_another_path_is_known_by_its_label(targets: Answer) -> None:
+    targets("http://mirror.example/all/|bookworm|Debian\n")
+    assert debian.mirrors() == ("http://mirror.example/all/", "")
+
+
+@pytest.mark.parametrize(
+    "listing", ["", "http://mirror.example/ubuntu/|noble|Ubuntu\n", f"{SECURITY}|x-security|\n"]
+)
+def test_no_debian(targets: Answer, listing: str) -> None:
+    targets(listing)
+    with pytest.raises(ToolError) as error:
+        debian.mirrors()
+    assert str(error.value) == (
+        "apt: none of this machine's package sources is Debian's (add one, see sources.list(5))"
+    )
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Archive:
+    """bookworm, with its cache in the test's folder and a keyring."""
+    monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(debian, "KEYRING", tmp_path / "keyring.gpg")
+    (tmp_path / "keyring.gpg").touch()
+    monkeypatch.setattr(debian, "mirrors", lambda: (MAIN, SECURITY))
+    return Archive("bookworm")
+
+
+def test_the_lines_for_apt(archive: Archive) -> None:
+    by = f"deb [signed-by={debian.KEYRING} target=Packages]"
+    assert archive.sources() == (
+        f"{by} {MAIN} bookworm main\n"
+        f"{by} {SECURITY} bookworm-security main\n"
+        f"{by} {MAIN} bookworm-updates main\n"
+        f"{by} {MAIN} bookworm-backports main\n"
+    )
+
+
+def test_sid_is_one_suite(archive: Archive) -> None:
+    assert Archive("sid").sources().count("\n") == 1
+
+
+def test_without_a_keyring(archive: Archive) -> None:
+    debian.KEYRING.unlink()
+    with pytest.raises(ToolError) as error:
+        archive.update()
+    assert str(error.value) == (
+        f"{debian.KEYRING} is missing (apt-get install debian-archive-keyring)"
+    )
+
+
+class Apt:
+    """apt-get update, which works or does not."""
+
+    def __init__(self) -> None:
+        self.works = True
+        self.calls = 0
+
+    def __call__(self, argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert "update" in argv
+        self.calls += 1
+        said = "" if self.works else "W: some\nE: Could not resolve 'mirror.example'\n"
+        return subprocess.CompletedProcess(argv, 0 if self.works else 100, "", said)
+
+
+@pytest.fixture
+def apt(monkeypatch: pytest.MonkeyPatch) -> Apt:
+    made = Apt()
+    monkeypatch.setattr(debian, "run", made)
+    return made
+
+
+def test_no_lists_and_no_mirror(archive: Archive, apt: Apt) -> None:
+    apt.works = False
+    with pytest.raises(ToolError) as error:
+        archive.update()
+    assert str(error.value) == (
+        "apt: bookworm: E: Could not resolve 'mirror.example' (is the package mirror reachable?)"
+    )
+
+
+def test_lists_are_fetched_once_a_day_and_old_ones_serve(
+    archive: Archive,
+    apt: Apt,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    archive.update()
+    archive.update()
+    assert apt.calls == 1
+    monkeypatch.setattr(debian, "LISTS_FRESH", -1)
+    apt.works = False
+    capsys.readouterr()
+    archive.update()
+    assert apt.calls == 2
+    date = debian._date(archive.state / "updated")
+    assert capsys.readouterr().err == (
+        "Fetching bookworm's package lists\n"
+        f"The mirror cannot be reached: going on with the lists of {date}\n"
+    )
+
+
+def test_a_package_that_is_not_served(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Archive, "find", lambda *_: [Package("linux-source-6.1", "6.1.1-1")])
+    assert archive.get("linux-source-6.1").version == "6.1.1-1"
+    with pytest.raises(ToolError) as error:
+        archive.get("linux-source-6.1", "6.1.0-1")
+    assert str(error.value) == "apt: bookworm does not serve linux-source-6.1 6.1.0-1"
+
+
+def test_a_package_in_the_cache_is_not_downloaded(archive: Archive, apt: Apt) -> None:
+    package = Package("gcc-12", "4:12.2.0-14")
+    store = archive.state.parents[1] / "debs"
+    store.mkdir(parents=True)
+    file = store / "gcc-12_4%3a12.2.0-14_amd64.deb"
+    file.touch()
+    assert archive.fetch(package) == file
+    assert apt.calls == 0

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the kernel's log must not have in it, and what it may; and a guest that does not boot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from toolkit.errors import ToolError
+from toolkit.guest.dmesg import complaints
+from toolkit.lab import lab as labs
+from toolkit.lab import process
+from toolkit.lab.lab import Lab
+from toolkit.lab.process import NotBooted
+
+BAD = [
+    "WARNING: CPU: 1 PID: 143 at net/core/skbuff.c:5321 skb_try_coalesce+0x341/0x350",
+    "WARNING: possible circular locking dependency detected",
+    "WARNING: suspicious RCU usage",
+    "BUG: kernel NULL pointer dereference, address: 0000000000000010",
+    "BUG: KASAN: slab-out-of-bounds in l2wg_frame_parse+0x1a/0x90",
+    "BUG: scheduling while atomic: kworker/0:1/12/0x00000201",
+    "kernel BUG at net/core/skbuff.c:109!",
+    "Oops: 0000 [#1] SMP NOPTI",
+    "KASAN: null-ptr-deref in range [0x0000000000000000-0x0000000000000007]",
+    "BUG: KCSAN: data-race in wg_packet_send_keepalive / wg_packet_send_staged_packets",
+    "UBSAN: shift-out-of-bounds in net/ipv4/tcp.c:1:2",
+    "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "possible recursive locking detected",
+    "possible circular locking dependency detected",
+    "INFO: possible irq lock inversion dependency detected",
+    "INFO: trying to register non-static key.",
+    "INFO: task ip:143 blocked for more than 120 seconds.",
+    "INFO: rcu_sched detected stalls on CPUs/tasks: { 1 }",
+    "inconsistent lock state",
+    "net/core/dev.c:1 suspicious RCU usage!",
+    "rcu: rcu_preempt self-detected stall on CPU",
+    "general protection fault, probably for non-canonical address: 0000 [#1] SMP",
+    "Unable to handle kernel paging request at virtual address ffff",
+    "refcount_t: underflow; use-after-free.",
+    "refcount_t: addition on 0; leaking memory.",
+    "Call Trace:",
+    "unregister_netdevice: waiting for wg1 to become free. Usage count = 2",
+    "Objects remaining in peer_cache on __kmem_cache_shutdown()",
+    "slab: use-after-free read",
+    "stack guard page was hit at (____ptrval____)",
+    "Kernel panic - not syncing: Fatal exception in interrupt",
+]
+
+HARMLESS = """\
+[    0.000000] Linux version 5.10.0-46-amd64 (debian-kernel@lists.debian.org) (gcc-10)
+[    0.000000] Command line: root=ROOTFS panic=-1 nokaslr debug
+[    0.000000] DMI: QEMU Standard PC (i440FX + PIIX, 1996), BIOS 1.16.2-debian-1.16.2-1
+[    0.004000] tsc: Unable to calibrate against PIT
+[    0.012000] Spectre V2 : WARNING turned off by parameter
+[    0.020000] rcu: Hierarchical RCU implementation.
+[    0.020000] printk: DEBUG console
+[    0.900000] INFO: lkdtm: No crash points registered, enable through debugfs
+[    1.000000] random: crng init done
+[    2.900000] virtme-ng-init: WARNING: failed to run: "systemd-tmpfiles" --create --boot
+[    3.100000] l2wireguard: loading out-of-tree module taints kernel.
+[    3.100000] l2wireguard: module verification failed: signature and/or required key missing
+[    3.200000] l2wireguard: WireGuard 1.0.0 loaded. See www.wireguard.com for information.
+[    3.200000] l2wireguard: Offering only l2wireguard links, through the netlink family l2wireguard
+[    4.000000] wg1: Malformed frame of 57 bytes from peer 1 (10.0.0.2:51820)
+[    5.000000] br0: port 1(wg1) entered forwarding state
+[    6.000000] eth0: Caught tx_queue_len zero misconfig
+"""
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_complaint_is_found(line: str) -> None:
+    log = f"[    1.0] before\n[    2.0] {line}\n[    3.0] after\n"
+    assert complaints(log) == [f"[    2.0] {line}"]
+
+
+def test_a_healthy_log_has_none() -> None:
+    assert complaints(HARMLESS) == []
+
+
+def lab_of(monkeypatch: pytest.MonkeyPatch, root: Path, release: str) -> Lab:
+    """A lab with QEMU, whether this machine has it or not."""
+    monkeypatch.setattr(labs.shutil, "which", lambda _: "/usr/bin/qemu-system-x86_64")
+    module = SimpleNamespace(kernel=SimpleNamespace(release=release), file=Path("/m.ko"))
+    return Lab(module, root)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hangs", [1, 2])
+def test_a_guest_that_does_not_boot_has_a_second_chance(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hangs: int
+) -> None:
+    lab = lab_of(monkeypatch, tmp_path, "7.3.4")
+    booted: list[list[str]] = []
+
+    def boot(argv: list[str], _release: str, folder: Path, *_: object) -> None:
+        booted.append(argv)
+        if len(booted) <= hangs:
+            raise NotBooted("lab: 7.3.4 has not booted after 240 s", "console: x")
+        (folder / "status").write_text("3\n")
+
+    monkeypatch.setattr(process, "boot", boot)
+    if hangs == 1:
+        assert lab.run(["true"], folder=tmp_path / "out", on_kvm=False).status == 3
+    else:
+        with pytest.raises(NotBooted, match="7.3.4 has not booted"):
+            lab.run(["true"], folder=tmp_path / "out", on_kvm=False)
+    # the second time the console tells
+    assert ["--append=loglevel=1" in argv for argv in booted] == [True, False]
+
+
+def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def boot(_argv: list[str], _release: str, folder: Path, *_: object) -> None:
+        (folder / "console").write_text("[    9.1] Oops: int3: 0000 [#1] SMP\n[    9.2] RIP: 10\n")
+
+    monkeypatch.setattr(process, "boot", boot)
+    with pytest.raises(ToolError, match=r"ended before the command did: \[    9.1\] Oops: int3"):
+        lab_of(monkeypatch, tmp_path, "7.3.4").run(["true"], folder=tmp_path, on_kvm=False)
+
+
+@pytest.mark.parametrize(
+    ("kvm", "parallel", "expected"),
+    [(False, False, True), (False, True, False), (True, False, False)],
+)
+def test_emulated_processors_share_a_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kvm: bool, parallel: bool, expected: bool
+) -> None:
+    lab = lab_of(monkeypatch, tmp_path, "7.3.4")
+    argv = lab.argv(tmp_path / "script", tmp_path, kvm=kvm, parallel=parallel)
+    assert any("thread=single" in str(a) for a in argv) == expected

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv bench: l2wg beside what a user would take instead, in numbers.
+
+Three kinds of measuring, because each one alone misleads: instructions in a guest whose clock is
+executed instructions (repeatable to 1 %, whatever else this machine does), wall-clock time in a
+guest (coarse under TCG), and native runs of what needs no kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit import paths
+from toolkit.bench import length, stats
+from toolkit.bench import report as bench_report
+from toolkit.errors import ToolError
+from toolkit.frame import library
+from toolkit.guest import contenders as bench_links
+from toolkit.guest import hosts
+from toolkit.guest.bench import SOME_FAILED, Plan
+from toolkit.lab import lab as labs
+from toolkit.lab import process
+from toolkit.run import say
+
+WHERE = paths.ROOT / "docs/bench"
+LIMIT = 2400  # seconds for one guest
+
+#: One instruction is one nanosecond of guest time, and an idle guest waits in real time. The
+#: string instructions `rep movsb` and `stosb` of a guest with ERMS count as one each, however many
+#: bytes they move: without the flags Linux copies in words, as on processors without them.
+ICOUNT = "-icount shift=0,sleep=on -cpu max,-erms,-fsrm"
+#: Debian's kernel clears each page that it hands out, a cost that hits whoever allocates more.
+APPEND = ("init_on_alloc=0",)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    :ivar contenders: names out of bench_links.CONTENDERS.
+    :ivar guests: guests that count instructions, one for each core.
+    :ivar icount_rounds: in each of them.
+    :ivar wall_rounds: in the one guest by the clock; 0 for none.
+    :ivar frames: see :class:`toolkit.guest.bench.Plan`.
+    :ivar milliseconds: of a run in guest time of counted instructions; three times that by the
+        clock, where TCG is slower.
+    :ivar ctl: numbers of peers for l2wgctl against wg.
+    """
+
+    contenders: tuple[str, ...]
+    guests: int
+    icount_rounds: int
+    wall_rounds: int
+    frames: tuple[int, int]
+    milliseconds: int
+    echoes: int
+    peers: tuple[int, ...]
+    ctl: tuple[int, ...]
+
+
+FULL = Extent(
+    tuple(bench_links.CONTENDERS), 2, 2, 3, (8000, 512), 600, 500, (100, 1000), (10, 1000, 10000)
+)
+QUICK = Extent(
+    ("wireguard", "wireguard-ours", "l2wireguard", "vxlan"),
+    *(1, 1, 1, (2048, 512), 500, 200, (100,), (10, 1000)),
+)
+
+
+def bench(
+    wanted: str | None = None,
+    *,
+    quick: bool = False,
+    counted: bool = False,
+    contenders: str | None = None,
+    compare: Path | None = None,
+) -> bool:
+    """Measure, print the table, write the report; False if something became worse.
+
+    :param counted: leave out what is measured by the clock of the guest: on a machine that has
+        other work those figures say nothing.
+    :param contenders: names with commas between them, instead of all.
+    :param compare: an earlier report.
+    :raises ToolError: a guest fails, one of WireGuard's own contenders carries nothing, or
+        ``compare`` is not a report.
+    """
+    old = stats.read(compare) if compare else None
+    much = extent(quick, contenders)
+    if counted:
+        much = dataclasses.replace(much, wall_rounds=0)
+    lab = labs.make(wanted)
+    records = [
+        *_guests(lab, much),
+        *_control_plane(lab, much),
+        *length.records(),
+    ]
+    report = describe(lab, records, much)
+    folder = paths.BUILD / "bench" if quick or contenders else WHERE
+    file = folder / f"{report['date']}-{report['kernel']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(report, indent=1) + "\n")
+    bench_report.draw(file, folder)
+    if folder == WHERE:
+        bench_report.publish(file)
+    found = stats.read(file)["figures"]
+    print(bench_report.text(found))
+    print(f"\nreport: {paths.shown(file)}")
+    return not old or bench_report.tell_changes(old["figures"], found)
+
+
+def extent(quick: bool, contenders: str | None) -> Extent:
+    """What to measure, from the options.
+
+    :raises ToolError: there is no such contender.
+    """
+    found = QUICK if quick else FULL
+    if not contenders:
+        return found
+    names = tuple(contenders.split(","))
+    if unknown := set(names) - set(bench_links.CONTENDERS):
+        raise ToolError(
+            f"--contenders: there is no {', '.join(sorted(unknown))}",
+            f"write some of {','.join(bench_links.CONTENDERS)}",
+        )
+    return dataclasses.replace(found, contenders=names)
+
+
+def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
+    """Run the guests: those that count next to each other, then the one by the clock alone."""
+    jobs = [(f"icount {i + 1}", "icount", extent.icount_rounds) for i in range(extent.guests)]
+    records: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(extent.guests) as pool:
+        waiting = [pool.submit(_guest, lab, extent, *job) for job in jobs]
+        try:
+            for w in waiting:
+                records += w.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+            raise
+    if extent.wall_rounds:
+        records += _guest(lab, extent, "wall", "wall", extent.wall_rounds)
+    return records
+
+
+def _guest(
+    lab: labs.Lab, extent: Extent, name: str, clock: str, rounds: int
+) -> list[dict[str, Any]]:
+    """Carry out one guest's plan; its records, with rounds that no other guest has."""
+    folder = run_guest(lab, extent, name, clock, rounds)
+    return _checked(folder, name, extent)
+
+
+def run_guest(
+    lab: labs.Lab,
+    extent: Extent,
+    name: str,
+    clock: str,
+    rounds: int,
+    module: str = "toolkit.guest.bench",
+) -> Path:
+    """Run a module with a plan in a guest of its own; the folder with its ``results``.
+
+    :param clock: see :class:`toolkit.guest.bench.Plan`.
+    :raises ToolError: the guest does not end, the kernel complains, or OpenVPN and tinc do not
+        make their keys.
+    """
+    folder = paths.LOGS / f"bench-{name.replace(' ', '-')}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    keys = folder / "keys"
+    counting = clock == "icount"
+    say(f"[{name}] {len(extent.contenders)} contenders in a guest with {lab.kernel.label}")
+    try:
+        try:
+            bench_links.make_keys(keys)
+        except hosts.Failed as error:
+            raise ToolError(f"bench: no keys for OpenVPN and tinc: {error}") from None
+        plan = Plan(
+            *(clock, list(extent.contenders), rounds, extent.frames),
+            extent.milliseconds * (1 if counting else 3),
+            *(extent.echoes, list(extent.peers), str(keys), str(packets_program())),
+        )
+        (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(plan)))
+        result = lab.run(
+            ["python3", "-m", module, str(folder / "plan.json"), str(folder / "results")],
+            folder=folder,
+            timeout=LIMIT,
+            prefix=f"[{name}] ",
+            on_kvm=False if counting else None,
+            cpus=1 if counting else labs.CPUS,
+            parallel=not counting,
+            qemu=ICOUNT if counting else "",
+            append=APPEND,
+        )
+    finally:
+        shutil.rmtree(keys, ignore_errors=True)
+    if result.status not in (0, SOME_FAILED):
+        raise ToolError(f"bench: the guest failed with status {result.status}", f"logs: {folder}")
+    if bad := result.complaints:
+        raise ToolError(f"bench: the kernel complained: {bad[0]}", f"logs: {folder}")
+    return folder
+
+
+def _checked(folder: Path, name: str, extent: Extent) -> list[dict[str, Any]]:
+    """A guest's records.
+
+    :raises ToolError: a contender that is the kernel's has none. Of a program that does not work
+        here the guest's output says so, and it is left out.
+    """
+    results = folder / "results"
+    records = [json.loads(x) for x in results.read_text().splitlines()] if results.exists() else []
+    have = {r["contender"] for r in records}
+    for missing in set(extent.contenders) - have:
+        if not bench_links.CONTENDERS[missing].program:
+            raise ToolError(f"bench: no figures for {missing}", f"logs: {folder}")
+        say(f"[{name}] {missing} does not work here and is left out: {folder / 'output'}")
+    return [{**r, "round": f"{name} {r['round']}"} for r in records]
+
+
+def packets_program() -> Path:
+    """The program that sends packets between the hosts; static, to run from the guest's memory.
+
+    :raises ToolError: there is no compiler.
+    """
+    command = [os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra", "-static"]
+    source = paths.ROOT / "toolkit/bench/packets.c"
+    return library.compiled(paths.BUILD / "bench/bench-packets", "", command, [source])
+
+
+def _control_plane(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
+    """l2wgctl against wg; the contenders are the two programs.
+
+    :raises ToolError: one of them fails, or they do not come to the same result.
+    """
+    folder = paths.LOGS / "bench-ctl"
+    say(f"[ctl] l2wgctl against wg with {', '.join(map(str, extent.ctl))} peers")
+    # with very many peers a single run takes minutes under TCG, and its relative error is small
+    parts = [f"python3 -m toolkit.bench.ctl {n} --runs {1 if n > 1000 else 3}" for n in extent.ctl]
+    command = ["sh", "-ec", f"modprobe l2wireguard; {'; '.join(parts)}"]
+    result = lab.run(command, folder=folder, timeout=LIMIT, prefix="[ctl] ", show=False)
+    if result.status:
+        raise ToolError("bench: l2wgctl against wg failed", f"logs: {folder}")
+    output = (folder / "output").read_text().splitlines()
+    rows = [row for line in output if line.startswith("[{") for row in json.loads(line)]
+    return list(control_records(rows))
+
+
+def control_records(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Records of what toolkit.bench.ctl prints."""
+    for row in rows:
+        for tool in ("wg", "l2wgctl"):
+            what = f"{row['command'].replace(' ', '_')}_{row['peers']}"
+            for measure, unit in (("seconds", "s"), ("kilobytes", "kB")):
+                yield {
+                    "round": 0,
+                    "contender": tool,
+                    "measure": f"{what}_{measure}",
+                    "value": row[tool][measure],
+                    "unit": unit,
+                }
+
+
+def describe(lab: labs.Lab, records: list[dict[str, Any]], extent: Extent) -> dict[str, Any]:
+    """The report: what was measured, where, of what versions, and the figures."""
+    found = stats.figures(records)
+    aims = stats.aims(found)
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "l2wg": paths.version(),
+        "kernel": lab.kernel.release,
+        "linux": lab.kernel.version,
+        "machine": machine(),
+        "versions": versions(),
+        "extent": dataclasses.asdict(extent),
+        "figures": stats.as_json(found),
+        "aims": [dataclasses.asdict(a) for a in aims],
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What this machine is."""
+    model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "processor": model[1] if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "guest": "QEMU TCG",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the programs that take part: the first line of what each says of itself."""
+    asked = {
+        "qemu": ("qemu-system-x86_64", "--version"),
+        "wireguard-tools": ("wg", "--version"),
+        "iproute2": ("ip", "-V"),
+        "gcc": ("cc", "--version"),
+        **{c.name: c.program for c in bench_links.CONTENDERS.values() if c.program},
+    }
+    found = {}
+    for name, argv in asked.items():
+        # some of them take the question for a mistake, and answer it all the same
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        lines = [x for x in (done.stdout + done.stderr).splitlines() if x.strip()]
+        found[name] = re.sub(r" \[.*| - https:.*", "", lines[0]).strip() if lines else "unknown"
+    return found

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv matrix: every kernel builds, loads and passes, or the table says which one does not."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from toolkit import paths
+from toolkit.checks import marked, pair, suite
+from toolkit.checks import netns as selftest
+from toolkit.errors import ToolError
+from toolkit.lab import kvm, process
+from toolkit.lab import lab as labs
+from toolkit.run import say
+
+#: The kernels that people run, oldest first; see toolkit.kernels.kernel.resolve().
+KERNELS = ("5.10", "6.1", "6.12+deb12", "6.12+deb13", "newest")
+#: Two machines with two kernels.
+PAIRS = (("5.10", "newest"), ("6.1", "6.12+deb13"))
+
+#: Files of tests/vm that share a guest, by kernel; what is not named is in a guest of the rest.
+GUESTS = (
+    ("test_link.py", "test_underlays.py"),
+    ("test_hostile.py", "test_replay.py"),
+    ("test_ctl.py", "test_ctl_up.py"),
+)
+LIMIT = 5400  # seconds for the tests of one guest; the machine may be busy
+TEST_LIMIT = 900  # seconds for one test
+
+LOADS = """\
+set -e
+modprobe l2wireguard
+test "$(cat /sys/module/l2wireguard/parameters/plain)" = Y
+ip link add wg1 type l2wireguard
+ip link set wg1 up
+ip -details link show wg1
+ip link delete wg1
+rmmod l2wireguard
+"""
+
+
+@dataclass
+class Cell:
+    """One step of one kernel: what to show, and the log of a failure."""
+
+    text: str = ""
+    log: str = ""
+
+    @property
+    def shown(self) -> str:
+        """With the log's name, if it failed."""
+        return f"{self.text} ({self.log})" if self.log else self.text
+
+
+@dataclass
+class Row:
+    """A kernel's results."""
+
+    kernel: str
+    release: str = ""
+    build: Cell = field(default_factory=Cell)
+    load: Cell = field(default_factory=Cell)
+    scenarios: Cell = field(default_factory=Cell)
+    netns: Cell = field(default_factory=Cell)
+    seconds: float = 0
+    date: str = ""
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All steps."""
+        return [self.build, self.load, self.scenarios, self.netns]
+
+    @property
+    def good(self) -> bool:
+        """Everything ran, and nothing failed."""
+        return all(c.text and not c.log for c in self.cells)
+
+
+@dataclass
+class PairRow:
+    """Two machines' results."""
+
+    kernels: tuple[str, str]
+    releases: tuple[str, str] = ("", "")
+    result: Cell = field(default_factory=Cell)
+    seconds: float = 0
+    date: str = ""
+
+    @property
+    def good(self) -> bool:
+        """It ran, and nothing failed."""
+        return bool(self.result.text) and not self.result.log
+
+
+def matrix(kernels: list[str] | None = None, *, guests: int = suite.GUESTS) -> bool:
+    """Run it, print the table, and write docs/kernels.md; did all pass?
+
+    :param kernels: only these, and the pairs of them; the others' rows stay as they were.
+    :param guests: virtual machines at a time.
+    """
+    names = kernels or list(KERNELS)
+    rows = {name: Row(name, date=time.strftime("%Y-%m-%d")) for name in names}
+    pairs = [PairRow(p, date=time.strftime("%Y-%m-%d")) for p in PAIRS if set(p) <= set(names)]
+    # one after the other: they share a cache, and each has the whole machine
+    ready = [row for row in rows.values() if _build(row)]
+    if ready:
+        kvm.works(labs.make(ready[0].kernel))
+    jobs: list[Callable[[], None]] = []
+    for row in ready:
+        jobs += _jobs(row)
+    built = {row.kernel for row in ready}
+    jobs += [_pair_job(p) for p in pairs if set(p.kernels) <= built]
+    with ThreadPoolExecutor(guests) as pool:
+        waiting = [pool.submit(job) for job in jobs]
+        try:
+            for w in waiting:
+                w.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+            raise
+    _report(list(rows.values()), pairs)
+    return all(r.good for r in rows.values()) and all(p.good for p in pairs)
+
+
+def two(first: str, second: str) -> bool:
+    """Two machines with these kernels, and their row in docs/kernels.md; did all pass?"""
+    row = PairRow((first, second), date=time.strftime("%Y-%m-%d"))
+    _pair_job(row)()
+    _report([], [row])
+    return row.good
+
+
+def _logs(kernel: str, part: str) -> Path:
+    return paths.LOGS / f"matrix-{kernel}" / part
+
+
+def _build(row: Row) -> bool:
+    folder = _logs(row.kernel, "build")
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    try:
+        lab = labs.make(row.kernel)
+    except ToolError as error:
+        folder.mkdir(parents=True)
+        (folder / "error").write_text(f"{error}\n")
+        say(f"l2wg: {row.kernel}: {error}")
+        match = re.search(r"log: (\S+?)\)?$", str(error))
+        row.build = Cell("fails", match[1] if match else str(folder / "error"))
+        return False
+    size = lab.module.file.stat().st_size
+    row.release = lab.kernel.release
+    row.build = Cell(f"{size // 1000} kB")
+    return True
+
+
+def _jobs(row: Row) -> list[Callable[[], None]]:
+    """What to run in guests, the longest first."""
+    here = sorted(p.name for p in (paths.ROOT / "tests/vm").glob("test_*.py"))
+    named = [[n for n in group if n in here] for group in GUESTS]
+    rest = [n for n in here if not any(n in group for group in named)]
+    groups = [g for g in [*named, rest] if g]
+    outcomes: list[suite.Outcome | None] = [None] * len(groups)
+    logs: list[str] = []
+
+    def load() -> None:
+        folder = _logs(row.kernel, "load")
+        try:
+            result = labs.make(row.kernel).run(["sh", "-c", LOADS], folder=folder, show=False)
+        except ToolError as error:
+            say(f"l2wg: {row.kernel}: {error}")
+            row.load = Cell("fails", str(folder))
+            return
+        row.seconds += result.seconds
+        bad = result.status or result.complaints
+        row.load = Cell("fails", str(folder)) if bad else Cell("yes")
+
+    def scenarios(number: int) -> None:
+        folder = _logs(row.kernel, f"tests-{number}")
+        select = [f"tests/vm/{name}" for name in groups[number]]
+        try:
+            outcome = suite.in_guest(row.kernel, select, folder, limit=LIMIT, test=TEST_LIMIT)
+        except ToolError as error:
+            say(f"l2wg: {row.kernel}: {error}")
+            outcome = suite.Outcome("", 0, 1, 0, 0)
+        row.seconds += outcome.seconds
+        if outcome.failed:
+            logs.append(str(folder))
+        outcomes[number] = outcome
+        done = [o for o in outcomes if o]
+        if len(done) == len(groups):
+            passed, failed = sum(o.passed for o in done), sum(o.failed for o in done)
+            skipped = sum(o.skipped for o in done)
+            text = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+            row.scenarios = Cell(text, " ".join(sorted(logs)))
+
+    def netns() -> None:
+        try:
+            row.seconds += selftest.selftest(row.kernel, short=True)
+            row.netns = Cell("passes")
+        except ToolError as error:
+            say(f"l2wg: {row.kernel}: {error}")
+            folder = paths.LOGS / f"selftest-{row.release}-l2wireguard"
+            row.netns = Cell("fails", str(folder))
+
+    return [
+        load,
+        *((lambda number=number: scenarios(number)) for number in range(len(groups))),
+        netns,
+    ]
+
+
+def _pair_job(row: PairRow) -> Callable[[], None]:
+    def job() -> None:
+        folder = paths.LOGS / f"pair-{'-'.join(row.kernels)}"
+        try:
+            done = pair.pair(*row.kernels, folder=folder)
+        except ToolError as error:
+            say(f"l2wg: {' and '.join(row.kernels)}: {error}")
+            row.result = Cell("fails", str(folder))
+            return
+        row.releases, row.seconds = done.releases, done.outcome.seconds
+        text = f"{done.outcome.passed} passed, {done.outcome.failed} failed"
+        row.result = Cell(text, str(folder) if done.outcome.failed else "")
+
+    return job
+
+
+def _report(rows: list[Row], pairs: list[PairRow]) -> None:
+    console = Console()
+    if rows:
+        table = _table("kernel", "release", "module", "loads", "scenarios", "netns.sh", "time")
+        for r in rows:
+            style = "" if r.good else "red"
+            cells = [c.shown or "not run" for c in r.cells]
+            table.add_row(r.kernel, r.release, *cells, _minutes(r.seconds), style=style)
+        console.print(table)
+    if pairs:
+        table = _table("two machines", "releases", "scenarios", "time")
+        for p in pairs:
+            table.add_row(
+                " and ".join(p.kernels),
+                " and ".join(p.releases),
+                p.result.shown or "not run",
+                _minutes(p.seconds),
+                style="" if p.good else "red",
+            )
+        console.print(table)
+    _remember(rows, pairs)
+
+
+def _table(*columns: str) -> Table:
+    table = Table()
+    for name in columns:
+        # a log's name is not cut, however narrow the terminal
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def _remember(rows: list[Row], pairs: list[PairRow]) -> None:
+    """Into docs/kernels.md, with the rows of earlier runs that this one did not run."""
+    memory = paths.BUILD / "matrix.json"
+    with paths.alone(memory):
+        try:
+            known = json.loads(memory.read_text())
+        except (OSError, ValueError):
+            known = {"rows": {}, "pairs": {}}
+        known["rows"].update({r.kernel: asdict(r) for r in rows})
+        known["pairs"].update({" ".join(p.kernels): asdict(p) for p in pairs})
+        memory.write_text(json.dumps(known, indent=1))
+        marked.put("matrix", document(known))
+
+
+def _cell(stored: dict[str, str]) -> str:
+    text, log = stored["text"], stored["log"]
+    # in a document a checkout has no place
+    places = log.replace(f"{paths.ROOT}/", "")
+    return f"**{text or 'not run'}** (`{places}`)" if log else text or "not run"
+
+
+def document(known: dict[str, dict[str, dict[str, object]]]) -> str:
+    """The remembered rows as Markdown."""
+    lines = [
+        "| kernel | release | module | loads | scenarios | `netns.sh` | time in guests | run on |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = known["rows"]
+    for name in [k for k in KERNELS if k in rows] + sorted(set(rows) - set(KERNELS)):
+        row = rows[name]
+        steps = [row[step] for step in ("build", "load", "scenarios", "netns")]
+        cells = [_cell(s) for s in steps if isinstance(s, dict)]
+        minutes = _minutes(float(str(row["seconds"])))
+        lines.append(
+            f"| `{name}` | {row['release']} | {' | '.join(cells)} | {minutes} | {row['date']} |"
+        )
+    if known["pairs"]:
+        lines += ["", "| two machines | scenarios | time | run on |", "|---|---|---|---|"]
+    for stored in known["pairs"].values():
+        releases, result = stored["releases"], stored["result"]
+        pair_of = stored["kernels"]
+        assert isinstance(releases, (list, tuple)) and isinstance(result, dict)
+        assert isinstance(pair_of, (list, tuple))
+        minutes = _minutes(float(str(stored["seconds"])))
+        names = " and ".join(r or k for r, k in zip(releases, pair_of, strict=True))
+        lines.append(f"| {names} | {_cell(result)} | {minutes} | {stored['date']} |")
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv pair: two virtual machines with different kernels, joined by a cable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import paths
+from toolkit.checks import suite
+from toolkit.errors import ToolError
+from toolkit.guest import agent
+from toolkit.lab import kvm, process
+from toolkit.lab import lab as labs
+from toolkit.lab.lab import Lab, Result
+from toolkit.run import say
+
+LIMIT = 1800  # seconds for the tests
+TESTS = ["tests/machines"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two machines left.
+
+    :ivar releases: their kernels, the testing one's first.
+    """
+
+    releases: tuple[str, str]
+    outcome: suite.Outcome
+
+
+def cable(sockets: Path, end: int) -> str:
+    """QEMU's options for one end of a cable: datagrams between two Unix sockets.
+
+    Without a connection neither of them has to be there first.
+    """
+    local, remote = sockets / f"end{end}", sockets / f"end{1 - end}"
+    return (
+        f"-netdev dgram,id=cable,local.type=unix,local.path={local},"
+        f"remote.type=unix,remote.path={remote} "
+        f"-device virtio-net-pci,netdev=cable,mac={agent.MACS[end]},romfile="
+    )
+
+
+def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
+    """Run tests/machines on the first kernel with the second one at the other end of the cable.
+
+    :param folder: gets ``first/`` and ``second/`` with the machines' output and kernel logs.
+    :raises ToolError: a machine fails, a kernel complains, or an end cannot prove that it ran.
+    """
+    made = (labs.make(first), labs.make(second))
+    on_kvm = kvm.works(made[0])
+    folder = folder or paths.LOGS / f"pair-{first}-{second}"
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"Two machines: {made[0].kernel.label} and {made[1].kernel.label}")
+    with (
+        tempfile.TemporaryDirectory(prefix="l2wg-pair-") as sockets,
+        ThreadPoolExecutor(2) as pool,
+    ):
+
+        def run(end: int, command: list[str]) -> Result:
+            where = folder / ("first", "second")[end]
+            return made[end].run(
+                command,
+                folder=where,
+                timeout=LIMIT,
+                prefix=f"[{(first, second)[end]}] ",
+                on_kvm=on_kvm,
+                qemu=cable(Path(sockets), end),
+            )
+
+        report = folder / "first/report.xml"
+        ends = [
+            pool.submit(run, 0, suite.pytest_argv(TESTS, report, 600)),
+            pool.submit(
+                run, 1, ["python3", "-m", "toolkit.guest.agent", str(folder / "second/report.json")]
+            ),
+        ]
+        try:
+            results = [end.result() for end in ends]
+        except BaseException:
+            process.end_all()
+            raise
+    name = f"{made[0].kernel.release} and {made[1].kernel.release}"
+    outcome = suite.outcome_of(f"two machines, {name}", report, results[0].seconds)
+    _prove(made[1], folder / "second")
+    for result in results:
+        if not outcome.failed and (bad := result.complaints):
+            raise ToolError(f"the kernel complained: {bad[0]}", f"logs: {result.folder}")
+    return Pair((made[0].kernel.release, made[1].kernel.release), outcome)
+
+
+def _prove(lab: Lab, folder: Path) -> None:
+    """The second machine's own word that it ran, with that kernel and our module."""
+    try:
+        said = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError):
+        raise ToolError("the second machine left no report", f"logs: {folder}") from None
+    if said["release"] != lab.kernel.release or not said["commands"] or not said["module"]:
+        raise ToolError(f"the second machine was not what it should be: {said}", str(folder))

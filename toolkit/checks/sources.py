@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv sources: do the patches apply to every WireGuard driver that Debian serves?"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian.debian_support import Version
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from toolkit import paths
+from toolkit.checks import marked
+from toolkit.errors import ToolError
+from toolkit.kernels import source as sources
+from toolkit.kernels.archive import Archive, Package
+from toolkit.kernels.kernel import RELEASES
+from toolkit.kernels.source import DRIVER
+from toolkit.kmod import patching
+from toolkit.run import say
+
+AT_A_TIME = 2
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One linux-source package and what the patches said to it.
+
+    :ivar trouble: the line of the patch that failed; empty if all went in, and out again.
+    :ivar here: the mirror has the package; its index may name some that it has no longer.
+    """
+
+    codename: str
+    package: Package
+    trouble: str = ""
+    here: bool = True
+
+    @property
+    def shown(self) -> str:
+        """For the table."""
+        return (self.trouble or "apply") if self.here else "not to be had"
+
+    @property
+    def series(self) -> str:
+        """``5.10``"""
+        return self.package.name.removeprefix("linux-source-")
+
+
+def served() -> Iterator[tuple[Archive, Package]]:
+    """Every version of every linux-source package, each version once."""
+    seen: set[str] = set()
+    for codename in RELEASES:
+        archive = Archive(codename)
+        for package in archive.find(r"^linux-source-[0-9]+[.][0-9]+$"):
+            if package.version not in seen:
+                seen.add(package.version)
+                yield archive, package
+
+
+def sweep(*, write: bool = False) -> bool:
+    """Try them all and print a table; did the patches apply to all?
+
+    :param write: put the table into docs/kernels.md.
+    """
+    jobs = list(served())
+    if not jobs:
+        raise ToolError("apt: no release of Debian serves a linux-source package")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        total = progress.add_task(f"{len(jobs)} sources", total=len(jobs))
+
+        def one(job: tuple[Archive, Package]) -> Tried:
+            archive, package = job
+            try:
+                tree = _driver(archive, package, progress)
+            except ToolError as error:
+                say(f"{package.name} {package.version}: {error}")
+                return Tried(archive.codename, package, here=False)
+            try:
+                try_one(tree, f"Linux {package.version}")
+                return Tried(archive.codename, package)
+            except ToolError as error:
+                return Tried(archive.codename, package, str(error))
+            finally:
+                progress.advance(total)
+
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            results = list(pool.map(one, jobs))
+    results.sort(key=lambda r: Version(r.package.version))
+    table = Table("linux-source", "version", "from", "patches")
+    for r in results:
+        shown = "**fail**" if r.trouble else r.shown
+        table.add_row(r.series, r.package.version, r.codename, shown)
+    Console().print(table)
+    for r in results:
+        if r.trouble:
+            print(r.trouble)
+    had = [r for r in results if r.here]
+    good = sum(not r.trouble for r in had)
+    print(f"{good} of {len(had)} sources take the {len(patching.series())} patches", end="")
+    print(f"; {len(results) - len(had)} cannot be had" if len(had) < len(results) else "")
+    if write:
+        marked.put("sources", document(results))
+    return 0 < good == len(had)
+
+
+def _driver(archive: Archive, package: Package, progress: Progress) -> Path:
+    """The tree with the package's driver; the package itself is not kept if it was not here."""
+    folder = sources.unpacked(package.version)
+    if not folder.exists():
+        store = paths.cache() / "debs"
+        here = set(store.glob("*.deb"))
+        deb = archive.fetch(package)
+        sources.extract(deb, folder, progress)
+        if deb not in here:
+            deb.unlink()
+    return folder
+
+
+def try_one(tree: Path, label: str) -> None:
+    """Put the patches into a copy of the tree's driver, without fuzz, and take them out again.
+
+    :raises ToolError: one does not apply, or what is left is not what was there.
+    """
+    with tempfile.TemporaryDirectory(prefix="l2wg-sweep-") as temporary:
+        root = Path(temporary)
+        copy = root / DRIVER
+        shutil.copytree(tree / DRIVER, copy)
+        before = _content(copy)
+        patching.add_to(copy, root, label)
+        patching.remove_from(copy, root, label)
+        if _content(copy) != before:
+            raise ToolError(f"{label}: the patches come out again, but leave something behind")
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def document(results: list[Tried]) -> str:
+    """The results as Markdown: a row for each series, and for each source that refused."""
+    rows = ["| linux-source | versions | patches |", "|---|---|---|"]
+    for series in dict.fromkeys(r.series for r in results):
+        of_it = [r for r in results if r.series == series]
+        for what in dict.fromkeys(r.shown for r in of_it):
+            versions = ", ".join(r.package.version for r in of_it if r.shown == what)
+            rows.append(f"| {series} | {versions} | {what} |")
+    had = [r for r in results if r.here]
+    good = sum(not r.trouble for r in had)
+    return "\n".join([f"{good} of {len(had)} sources take the patches.", "", *rows])

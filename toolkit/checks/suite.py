@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv test: the unit tests here, the scenarios in the lab's guest, WireGuard's own test."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import paths
+from toolkit.checks import captures
+from toolkit.errors import ToolError
+from toolkit.lab import kvm, process
+from toolkit.lab import lab as labs
+from toolkit.run import say
+
+NEWEST = "newest"
+
+#: Of the link's tests what a new kernel's API can break, without the long cycles.
+LINK_ESSENTIALS = (
+    *("test_it_is_an_ethernet_interface", "test_the_plain_kind_is_as_it_was"),
+    *("test_it_keeps_an_ipv6_link_local_address", "test_vlans_on_top_keep_the_offloads"),
+    *("test_mtu_can_be_set_within_an_ethernets_limits", "test_wg_configures_it"),
+    "test_it_moves_to_another_namespace_and_its_tunnel_stays",
+    "TestModules::test_beside_the_stock_module_it_offers_the_ethernet_kind_only",
+    "TestModules::test_loaded_first_it_offers_both_kinds",
+)
+
+#: What runs in which guest: (kernel, tests). All of tests/vm on the oldest kernel, in several
+#: guests so that both cores work; on the newest what its API can break. ./inv matrix runs all tests
+#: on all kernels.
+VM_RUNS: list[tuple[str, list[str]]] = [
+    ("5.10", ["tests/vm/test_link.py", "tests/vm/test_underlays.py"]),
+    ("5.10", ["tests/vm/test_frames.py", "tests/vm/test_scenarios.py", "tests/vm/test_traffic.py"]),
+    ("5.10", ["tests/vm/test_ctl.py", "tests/vm/test_ctl_up.py"]),
+    ("5.10", ["tests/vm/test_hostile.py", "tests/vm/test_replay.py", "tests/vm/test_bench.py"]),
+    (
+        NEWEST,
+        [
+            *(f"tests/vm/test_link.py::{name}" for name in LINK_ESSENTIALS),
+            *("tests/vm/test_frames.py", "tests/vm/test_traffic.py"),
+        ],
+    ),
+]
+GUESTS = 2  # at a time
+VM_LIMIT = 1500  # seconds for one guest's tests
+FUZZ = 60  # seconds of fuzzing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One part of the test run."""
+
+    name: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+
+
+def unit() -> Outcome:
+    """The tests that need neither root nor a guest, linters among them."""
+    report = paths.LOGS / "unit.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/unit", f"--junit-xml={report}"],
+        cwd=paths.ROOT,
+        check=False,
+    )
+    return outcome_of("unit tests", report, time.monotonic() - started)
+
+
+def in_guest(
+    kernel: str, select: list[str], folder: Path, *, limit: int = VM_LIMIT, test: int = 300
+) -> Outcome:
+    """Tests in a guest of that kernel. The report that pytest writes there proves that they ran.
+
+    :param folder: emptied first; gets the report, the output and the kernel's log.
+    :param limit: seconds for all tests.
+    :param test: seconds for one, unless it says otherwise.
+    :raises ToolError: the guest fails, or the kernel complains outside of a test.
+    """
+    lab = labs.make(kernel)
+    if "tests/vm/test_replay.py" in select:
+        captures.debian()  # for the guest, which has no network
+    files = dict.fromkeys(s.split("::")[0] for s in select)
+    say(f"Tests in a guest with {lab.kernel.label}: {' '.join(files)}")
+    shutil.rmtree(folder, ignore_errors=True)
+    report = folder / "report.xml"
+    command = pytest_argv(select, report, test)
+    result = lab.run(command, folder=folder, timeout=limit, prefix=f"[{kernel}] ")
+    names = ", ".join(dict.fromkeys(Path(s).stem.removeprefix("test_") for s in select))
+    outcome = outcome_of(f"{lab.kernel.label} in a guest: {names}", report, result.seconds)
+    if not outcome.failed and (bad := result.complaints):
+        raise ToolError(f"the kernel complained: {bad[0]}", f"logs: {folder}")
+    return outcome
+
+
+def pytest_argv(select: list[str], report: Path, test: int = 300) -> list[str]:
+    """pytest as it runs in a guest."""
+    return [
+        *("python3", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+        *("--tb=short", "--no-summary", f"--timeout={test}", "--durations=5"),
+        *(f"--junit-xml={report}", *select),
+    ]
+
+
+def vm(number: int) -> Outcome:
+    """One of VM_RUNS."""
+    kernel, select = VM_RUNS[number]
+    return in_guest(kernel, select, paths.LOGS / f"vm-{number}-{kernel}")
+
+
+def outcome_of(name: str, report: Path, seconds: float) -> Outcome:
+    """Read a JUnit report.
+
+    :raises ToolError: there is none, or no test in it ran.
+    """
+    try:
+        suite = ET.parse(report).getroot().find("testsuite")
+    except (OSError, ET.ParseError):
+        raise ToolError(f"{name}: pytest left no report", f"logs: {report.parent}") from None
+    assert suite is not None
+    count = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
+    failed = count["failures"] + count["errors"]
+    passed = count["tests"] - failed - count["skipped"]
+    if count["tests"] == 0:
+        raise ToolError(f"{name}: no test ran", f"logs: {report.parent}")
+    return Outcome(name, passed, failed, count["skipped"], seconds)
+
+
+def netns_selftest(kernel: str) -> Outcome:
+    """WireGuard's own test, shortened."""
+    from toolkit.checks import netns
+
+    seconds = netns.selftest(kernel, short=True)
+    return Outcome(f"WireGuard's netns.sh on {kernel}, shortened", 1, 0, 0, seconds)
+
+
+def two_machines(first: str, second: str) -> Outcome:
+    """tests/machines on two kernels."""
+    from toolkit.checks import pair
+
+    return pair.pair(first, second).outcome
+
+
+def fuzz() -> Outcome:
+    """The length function under libFuzzer for a minute."""
+    from toolkit.frame import fuzz as fuzzing
+
+    started = time.monotonic()
+    fuzzing.run(FUZZ)
+    return Outcome("fuzzing the length function", 1, 0, 0, time.monotonic() - started)
+
+
+def _part(name: str, part: Callable[[], Outcome]) -> Outcome:
+    try:
+        return part()
+    except ToolError as error:
+        say(f"l2wg: {name}: {error}")
+        return Outcome(name, 0, 1, 0, 0)
+
+
+def run(*, units: bool, guests: bool) -> bool:
+    """Run the parts, print what ran, and say whether all passed.
+
+    A part that cannot run counts as failed; the others run all the same.
+    """
+    jobs: list[tuple[str, Callable[[], Outcome]]] = []
+    if units:
+        jobs += [("unit tests", unit), ("fuzzing the length function", fuzz)]
+    with ThreadPoolExecutor(GUESTS) as pool:
+        waiting = [pool.submit(_part, name, job) for name, job in jobs]
+        try:
+            if guests:
+                _prepare()  # meanwhile
+                waiting += [pool.submit(_part, name, job) for name, job in _guests()]
+            outcomes = [w.result() for w in waiting]
+        except BaseException:
+            # interrupted: what waits never starts, and what runs is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+            raise
+    return _report(outcomes)
+
+
+def _prepare() -> None:
+    """Make the labs, one after the other: guests that start together share what this leaves."""
+    for kernel in dict.fromkeys(kernel for kernel, _ in VM_RUNS):
+        try:
+            kvm.works(labs.make(kernel))
+        except ToolError as error:
+            # its own parts will fail by it, and the others run
+            say(f"l2wg: {kernel}: {error}")
+
+
+def _guests() -> list[tuple[str, Callable[[], Outcome]]]:
+    """What runs in guests, the shortest last, so that no core waits for a long one at the end."""
+    oldest = VM_RUNS[0][0]
+    jobs: list[tuple[str, Callable[[], Outcome]]] = [
+        (f"guest {i} with {kernel}", functools.partial(vm, i))
+        for i, (kernel, _) in enumerate(VM_RUNS)
+    ]
+    jobs.insert(-1, (f"netns.sh on {oldest}", functools.partial(netns_selftest, oldest)))
+    jobs.append(("two machines", functools.partial(two_machines, oldest, NEWEST)))
+    return jobs
+
+
+def packages() -> bool:
+    """The tests of what is installed: packages on a clean Debian, signatures, `./inv install`.
+
+    :returns: all passed.
+    """
+    report = paths.LOGS / "package.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    started = time.monotonic()
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-v", "--durations=10", "tests/package"),
+            f"--junit-xml={report}",
+        ],
+        cwd=paths.ROOT,
+        check=False,
+    )
+    took = time.monotonic() - started
+    return _report([_part("packages", lambda: outcome_of("packages", report, took))])
+
+
+def _report(outcomes: list[Outcome]) -> bool:
+    """Print a line for each part; did all pass?"""
+    print()
+    for o in outcomes:
+        skipped = f", {o.skipped} skipped" if o.skipped else ""
+        print(f"{o.name}: {o.passed} passed, {o.failed} failed{skipped} in {o.seconds:.0f} s")
+    passed, failed = sum(o.passed for o in outcomes), sum(o.failed for o in outcomes)
+    print(f"{passed} passed, {failed} failed, {sum(o.skipped for o in outcomes)} skipped")
+    return not failed

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0
+"""kernel/l2wg_frame.c, the length function of the module, called from Python.
+
+The shared library is built on first use into build/frame/ and named after its sources, so that
+an edited source is a new library and nothing else is ever built twice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import functools
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import ToolError
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = (ROOT / "kernel" / "l2wg_frame.c", ROOT / "kernel" / "l2wg_frame.h")
+BUILD = ROOT / "build" / "frame"
+
+CFLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+
+
+class Verdict(enum.IntEnum):
+    """`enum l2wg_verdict` of kernel/l2wg_frame.h, in its order."""
+
+    OPAQUE = 0
+    LENGTH = 1
+    MALFORMED = 2
+    SHORT = 3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """`struct l2wg_frame`: a verdict and the bytes that it is about (see `enum l2wg_verdict`)."""
+
+    verdict: Verdict
+    len: int
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = [("verdict", ctypes.c_int), ("len", ctypes.c_uint32)]
+
+
+def compiled(into: Path, suffix: str, command: Sequence[str], sources: Sequence[Path]) -> Path:
+    """Build `into` plus a hash and `suffix` with `command` unless it is there; return its path.
+
+    The hash is over the command and the contents of the sources. Headers among the sources count
+    for the hash only. Raises ToolError when the compiler is missing or refuses.
+    """
+    digest = hashlib.sha256(" ".join(command).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    result = into.with_name(f"{into.name}-{digest.hexdigest()[:16]}{suffix}")
+    if result.exists():
+        return result
+    into.parent.mkdir(parents=True, exist_ok=True)
+    # Two test runs may build at once: each writes its own file and renames it.
+    fd, draft = tempfile.mkstemp(dir=into.parent)
+    os.close(fd)
+    try:
+        subprocess.run(
+            [*command, "-o", draft, *(str(source) for source in sources if source.suffix == ".c")],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        os.replace(draft, result)
+    except FileNotFoundError:
+        raise ToolError(f"no C compiler '{command[0]}'", "apt-get install gcc clang") from None
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.splitlines() or ["no message"]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise ToolError(f"{command[0]} can't build {into.name}: {first}") from None
+    finally:
+        Path(draft).unlink(missing_ok=True)
+    return result
+
+
+def build() -> Path:
+    """Build the shared library unless it is there; return its path. Raises ToolError."""
+    command = [os.environ.get("CC", "cc"), *CFLAGS, "-shared"]
+    return compiled(BUILD / "l2wg_frame", ".so", command, SOURCES)
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The loaded library, with the types of its function set. Raises ToolError as build()."""
+    loaded = ctypes.CDLL(str(build()))
+    loaded.l2wg_frame_parse.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+    loaded.l2wg_frame_parse.restype = _Frame
+    return loaded
+
+
+def parse_at(address: int, avail: int, length: int) -> Frame:
+    """Call l2wg_frame_parse() on memory: `avail` readable bytes of a frame of `length` bytes."""
+    found = library().l2wg_frame_parse(address, avail, length)
+    return Frame(Verdict(found.verdict), found.len)
+
+
+def parse(data: bytes, avail: int | None = None, wire: int | None = None) -> Frame:
+    """Ask the length function about a frame that starts with `data`.
+
+    `avail` bytes of it may be read (all of them unless given), and the whole frame has `wire`
+    bytes (as many as `data` unless given), at most 2^31 - 1.
+
+    Raises ValueError when `avail` is not in 0..len(data) or `wire` is less than len(data),
+    ToolError as build().
+    """
+    avail = len(data) if avail is None else avail
+    wire = len(data) if wire is None else wire
+    if not 0 <= avail <= len(data):
+        raise ValueError(f"avail is not in 0..{len(data)}: {avail}")
+    if not len(data) <= wire < 1 << 31:
+        raise ValueError(f"wire is not in {len(data)}..2^31-1: {wire}")
+    # The copy holds the readable bytes only, so that a wrong read has little to find.
+    buffer = ctypes.create_string_buffer(data[:avail], max(avail, 1))
+    return parse_at(ctypes.addressof(buffer), avail, wire)
+
+
+def sent(frame: bytes, most: int) -> bytes:
+    """The plaintext in which the module sends `frame` on a link of MTU `most` - 14.
+
+    Zeros up to a multiple of 16 bytes and up to `most`, only where the receiver can tell them
+    from the frame (docs/frames.md). Raises ToolError as build().
+    """
+    if parse(frame) != Frame(Verdict.LENGTH, len(frame)):
+        return frame
+    padded = -(-len(frame) // 16) * 16
+    return frame.ljust(min(padded, max(most, len(frame))), b"\0")
+
+
+def delivered(plaintext: bytes) -> bytes | None:
+    """The frame that the module delivers for a decrypted `plaintext`, or None when it drops it.
+
+    Zeros behind the length are padding, anything else there is a trailer and stays
+    (docs/frames.md). Raises ToolError as build().
+    """
+    found = parse(plaintext)
+    if found.verdict is Verdict.MALFORMED:
+        return None
+    if found.verdict is Verdict.LENGTH and not any(plaintext[found.len :]):
+        return plaintext[: found.len]
+    return plaintext

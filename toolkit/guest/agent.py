@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The second machine of a pair: runs there what the first one's tests ask for.
+
+One JSON object a line over TCP, on the cable between the two: a command, its standard input and
+the time that it may take; back come its status and what it printed. It obeys whoever connects, and
+is for the lab's guests, whose only network is that cable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from toolkit.guest import hosts
+from toolkit.guest.hosts import Failed
+
+PORT = 7
+CABLE = "eth0"
+#: of the two machines' ends of the cable
+MACS = ("52:54:00:6c:32:01", "52:54:00:6c:32:02")
+ADDRESSES = ("10.0.0.1", "10.0.0.2")
+SRCVERSION = Path("/sys/module/l2wireguard/srcversion")
+IDLE = 600.0  # seconds without a connection after which nobody will come any more
+BYE = "bye"
+
+
+def join(end: int) -> None:
+    """Bring up this machine's end (0 or 1) of the cable as eth0.
+
+    :raises Failed: there is no such network card.
+    """
+    hosts.sh("modprobe", "virtio_net")
+    hosts.eventually(lambda: _card(end) is not None, "the network card is there")
+    card = _card(end)
+    assert card
+    if card != CABLE:
+        hosts.sh("ip", "link", "set", card, "name", CABLE)
+    hosts.sh("ip", "address", "add", f"{ADDRESSES[end]}/24", "dev", CABLE)
+    hosts.sh("ip", "link", "set", CABLE, "up")
+
+
+def _card(end: int) -> str | None:
+    for address in Path("/sys/class/net").glob("*/address"):
+        if address.read_text().strip() == MACS[end]:
+            return address.parent.name
+    return None
+
+
+def serve(report: Path) -> None:
+    """Serve one connection after the other until one says goodbye.
+
+    :param report: JSON file that says at the end which machine this was and what it did.
+    :raises TimeoutError: nobody has come for IDLE seconds.
+    """
+    join(1)
+    hosts.sh("modprobe", "l2wireguard")
+    commands = 0
+    with socket.create_server((ADDRESSES[1], PORT)) as server:
+        server.settimeout(IDLE)
+        print(f"{os.uname().release} serves on {ADDRESSES[1]}", flush=True)
+        ended = False
+        while not ended:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rw") as stream:
+                for line in stream:
+                    asked = json.loads(line)
+                    if ended := asked == BYE:
+                        break
+                    commands += 1
+                    stream.write(json.dumps(_run(asked)) + "\n")
+                    stream.flush()
+    module = SRCVERSION.read_text().strip()
+    report.write_text(
+        json.dumps({"release": os.uname().release, "module": module, "commands": commands})
+    )
+
+
+def _run(asked: dict[str, object]) -> list[object]:
+    argv = asked["argv"]
+    assert isinstance(argv, list)
+    print(*argv, flush=True)
+    try:
+        done = subprocess.run(
+            argv,
+            input=str(asked["stdin"] or ""),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=float(str(asked["timeout"])),
+            check=False,
+        )
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return [255, str(error)]
+    return [done.returncode, done.stdout]
+
+
+class Peer:
+    """The first machine's connection to the second one."""
+
+    def __init__(self) -> None:
+        deadline = time.monotonic() + IDLE
+        while True:
+            try:
+                self.socket = socket.create_connection((ADDRESSES[1], PORT), timeout=5)
+                break
+            except OSError:
+                # the other machine is still booting
+                if time.monotonic() > deadline:
+                    raise Failed(f"nobody answers on {ADDRESSES[1]}") from None
+                time.sleep(0.5)
+        self.stream = self.socket.makefile("rw")
+
+    def sh(
+        self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
+    ) -> str:
+        """Run a command there, as :func:`toolkit.guest.hosts.sh` does here.
+
+        :raises Failed: the command fails or takes longer than ``timeout`` seconds.
+        """
+        self.socket.settimeout(timeout + 60)
+        self._tell({"argv": argv, "stdin": stdin, "timeout": timeout})
+        status, said = json.loads(self.stream.readline())
+        if check and status:
+            raise Failed(f"{' '.join(argv)} on the other machine: status {status}\n{said}")
+        return str(said)
+
+    def bye(self) -> None:
+        """Have the other machine end."""
+        self._tell(BYE)
+        self.stream.close()
+        self.socket.close()
+
+    def _tell(self, what: object) -> None:
+        self.stream.write(json.dumps(what) + "\n")
+        self.stream.flush()
+
+
+if __name__ == "__main__":
+    assert re.fullmatch(r"/.+", sys.argv[1]), "usage: python3 -m toolkit.guest.agent /report.json"
+    serve(Path(sys.argv[1]))

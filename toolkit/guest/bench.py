@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Inside the guest: measure each contender in turn, round after round.
+
+``python3 -m toolkit.guest.bench PLAN RESULTS`` reads a plan (JSON, see :class:`Plan`) and appends
+what it finds to RESULTS, one line of JSON for each value, as soon as it has it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.guest.contenders import CONTENDERS, KEYS, OUTER, Contender, use_module
+from toolkit.guest.hosts import Failed, Host, cable, eventually, sh, stop
+
+PACKETS = "/tmp/bench-packets"  # in memory: a read through 9p costs what the host makes of it
+HEADERS = 28  # bytes of IPv4 and UDP
+SMALL, LARGE = 64, 1406  # bytes of an IP packet
+#: The packets whose instructions are counted: they fit every contender's MTU, and each remainder
+#: of a block of ChaCha20 (64 bytes) comes once, since a block begun costs a whole one.
+FRAMES = range(1280, 1344)
+WINDOW = {"icount": 32, "wall": 64}  # packets on their way at once
+SIZES = range(1200, 1216)  # each remainder of padding to 16 bytes once
+EACH = 16  # packets of each size
+SOME_FAILED = 3  # exit status; a crash has another
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a guest is to do.
+
+    :ivar clock: ``icount`` where guest time is executed instructions, else ``wall``.
+    :ivar contenders: names, in the order of the first round; every other one goes backwards.
+    :ivar frames: packets of the long and of the short run, of which the difference counts.
+    :ivar milliseconds: for each run that goes by time.
+    :ivar echoes: round trips.
+    :ivar peers: numbers of peers on one link to measure with.
+    :ivar keys: folder with what make_keys() left.
+    """
+
+    clock: str
+    contenders: list[str]
+    rounds: int
+    frames: tuple[int, int]
+    milliseconds: int
+    echoes: int
+    peers: list[int]
+    keys: str
+    packets: str
+
+
+Record = Callable[..., None]
+
+
+def packets(*arguments: object, timeout: float = 600) -> dict[str, int]:
+    """Run bench-packets between A and B.
+
+    :raises Failed: it fails, or more than one packet in a hundred is lost.
+    """
+    out = sh(PACKETS, *map(str, arguments), timeout=timeout)
+    try:
+        found: dict[str, int] = json.loads(out)
+    except ValueError:
+        raise Failed(f"bench-packets {arguments}: {out}") from None
+    if found.get("lost", 0) * 100 > found.get("sent", found.get("count", 0)):
+        raise Failed(f"bench-packets {arguments}: packets were lost: {out}")
+    return found
+
+
+def per_frame(to: str, sizes: range, plan: Plan) -> float:
+    """Instructions for a packet from A's program to B's, everything in between included.
+
+    :param sizes: bytes of the IP packets, which come in turn; ``plan.frames`` are multiples.
+    """
+    many, few = plan.frames
+    busy = {}
+    for count in (few, many):
+        found = packets("udp", "A", "B", to, sizes.start, count, WINDOW["icount"], len(sizes))
+        busy[count] = found["elapsed"] - found["idle"]
+    return (busy[many] - busy[few]) / (many - few)
+
+
+def on_the_wire(a: Host) -> int:
+    """Bytes that have gone over the veth, both ways, Ethernet headers included."""
+    counters = Path("/sys/class/net/eth0/statistics")
+    return sum(map(int, a.run("cat", f"{counters}/tx_bytes", f"{counters}/rx_bytes").split()))
+
+
+def wire(a: Host, contender: Contender, record: Record) -> None:
+    """What the link adds to an IP packet, and to a byte of payload in the largest packets."""
+    count = EACH * len(SIZES)
+    total = _bytes_for(a, contender.address, SIZES[0], count, len(SIZES))
+    overhead = (total - EACH * sum(SIZES)) / count
+    record("wire_overhead_bytes", overhead, "bytes")
+    mtu = contender.mtu(a)
+    full = _bytes_for(a, contender.address, mtu, count) / count
+    record("wire_bytes_per_payload_byte", full / (mtu - HEADERS), "bytes")
+
+
+def _bytes_for(a: Host, to: str, size: int, count: int, span: int = 1) -> int:
+    """Bytes on the wire for so many packets of ``span`` sizes from ``size`` on.
+
+    The smallest of three runs: ARP or a keepalive may come in between. And the long run less the
+    short one: what every run begins with goes out.
+    """
+    few, many = (
+        min(_wire_run(a, to, size, n, span) for _ in range(3)) for n in (span, span + count)
+    )
+    return many - few
+
+
+def _wire_run(a: Host, to: str, size: int, count: int, span: int) -> int:
+    before = on_the_wire(a)
+    packets("udp", "A", "B", to, size, count, 2, span)
+    return on_the_wire(a) - before
+
+
+def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> None:
+    """What is measured where guest time is executed instructions."""
+    wire(a, c, record)
+    record("instructions_per_frame", per_frame(c.address, FRAMES, plan), "instructions")
+    record(
+        "instructions_per_frame_64",
+        per_frame(c.address, range(SMALL, SMALL + 1), plan),
+        "instructions",
+    )
+    # what a congestion window makes of one stream differs by 2 % from run to run
+    one = [goodput(c.address, 1, plan) for _ in range(3)]
+    record("tcp_goodput", statistics.median(one), "Mbit/s")
+    record("tcp_goodput_4_streams", goodput(c.address, 4, plan), "Mbit/s")
+    if c.module and c.link == "wg1":
+        for number in plan.peers:
+            for host in (a, b):
+                add_peers(host, number)
+            found_instructions = per_frame(c.address, FRAMES, plan)
+            record(f"instructions_per_frame_{number}_peers", found_instructions, "instructions")
+
+
+def by_the_clock(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> None:
+    """What is measured in wall-clock time."""
+    for size in (SMALL, LARGE):
+        found = packets("pps", "A", "B", c.address, size, plan.milliseconds, WINDOW["wall"])
+        record(f"udp_packets_{size}", found["received"] * 1e9 / found["elapsed"], "packets/s")
+    found = packets("rtt", "A", "B", c.address, SMALL, plan.echoes)
+    record("rtt_median", found["median"] / 1e3, "us")
+    record("rtt_p99", found["p99"] / 1e3, "us")
+    for streams, name in ((1, "tcp_goodput_wall"), (4, "tcp_goodput_wall_4_streams")):
+        record(name, goodput(c.address, streams, plan), "Mbit/s")
+
+
+def goodput(to: str, streams: int, plan: Plan) -> float:
+    """Bytes that B's program reads from A's in so many TCP streams, Mbit/s."""
+    found = packets("tcp", "A", "B", to, streams, plan.milliseconds)
+    return found["bytes"] * 8e3 / found["elapsed"]
+
+
+def add_peers(host: Host, number: int) -> None:
+    """Fill a link up to so many peers, each with an address of its own, near to the real one's."""
+    config = Path(f"/tmp/{host.name}-peers.conf")
+    with config.open("w") as f:
+        for i in range(number - 1):
+            # any 32 bytes are a public key
+            key = base64.b64encode(hashlib.sha256(str(i).encode()).digest()).decode()
+            f.write(
+                f"[Peer]\nPublicKey = {key}\nAllowedIPs = 192.168.{i % 157}.{3 + i // 157}/32\n"
+            )
+    host.run("wg", "addconf", "wg1", str(config))
+
+
+def hosts() -> tuple[Host, Host]:
+    """A and B, joined by a cable, without IPv6: its messages would be counted with the rest."""
+    a, b = Host("A").create(), Host("B").create()
+    for host in (a, b):
+        host.run(
+            "sysctl",
+            "-q",
+            "-w",
+            "net.ipv6.conf.all.disable_ipv6=1",
+            "net.ipv6.conf.default.disable_ipv6=1",
+        )
+    cable(a, b)
+    for host, address in zip((a, b), OUTER):
+        host.ip(f"address add {address}/24 dev eth0")
+    return a, b
+
+
+def measure(contender: Contender, plan: Plan, record: Record) -> None:
+    """One contender, once.
+
+    :raises Failed: it cannot be set up, or carries nothing.
+    """
+    use_module(contender.module)
+    a, b = hosts()
+    try:
+        started = time.monotonic()
+        contender.set_up(a, b)
+        eventually(lambda: reached(a, contender.address), f"{contender.name} carries nothing", 60)
+        taken = time.monotonic() - started
+        if plan.clock == "icount":
+            by_instructions(a, b, contender, plan, record)
+        else:
+            record("setup_time", taken, "s")
+            by_the_clock(a, b, contender, plan, record)
+    except Failed as error:
+        said = [stop(p).strip() for host in (a, b) for p in host.running]
+        raise Failed("\n".join([str(error), *said])) from None
+    finally:
+        for host in (a, b):
+            host.destroy()
+
+
+def reached(a: Host, address: str) -> bool:
+    """Does an echo come back from B within 5 seconds?"""
+    return a.ok("ping", "-n", "-q", "-c", "1", "-i", "0.01", "-w", "5", address)
+
+
+def main(plan_file: str, results: str) -> int:
+    """Carry a plan out; 0 if every contender could be measured in every round, else SOME_FAILED."""
+    plan = Plan(**json.loads(Path(plan_file).read_text()))
+    shutil.copytree(plan.keys, KEYS)
+    shutil.copy(plan.packets, PACKETS)
+    os.chmod(PACKETS, 0o755)
+    failed = False
+    with open(results, "a") as out:
+        for number in range(plan.rounds):
+            names = plan.contenders[:: -1 if number % 2 else 1]
+            for name in names:
+                started = time.monotonic()
+
+                def record(
+                    measure: str,
+                    value: float,
+                    unit: str,
+                    *,
+                    name: str = name,
+                    number: int = number,
+                    **more: int,
+                ) -> None:
+                    line = {
+                        "round": number,
+                        "contender": name,
+                        "measure": measure,
+                        "value": value,
+                        "unit": unit,
+                        "at": time.monotonic(),
+                        **more,
+                    }
+                    print(json.dumps(line), file=out, flush=True)
+
+                try:
+                    measure(CONTENDERS[name], plan, record)
+                    said = "done"
+                except Failed as error:
+                    failed = True
+                    said = f"FAILED: {error}"
+                print(
+                    f"round {number + 1} of {plan.rounds}: {name}: {said}"
+                    f" ({time.monotonic() - started:.0f} s)",
+                    flush=True,
+                )
+    return SOME_FAILED if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

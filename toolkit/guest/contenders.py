@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Inside the guest: what is measured against what, and how each of them is set up.
+
+Hosts A and B are joined by a veth pair (10.0.0.1 and .2, MTU 1500). Each contender makes a link
+between them at 192.168.157.1 and .2, with its own default MTU and as its manual says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.guest import hosts
+from toolkit.guest.hosts import Host, eventually, sh
+
+A, B = "192.168.157.1", "192.168.157.2"
+OUTER = ("10.0.0.1", "10.0.0.2")
+KEYS = Path("/tmp/bench-keys")  # in the guest's memory
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to join two hosts.
+
+    :ivar name: as the figures have it.
+    :ivar what: for the table.
+    :ivar link: its link in both hosts.
+    :ivar set_up: makes the links; does not wait until they carry something.
+    :ivar module: the WireGuard module that it needs.
+    :ivar address: B's address.
+    :ivar program: how to ask for its version.
+    """
+
+    name: str
+    what: str
+    link: str
+    set_up: Callable[[Host, Host], None]
+    module: str = ""
+    address: str = B
+    program: tuple[str, ...] = ()
+
+    def mtu(self, host: Host) -> int:
+        """Its link's MTU in bytes."""
+        return int(host.run("cat", f"/sys/class/net/{self.link}/mtu"))
+
+
+def use_module(wanted: str) -> None:
+    """Have the stock module loaded, or ours, and not both: each offers the kind `wireguard`.
+
+    And /dev/net/tun for the contenders that are programs.
+
+    :raises Failed: the other one does not go.
+    """
+    for module in ("wireguard", "l2wireguard"):
+        if module != wanted and Path("/sys/module", module).exists():
+            eventually(lambda m=module: _removed(m), f"rmmod {module}", 60)  # type: ignore[misc]
+    sh("modprobe", "-a", "tun", *([wanted] if wanted else []))
+
+
+def _removed(module: str) -> bool:
+    sh("rmmod", module, check=False)
+    return not Path("/sys/module", module).exists()
+
+
+def _veth(_a: Host, _b: Host) -> None:
+    pass
+
+
+def _wireguard(kind: str) -> Callable[[Host, Host], None]:
+    def set_up(a: Host, b: Host) -> None:
+        hosts.tunnel(a, b, "wg1", kind=kind)
+
+    return set_up
+
+
+def _over_wireguard(a: Host, b: Host, add: str) -> None:
+    """An Ethernet tunnel inside the stock module's: the usual way to have one."""
+    hosts.tunnel(a, b, "wg0", kind="wireguard", addresses=False)
+    for host, last in ((a, 1), (b, 2)):
+        host.ip(
+            f"address add 172.16.0.{last}/30 dev wg0",
+            f"link add tap1 type {add.format(me=f'172.16.0.{last}', peer=f'172.16.0.{3 - last}')}",
+            f"address add 192.168.157.{last}/24 dev tap1",
+            "link set tap1 up",
+        )
+
+
+def _vxlan(a: Host, b: Host) -> None:
+    _over_wireguard(a, b, "vxlan id 1 local {me} remote {peer} dstport 4789 dev wg0")
+
+
+def _gretap(a: Host, b: Host) -> None:
+    _over_wireguard(a, b, "gretap local {me} remote {peer} dev wg0")
+
+
+def _openvpn(a: Host, b: Host) -> None:
+    """OpenVPN 2.6's small setup: TLS with pinned certificates, AES-256-GCM, UDP."""
+    prints = {}
+    for host in (a, b):
+        out = sh(
+            "openssl", "x509", "-in", f"{KEYS}/{host.name}.crt", "-noout", "-fingerprint", "-sha256"
+        )
+        prints[host.name] = out.strip().split("=")[1]
+    for me, peer, last in ((a, b, 1), (b, a, 2)):
+        me.start(
+            *("openvpn", "--dev", "tap1", "--dev-type", "tap", "--proto", "udp"),
+            *("--local", OUTER[last - 1], "--remote", OUTER[2 - last]),
+            *("--ifconfig", f"192.168.157.{last}", "255.255.255.0"),
+            *(("--tls-server", "--dh", "none") if last == 1 else ("--tls-client",)),
+            *("--cert", f"{KEYS}/{me.name}.crt", "--key", f"{KEYS}/{me.name}.key"),
+            *("--peer-fingerprint", prints[peer.name], "--verb", "1"),
+        )
+
+
+def _tinc(a: Host, b: Host) -> None:
+    for host in (a, b):
+        host.start(
+            "tincd", "-c", f"{KEYS}/tinc-{host.name}", "-D", f"--pidfile=/tmp/{host.name}.pid"
+        )
+    for host, last in ((a, 1), (b, 2)):
+        eventually(lambda h=host: h.ok("ip", "link", "show", "tap1"), "tincd")  # type: ignore[misc]
+        host.ip(f"address add 192.168.157.{last}/24 dev tap1", "link set tap1 up")
+
+
+def _n2n(a: Host, b: Host) -> None:
+    a.start("supernode", "-f", "-l", "7654")
+    for host, last in ((a, 1), (b, 2)):
+        host.start(
+            *("edge", "-f", "-d", "tap1", "-a", f"192.168.157.{last}", "-c", "bench"),
+            *("-k", "bench", "-l", f"{OUTER[0]}:7654"),
+        )
+
+
+CONTENDERS = {
+    c.name: c
+    for c in (
+        Contender("veth", "the cable alone", "eth0", _veth, address=OUTER[1]),
+        Contender(
+            "wireguard",
+            "IP over WireGuard, Debian's module",
+            "wg1",
+            _wireguard("wireguard"),
+            module="wireguard",
+        ),
+        Contender(
+            "wireguard-ours",
+            "IP over WireGuard, our module",
+            "wg1",
+            _wireguard("wireguard"),
+            module="l2wireguard",
+        ),
+        Contender(
+            "l2wireguard",
+            "Ethernet over WireGuard",
+            "wg1",
+            _wireguard("l2wireguard"),
+            module="l2wireguard",
+        ),
+        Contender("vxlan", "VXLAN over WireGuard", "tap1", _vxlan, module="wireguard"),
+        Contender("gretap", "GRETAP over WireGuard", "tap1", _gretap, module="wireguard"),
+        Contender("openvpn", "OpenVPN, tap", "tap1", _openvpn, program=("openvpn", "--version")),
+        Contender("tinc", "tinc, switch mode", "tap1", _tinc, program=("tincd", "--version")),
+        Contender("n2n", "n2n", "tap1", _n2n, program=("edge", "-h")),
+    )
+}
+
+
+def make_keys(folder: Path) -> None:
+    """Certificates for OpenVPN and keys for tinc, for hosts A and B, good for one run.
+
+    On this machine and not in the guest: an RSA key takes long under TCG.
+
+    :raises Failed: openssl or tincd fails.
+    """
+    folder.mkdir(mode=0o700)
+    for name, peer, last in (("A", "B", 1), ("B", "A", 2)):
+        sh(
+            *("openssl", "req", "-x509", "-nodes", "-newkey", "ec"),
+            *("-pkeyopt", "ec_paramgen_curve:secp384r1", "-subj", f"/CN={name}", "-days", "3650"),
+            *("-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"),
+        )
+        tinc = folder / f"tinc-{name}"
+        (tinc / "hosts").mkdir(parents=True)
+        (tinc / "tinc.conf").write_text(
+            f"Name = {name}\nConnectTo = {peer}\nMode = switch\nDeviceType = tap\n"
+            f"Interface = tap1\nBindToAddress = {OUTER[last - 1]}\n"
+        )
+        (tinc / "hosts" / name).write_text(f"Address = {OUTER[last - 1]}\n")
+        sh("tincd", "-c", str(tinc), "-K", "2048", stdin="\n\n")
+    for name, peer in (("A", "B"), ("B", "A")):
+        own = folder / f"tinc-{peer}" / "hosts" / peer
+        (folder / f"tinc-{name}" / "hosts" / peer).write_text(own.read_text())
+    for file in folder.rglob("*"):
+        os.chmod(file, 0o700 if file.is_dir() else 0o600)

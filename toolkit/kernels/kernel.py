@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which kernel: from what the user says to a folder with which kbuild builds a module."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import paths
+from toolkit.errors import ToolError
+from toolkit.kernels.archive import Archive, Package, architecture, unpack
+from toolkit.run import run, say
+
+DEFAULT = "5.10"
+
+#: Debian releases in which we look for a kernel, and the series that each is known for, its own
+#: first: a series by itself is the kernel of the release whose own it is.
+RELEASES: dict[str, tuple[str, ...]] = {
+    "bullseye": ("5.10", "6.1"),
+    "bookworm": ("6.1", "6.12"),
+    "trixie": ("6.12",),
+    "sid": (),
+}
+
+#: What `uname -r` has of the release that a kernel was built in (6.12.117+deb12-amd64).
+BUILT_IN = {"deb11": "bullseye", "deb12": "bookworm", "deb13": "trixie", "deb14": "sid"}
+
+#: `--kernel newest`: the newest kernel of Debian stable and its backports.
+NEWEST = "newest"
+NEWEST_IN = "trixie"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to build for.
+
+    :ivar release: what `uname -r` says there, ``5.10.0-46-amd64``.
+    :ivar build: kernel build folder (headers, configuration, kbuild).
+    :ivar package: the headers' package, None where the build folder is the user's own.
+    :ivar archive: where that package is from.
+    """
+
+    release: str
+    build: Path
+    package: Package | None = None
+    archive: Archive | None = None
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The upstream version of the headers, ``5.10.262``."""
+        make = run(
+            ["make", "--no-print-directory", "-s", "-C", self.build, "kernelversion"],
+            hint=f"is {self.build} a kernel build folder?",
+        )
+        return make.stdout.strip().splitlines()[-1]
+
+    @property
+    def label(self) -> str:
+        """For messages: the release and the version behind it."""
+        return f"{self.release} (Linux {self.version})"
+
+
+def headers_of(release: str) -> Path:
+    """Where an installed kernel's headers are."""
+    return Path("/lib/modules") / release / "build"
+
+
+def resolve(wanted: str | None) -> Kernel:
+    """The kernel that ``wanted`` names; its headers are fetched when they are not here.
+
+    :param wanted: ``running``, ``newest``, a series (``5.10``), a series as a Debian release
+        builds it (``6.12+deb12``), a release (``5.10.0-46-amd64``), a kernel build folder, or
+        None: the running kernel if its headers are here, otherwise 5.10.
+    :raises ToolError: there is no such kernel, or no headers for it.
+    """
+    here = os.uname().release
+    if wanted is None:
+        if (headers_of(here) / "Makefile").exists():
+            wanted = "running"
+        else:
+            say(f"No headers for the running kernel {here}: building for {DEFAULT}")
+            wanted = DEFAULT
+    if "/" in wanted or wanted == ".":
+        return _from_folder(Path(wanted))
+    if wanted == "running":
+        if not (headers_of(here) / "Makefile").exists():
+            raise ToolError(
+                f"no headers for the running kernel {here} in {headers_of(here)}",
+                f"apt-get install linux-headers-{here}, or name a kernel: --kernel {DEFAULT}",
+            )
+        return _installed(here)
+    if wanted == NEWEST:
+        return _from_series(wanted, r"[0-9]+[.][0-9]+", [NEWEST_IN])
+    if match := re.fullmatch(r"(\d+\.\d+)(?:\+(deb\d+))?", wanted):
+        return _from_series(wanted, re.escape(match[1]), _codenames(match[1], match[2]))
+    if re.match(r"\d+\.\d+", wanted):
+        return _from_release(wanted)
+    raise ToolError(
+        f"--kernel {wanted}: neither `running`, a series, a release nor a folder",
+        f"write --kernel {DEFAULT}, --kernel 5.10.0-46-amd64 or --kernel /path/to/build",
+    )
+
+
+def _from_folder(folder: Path) -> Kernel:
+    if not (folder / "Makefile").exists():
+        raise ToolError(f"{folder}: not a kernel build folder, it has no Makefile")
+    named = folder / "include/config/kernel.release"
+    if not named.exists():
+        raise ToolError(
+            f"{folder}: not a configured kernel build folder, it has no {named.name}",
+            "run `make modules_prepare` there",
+        )
+    return Kernel(named.read_text().strip(), folder.resolve())
+
+
+def _installed(release: str) -> Kernel:
+    name = f"linux-headers-{release}"
+    query = run(["dpkg-query", "--show", "--showformat", "${Version}", name], check=False)
+    package = Package(name, query.stdout.strip()) if query.returncode == 0 else None
+    archive = _archive_with(name, package.version) if package else None
+    return Kernel(release, headers_of(release).resolve(), package, archive)
+
+
+def _archive_with(name: str, version: str) -> Archive | None:
+    for codename in RELEASES:
+        archive = Archive(codename)
+        if any(p.version == version for p in archive.find(f"^{re.escape(name)}$")):
+            return archive
+    return None
+
+
+def _codenames(series: str, built_in: str | None) -> list[str]:
+    """The releases to look for a series in, the most likely first."""
+    if built_in:
+        if built_in not in BUILT_IN:
+            raise ToolError(
+                f"--kernel {series}+{built_in}: no release of Debian that we know is {built_in}",
+                f"known: {', '.join(f'{d} ({c})' for d, c in BUILT_IN.items())}",
+            )
+        return [BUILT_IN[built_in]]
+    own = [c for c, known in RELEASES.items() if series in known[:1]]
+    others = [c for c, known in RELEASES.items() if series in known[1:]]
+    return own + others or list(RELEASES)
+
+
+def _from_series(wanted: str, series: str, codenames: list[str]) -> Kernel:
+    """The newest kernel of a series; the last one that was built where the mirror is away.
+
+    :param series: regular expression.
+    """
+    flavour = architecture()
+    for codename in codenames:
+        archive = Archive(codename)
+        # cloud, rt and the like have their flavour before the architecture
+        plain = [
+            p
+            for p in archive.find(rf"^linux-headers-{series}[.][0-9].*-{flavour}$")
+            if re.fullmatch(rf"[0-9.+a-z~-]+?-{flavour}", p.name[len("linux-headers-") :])
+            and not re.search(r"-(rt|cloud)-", p.name)
+        ]
+        if plain:
+            try:
+                return _remember(wanted, _fetched(archive, plain[0]))
+            except ToolError as error:
+                if last := _remembered(wanted):
+                    say(f"{error}: going on with {last.release}")
+                    return last
+                raise
+    known = dict.fromkeys(s for release in RELEASES.values() for s in release)
+    raise ToolError(
+        f"Linux {wanted}: no headers in {', '.join(codenames)}",
+        f"known series: {', '.join(known)}; the newest of all: {NEWEST}",
+    )
+
+
+def _from_release(release: str) -> Kernel:
+    if (headers_of(release) / "Makefile").exists():
+        return _installed(release)
+    for codename in RELEASES:
+        archive = Archive(codename)
+        if found := archive.find(f"^{re.escape('linux-headers-' + release)}$"):
+            return _fetched(archive, found[0])
+    raise ToolError(
+        f"no headers for {release}: neither in {headers_of(release)} nor in Debian "
+        f"{', '.join(RELEASES)}",
+        "name a series for its newest kernel: --kernel " + ".".join(release.split(".")[:2]),
+    )
+
+
+def _fetched(archive: Archive, package: Package) -> Kernel:
+    """Headers out of packages that are not installed: unpacked into the cache."""
+    release = package.name.removeprefix("linux-headers-")
+    wanted = [package]
+    for need in package.depends.split(","):
+        if match := re.match(
+            r"\s*(linux-(?:headers|kbuild)-[^\s(]+)(?:\s*\((>?=) ([^)]+)\))?", need
+        ):
+            # kbuild's dependency is `>=`: the one of the same version is what Debian built with
+            wanted.append(archive.get(match[1], package.version))
+    debs = [archive.fetch(p) for p in wanted]
+    root = unpack(debs, paths.cache() / "headers" / f"{release}_{package.version}", _relocate)
+    return Kernel(release, root / "usr/src" / package.name, package, archive)
+
+
+def _relocate(root: Path) -> None:
+    """Debian's headers name each other by absolute paths; here they lie somewhere else."""
+    source = root / "usr/src"
+    for makefile in source.glob("linux-headers-*/Makefile"):
+        text = makefile.read_text()
+        if "include /usr/src/" in text and len(text) < 500:
+            # relative to the Makefile itself, so that the folder may move; `:=` because a later
+            # Makefile is the last word then
+            here = "$(dir $(realpath $(lastword $(MAKEFILE_LIST))))../"
+            text = re.sub(r"^(\w+) *:?= */usr/src/(?=\S+$)", rf"\1 := {here}", text, flags=re.M)
+            text = re.sub(r"^include /usr/src/(?=\S+$)", f"include {here}", text, flags=re.M)
+            makefile.write_text(text)
+    for link in source.glob("linux-headers-*/*"):
+        if link.is_symlink() and os.readlink(link).startswith("/"):
+            goal = Path(str(root) + os.readlink(link))
+            link.unlink()
+            link.symlink_to(os.path.relpath(goal, link.parent))
+
+
+def _memory(series: str) -> Path:
+    return paths.cache() / "series" / f"{series}.json"
+
+
+def _remember(series: str, kernel: Kernel) -> Kernel:
+    assert kernel.package and kernel.archive
+    file = _memory(series)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        json.dumps(
+            {
+                "release": kernel.release,
+                "build": str(kernel.build),
+                "package": [kernel.package.name, kernel.package.version, kernel.package.depends],
+                "archive": kernel.archive.codename,
+            }
+        )
+    )
+    return kernel
+
+
+def _remembered(series: str) -> Kernel | None:
+    if not _memory(series).exists():
+        return None
+    data = json.loads(_memory(series).read_text())
+    build = Path(data["build"])
+    if not build.exists():
+        return None
+    return Kernel(data["release"], build, Package(*data["package"]), Archive(data["archive"]))

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The WireGuard driver's source for a kernel, and the tools that come with the kernel's source."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.progress import Progress
+
+from toolkit import paths
+from toolkit.errors import ToolError
+from toolkit.kernels.archive import Archive, Package
+from toolkit.kernels.kernel import Kernel
+from toolkit.run import say
+
+DRIVER = Path("drivers/net/wireguard")
+
+#: What we take out of a linux-source package; the rest of its 1.2 GB stays packed.
+WANTED = (
+    f"{DRIVER}/",
+    "tools/testing/selftests/wireguard/",
+    "scripts/checkpatch.pl",
+    "scripts/spelling.txt",
+    "scripts/const_structs.checkpatch",
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A WireGuard driver of one kernel version.
+
+    :ivar driver: its ``drivers/net/wireguard`` folder.
+    :ivar tree: the tree that this lies in, as far as there is one.
+    :ivar version: upstream version, ``5.10.262``; None where a lone folder does not tell.
+    """
+
+    driver: Path
+    tree: Path | None
+    version: str | None
+
+
+def of(kernel: Kernel, given: Path | None = None) -> Source:
+    """The source that ``kernel``'s module is built from.
+
+    :param given: the user's: a kernel tree or a ``drivers/net/wireguard`` folder.
+    :raises ToolError: there is none, or it is not of the headers' version.
+    """
+    if given:
+        source = from_folder(given)
+    elif (kernel.build / DRIVER / "main.c").exists():
+        # the build folder is a whole tree
+        source = from_folder(kernel.build)
+    elif kernel.package:
+        source = _packaged(kernel)
+    else:
+        raise ToolError(
+            f"{kernel.build}: has no {DRIVER}, and no Debian package tells where its source is",
+            "name it: --source /path/to/linux",
+        )
+    if source.version and source.version != kernel.version:
+        raise ToolError(
+            f"source and headers of different versions: {source.driver} is Linux "
+            f"{source.version}, {kernel.build} is Linux {kernel.version}",
+            f"give --source a tree of Linux {kernel.version}",
+        )
+    return source
+
+
+def from_folder(path: Path) -> Source:
+    """The driver in a kernel tree, or in a ``drivers/net/wireguard`` folder.
+
+    :raises ToolError: it is neither.
+    """
+    path = path.resolve()
+    for driver, tree in ((path / DRIVER, path), (path, path.parent.parent.parent)):
+        if (driver / "main.c").exists() and (driver / "noise.c").exists():
+            version = tree_version(tree)
+            if version is None:
+                say(f"{driver} does not tell its kernel version: taking it as it is")
+            return Source(driver, tree if version else None, version)
+    raise ToolError(f"{path}: neither a kernel tree nor a {DRIVER} folder")
+
+
+def tree_version(tree: Path) -> str | None:
+    """The upstream version that a kernel tree's Makefile states, ``5.10.262``."""
+    try:
+        head = (tree / "Makefile").read_text(errors="replace")[:2000]
+    except OSError:
+        return None
+    parts = [
+        re.search(rf"^{name} = (\d+)$", head, re.MULTILINE)
+        for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL")
+    ]
+    return ".".join(m[1] for m in parts if m) if all(parts) else None
+
+
+def _packaged(kernel: Kernel) -> Source:
+    """The driver out of the linux-source package of exactly the headers' version."""
+    assert kernel.package
+    series = ".".join(kernel.version.split(".")[:2])
+    name, version = f"linux-source-{series}", kernel.package.version
+    folder = unpacked(version)
+    if not folder.exists():
+        if not kernel.archive:
+            raise ToolError(
+                f"{kernel.package.name} {version} is no longer served, nor is its source",
+                "upgrade the kernel, or name its source: --source /path/to/linux",
+            )
+        return packaged(kernel.archive, kernel.archive.get(name, version))
+    return Source(folder / DRIVER, folder, tree_version(folder))
+
+
+def packaged(archive: Archive, package: Package) -> Source:
+    """The driver out of a linux-source package, which is fetched if it has not been.
+
+    :raises ToolError: it cannot be, or has no driver.
+    """
+    folder = unpacked(package.version)
+    with paths.alone(folder):
+        if not folder.exists():
+            deb = archive.fetch(package)
+            with Progress(transient=True, console=Console(stderr=True)) as progress:
+                extract(deb, folder, progress)
+    return Source(folder / DRIVER, folder, tree_version(folder))
+
+
+def unpacked(version: str) -> Path:
+    """Where what we need of a linux-source package of that version is, or would be."""
+    return paths.cache() / "source" / version
+
+
+def extract(deb: Path, folder: Path, progress: Progress) -> None:
+    """Take what we need out of a linux-source package.
+
+    :param folder: see :func:`unpacked`; there whole or not at all.
+    :param progress: gets a line for as long as it takes.
+    :raises ToolError: the package has no driver.
+    """
+    task = progress.add_task(f"Reading {deb.name}", total=None)
+    with paths.built_whole(folder) as work:
+        packer = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
+        assert packer.stdout
+        with tarfile.open(fileobj=packer.stdout, mode="r|") as outer:
+            for member in outer:
+                if not re.search(r"/linux-source-[^/]*\.tar\.xz$", member.name):
+                    continue
+                packed = outer.extractfile(member)
+                assert packed
+                progress.update(task, total=member.size)
+                _extract_wanted(packed, work, lambda at: progress.update(task, completed=at))
+        # Nothing behind the source is of interest.
+        packer.stdout.close()
+        packer.wait()
+        if not (work / DRIVER / "main.c").exists():
+            raise ToolError(f"{deb}: has no {DRIVER}")
+    progress.remove_task(task)
+
+
+def _extract_wanted(packed: IO[bytes], work: Path, advance: Callable[[int], None]) -> None:
+    with tarfile.open(fileobj=packed, mode="r|xz") as inner:
+        for entry in inner:
+            name = entry.name.split("/", 1)[-1]
+            advance(packed.tell())
+            if not entry.isfile() or not (name == "Makefile" or name.startswith(WANTED)):
+                continue
+            data = inner.extractfile(entry)
+            assert data
+            file = work / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as out:
+                shutil.copyfileobj(data, out)
+            file.chmod(0o755 if entry.mode & 0o100 else 0o644)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The module of a kernel of this machine: into its updates/ folder, and out again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from toolkit.errors import ToolError
+from toolkit.kernels import kernel as kernels
+from toolkit.kmod import build
+from toolkit.kmod.signing import Signer
+from toolkit.run import run, say
+
+#: modules_install's own folder for modules from outside of the kernel's tree; depmod prefers it.
+UPDATES = "updates"
+DKMS = "updates/dkms"
+
+
+def install(
+    wanted: str = "running",
+    *,
+    source: Path | None = None,
+    root: Path = Path("/"),
+    signer: Signer | None = None,
+) -> Path:
+    """Build the module for a kernel of this machine, put it below ``/lib/modules`` and run depmod.
+
+    The initramfs is not touched: the module is not wanted before the root file system is there.
+
+    :param root: as the kernel's ``INSTALL_MOD_PATH``: what ``/lib/modules`` lies in.
+    :returns: the installed module.
+    :raises ToolError: there are no such modules there, DKMS has the module there, we may not
+        write; the folder is as it was then.
+    """
+    kernel = kernels.resolve(wanted)
+    modules = _modules(root, kernel.release)
+    for made in sorted((modules / DKMS).glob(f"{build.MODULE}.ko*")):
+        raise ToolError(
+            f"{made}: DKMS has installed the module for this kernel",
+            "apt-get purge l2wireguard-dkms, or keep that one",
+        )
+    target = modules / UPDATES / f"{build.MODULE}.ko"
+    _may_write(modules)
+    module = build.build(wanted, source=source, signer=signer)
+    new, old = target.with_suffix(".ko.new"), target.with_suffix(".ko.old")
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(module.file, new)
+    if target.exists():
+        target.replace(old)
+    try:
+        new.replace(target)
+        _depmod(root, kernel.release)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        if old.exists():
+            old.replace(target)
+        _forget(target.parent)
+        raise
+    old.unlink(missing_ok=True)
+    if _loaded(root, kernel.release):
+        say("An l2wireguard module is loaded: modprobe -r l2wireguard, then modprobe l2wireguard")
+    return target
+
+
+def uninstall(wanted: str = "running", *, root: Path = Path("/")) -> Path:
+    """Take out what install() has put there, and run depmod.
+
+    :returns: the file that is gone.
+    :raises ToolError: it is not there, or we may not write.
+    """
+    release = os.uname().release if wanted == "running" else _release(wanted)
+    modules = _modules(root, release)
+    target = modules / UPDATES / f"{build.MODULE}.ko"
+    if not target.exists():
+        by_dkms = sorted((modules / DKMS).glob(f"{build.MODULE}.ko*"))
+        raise ToolError(
+            f"{target}: not there, nothing to uninstall",
+            "what DKMS installed goes with apt-get purge l2wireguard-dkms" if by_dkms else "",
+        )
+    _may_write(modules)
+    target.unlink()
+    _forget(target.parent)
+    _depmod(root, release)
+    if _loaded(root, release):
+        say("It is still loaded: modprobe -r l2wireguard")
+    return target
+
+
+def _release(wanted: str) -> str:
+    """A release as it is; a series means the newest kernel of it, as for the build."""
+    return wanted if re.match(r"\d+\.\d+.*-", wanted) else kernels.resolve(wanted).release
+
+
+def _modules(root: Path, release: str) -> Path:
+    modules = root / "lib/modules" / release
+    if not (modules / "modules.order").exists():
+        raise ToolError(
+            f"{modules}: no modules of that kernel there",
+            "install the kernel first, or name the folder that has its lib/modules: --root",
+        )
+    return modules
+
+
+def _may_write(modules: Path) -> None:
+    if not os.access(modules, os.W_OK):
+        raise ToolError(f"{modules}: may not be written", "sudo ./inv ...")
+
+
+def _depmod(root: Path, release: str) -> None:
+    run(["/sbin/depmod", "--basedir", root, release], hint="apt-get install kmod")
+
+
+def _forget(folder: Path) -> None:
+    """updates/ was made for us if nothing else is in it."""
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _loaded(root: Path, release: str) -> bool:
+    here = root.resolve() == Path("/") and release == os.uname().release
+    return here and Path("/sys/module", build.MODULE).exists()
