@@ -17,7 +17,7 @@ from toolkit import needs, paths
 DOCS = [paths.ROOT / "README.md", *sorted((paths.ROOT / "docs").rglob("*.md"))]
 README = DOCS[0].read_text()
 ALL = "\n".join(p.read_text() for p in DOCS)
-DEVICE = (paths.KERNEL / "l2wg_dev.c").read_text()
+DEVICE = "\n".join(p.read_text() for p in sorted(paths.KERNEL.glob("l2wg_*.[ch]")))
 
 TASKS = Collection.from_module(tasks)
 OPTIONS = [

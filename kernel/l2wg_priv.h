@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What our own files share about an Ethernet link and the patched driver does
+ * not see.
+ */
+
+#ifndef _L2WG_PRIV_H
+#define _L2WG_PRIV_H
+
+#include "l2wg_dev.h"
+#include "l2wg_frame.h"
+
+#include "device.h"
+
+#include <linux/ethtool.h>
+
+enum l2wg_counter {
+	L2WG_RX_OPAQUE,
+	L2WG_RX_TRAILER,
+	L2WG_RX_MALFORMED,
+	L2WG_TX_OPAQUE,
+	L2WG_TX_TRAILER,
+	L2WG_TX_MALFORMED,
+	L2WG_COUNTERS
+};
+
+/* Our own data of a link lives behind the driver's, in the same allocation,
+ * so it lives exactly as long. Atomic and not per CPU: an IP frame, the hot
+ * path, touches none of them.
+ */
+struct l2wg_priv {
+	atomic_long_t counters[L2WG_COUNTERS];
+};
+
+#define L2WG_PRIV_OFFSET \
+	ALIGN(sizeof(struct wg_device), __alignof__(struct l2wg_priv))
+
+static inline struct l2wg_priv *l2wg_priv(const struct net_device *dev)
+{
+	return (struct l2wg_priv *)((char *)netdev_priv(dev) + L2WG_PRIV_OFFSET);
+}
+
+static inline void l2wg_count(const struct net_device *dev,
+			      enum l2wg_counter counter)
+{
+	atomic_long_inc(&l2wg_priv(dev)->counters[counter]);
+}
+
+/* l2wg_ethtool.c */
+extern const struct ethtool_ops l2wg_ethtool_ops;
+
+/* l2wg_length.c */
+struct l2wg_frame l2wg_unpad(struct sk_buff *skb, const struct net_device *dev);
+
+/* l2wg_addr.c */
+void l2wg_ecn_decap(struct sk_buff *skb, u8 ds);
+
+#endif /* _L2WG_PRIV_H */

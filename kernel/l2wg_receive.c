@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A decrypted plaintext becomes a frame for the stack.
+ */
+
+#include "l2wg_priv.h"
+#include "l2wg_compat.h"
+
+#include "peer.h"
+#include "queueing.h"
+
+#include <linux/etherdevice.h>
+
+/**
+ * l2wg_receive() - turn a decrypted plaintext into a frame for the stack
+ * @skb:	plaintext at skb->data, not empty
+ * @peer:	who sent it; the caller holds a reference
+ *
+ * A frame whose headers contradict it is counted, as is one for which there is
+ * no memory. On success padding is cut off, the MAC and network headers, dev,
+ * protocol and packet type are set, and skb->data is behind the Ethernet
+ * header.
+ *
+ * Context: NAPI poll of @peer.
+ * Return: false if the frame is to be dropped; it has been counted.
+ */
+bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer)
+{
+	struct net_device *dev = peer->device->dev;
+	struct l2wg_frame frame = l2wg_unpad(skb, dev);
+
+	if (unlikely(frame.verdict == L2WG_MALFORMED))
+		goto malformed;
+	if (unlikely(frame.verdict == L2WG_SHORT ||
+		     !pskb_may_pull(skb, ETH_HLEN)))
+		goto no_memory;
+
+	/* The Poly1305 tag has been verified: as on the plain kind, what has
+	 * not been changed on its way needs no other checksum.
+	 */
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb->csum_level = ~0;
+	skb->protocol = eth_type_trans(skb, dev);
+	skb_reset_network_header(skb);
+	l2wg_ecn_decap(skb, PACKET_CB(skb)->ds);
+	return true;
+
+malformed:
+	net_dbg_ratelimited("%s: Malformed frame of %u bytes from peer %llu (%pISpfsc)\n",
+			    dev->name, skb->len, peer->internal_id,
+			    &peer->endpoint.addr);
+	DEV_STATS_INC(dev, rx_errors);
+	/* A length that the frame does not have, or a header that is wrong */
+	if (frame.len > skb->len || skb->len < ETH_HLEN)
+		DEV_STATS_INC(dev, rx_length_errors);
+	else
+		DEV_STATS_INC(dev, rx_frame_errors);
+	return false;
+
+no_memory:
+	DEV_STATS_INC(dev, rx_dropped);
+	return false;
+}
