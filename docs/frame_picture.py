@@ -54,20 +54,26 @@ rect { stroke: #8b949e; stroke-width: 1 }
 @media (prefers-color-scheme: dark) { .name, .cost, .note { fill: #e6edf3 } }"""
 
 
+def text(kind: str, x: float, y: float, what: str) -> str:
+    """A line of text; its class says how it is anchored."""
+    class_ = f' class="{kind}"' if kind else ""
+    return f'<text{class_} x="{x:g}" y="{y:g}">{escape(what)}</text>\n'
+
+
 def box(kind: str, x: int, y: int, width: int, *lines: str) -> str:
     """A labelled rectangle."""
     middle = x + width / 2
     out = f'<rect class="{kind}" x="{x}" y="{y}" width="{width}" height="{HEIGHT}"/>\n'
     for i, line in enumerate(lines):
         at = y + HEIGHT / 2 + 5 + (i - (len(lines) - 1) / 2) * 14
-        out += f'<text x="{middle:g}" y="{at:g}">{escape(line)}</text>\n'
+        out += text("", middle, at, line)
     return out
 
 
 def row(number: int, what: Row) -> str:
     """A name, and the headers from left to right."""
     y = TOP + number * PITCH
-    out = f'<text class="name" x="{LEFT}" y="{y - 9}">{escape(what.name)}</text>\n'
+    out = text("name", LEFT, y - 9, what.name)
     x = LEFT
     for kind, parts in (("outer", OUTER), ("more", what.inner)):
         for label, size in parts:
@@ -83,10 +89,9 @@ def row(number: int, what: Row) -> str:
     out += f'<path class="line" d="M{begin + 1} {below}v5H{end - 1}v-5"/>\n'
     if number == 0:
         note = "encrypted; padding goes in front of the tag"
-        out += f'<text class="note" x="{end + 8}" y="{below + 9}">{note}</text>\n'
+        out += text("note", end + 8, below + 9, note)
     if what.cost:
-        cost = f"{what.cost} bytes more"
-        out += f'<text class="cost" x="{x}" y="{y - 9}">{cost}</text>\n'
+        out += text("cost", x, y - 9, f"{what.cost} bytes more")
     return out
 
 

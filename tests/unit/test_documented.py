@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a user meets has a word in the README or in docs/, and what they show is so."""
+"""What a user meets has a word in the documents, and what they show is so."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from invoke.collection import Collection
 import tasks
 from toolkit import needs, paths
 
-DOCS = [paths.ROOT / "README.md", *sorted((paths.ROOT / "docs").rglob("*.md"))]
-README = DOCS[0].read_text()
+DOCS = [
+    *(paths.ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((paths.ROOT / "docs").rglob("*.md")),
+]
+REFERENCE = (paths.ROOT / "docs/reference.md").read_text()
 ALL = "\n".join(p.read_text() for p in DOCS)
 DEVICE = "\n".join(p.read_text() for p in sorted(paths.KERNEL.glob("l2wg_*.[ch]")))
 
@@ -25,6 +28,7 @@ OPTIONS = [
     for name in sorted(TASKS.task_names)
     for argument in TASKS[name].get_arguments()
 ]
+PICTURES = sorted((paths.ROOT / "docs").glob("*_picture.py"))
 PARAMETERS = re.findall(r"^module_param(?:_named)?\((\w+),", DEVICE, re.MULTILINE)
 COUNTERS = re.findall(r'\[L2WG_[RT]X_\w+\]\s*=\s*"(\w+)"', DEVICE)
 
@@ -54,40 +58,75 @@ def test_an_option(name: str, option: str) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_module_parameter(name: str) -> None:
-    assert f"`modprobe l2wireguard {name}=" in README
+    assert f"`modprobe l2wireguard {name}=" in REFERENCE
 
 
 @pytest.mark.parametrize("name", COUNTERS)
 def test_a_counter(name: str) -> None:
-    rows = [line for line in README.splitlines() if line.startswith("| `")]
+    rows = [line for line in REFERENCE.splitlines() if line.startswith("| `")]
     assert any(f"`{name}`" in row.split("|")[1] for row in rows), f"no row for {name}"
 
 
 def test_the_packages() -> None:
-    table = README.split("| for | Debian packages |")[1].split("\n\n")[0]
+    table = REFERENCE.split("| for | Debian packages |")[1].split("\n\n")[0]
     listed = set(
         re.findall(r"[a-z0-9][a-z0-9.+-]+", " ".join(re.findall(r"\| ([^|]+) \|$", table, re.M)))
     )
     assert {name for names in needs.NEEDS.values() for name in names} - listed == set()
 
 
-def test_the_picture_is_what_its_script_draws() -> None:
-    script = paths.ROOT / "docs/frame_picture.py"
-    drawn = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert drawn.stdout == script.with_name("frame.svg").read_text()
-    assert [int(n) for n in re.findall(r">(\d+) bytes more<", drawn.stdout)] == [14, 38, 50]
+def test_the_readme_is_short() -> None:
+    """One or two screens; the rest has its own pages."""
+    assert len((paths.ROOT / "README.md").read_text().split()) <= 1200
+
+
+def drawn(script: Path) -> str:
+    return subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("script", PICTURES, ids=lambda p: str(p.name))
+def test_a_picture_is_what_its_script_draws(script: Path) -> None:
+    name = script.name.replace("_picture.py", ".svg")
+    assert drawn(script) == script.with_name(name).read_text()
+
+
+def test_the_picture_of_a_frame_has_the_costs() -> None:
+    picture = drawn(paths.ROOT / "docs/frame_picture.py")
+    assert [int(n) for n in re.findall(r">(\d+) bytes more<", picture)] == [14, 38, 50]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    # a link in a heading counts by its text
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in titles]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in plain}
+
+
+def test_anchors_are_those_of_github(tmp_path: Path) -> None:
+    page = tmp_path / "x.md"
+    page.write_text("# A `b.py`: c, D-e\n\n```\n# not one\n```\n\n## See [f](g.md)\n\n    # code\n")
+    assert anchors(page) == {"a-bpy-c-d-e", "see-f"}
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda p: str(p.name))
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        if "://" not in link:
-            assert (page.parent / link).exists(), link
+    """The file is there, and the heading in it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda p: str(p.name))
 def test_files_that_are_named_exist(page: Path) -> None:
     names = re.findall(
-        r"`((?:kernel|patches|l2wgctl|toolkit|tests|docs)/[\w./-]*)", page.read_text()
+        r"`((?:kernel|patches|l2wgctl|packaging|toolkit|tests|docs)/[\w./-]*)", page.read_text()
     )
     assert [n for n in names if not (paths.ROOT / n).exists()] == []
