@@ -68,4 +68,8 @@ def run() -> NoReturn:
     # Ten thousand peers are hundreds of thousands of objects, none of them in a cycle: the
     # collector would walk over them again and again to find nothing.
     gc.set_threshold(100_000, 50, 50)
+    # Bytes that a file holds come out as they are, whatever the locale can encode.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     sys.exit(main())

@@ -11,21 +11,28 @@ from pathlib import Path
 from ..errors import L2wgError, Problem, ValueProblem, from_os_error
 from ..model import ZERO_KEY, Device, LinkOptions
 from . import values
-from .keys import BY_NAME, VLAN_ADDRESS
-from .parse import Config, parse
+from .keys import BY_NAME, LIST, VLAN_ADDRESS
+from .parse import Config, items, parse
 
 #: Where `up wg1` and `setconf wg1` look for wg1.conf.
 CONFIG_DIR = Path("/etc/l2wg")
 
 
 def read_text(path: str) -> tuple[str, tuple[Problem, ...]]:
-    """A file's text, and a warning if others can read a file with keys. Raises L2wgError."""
+    """A file's text, and a warning if others can read a file with keys. Raises L2wgError.
+
+    Bytes that are not UTF-8 become surrogates, so that they can be written as they were; a byte
+    order mark is left out.
+    """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        with open(path, "rb") as stream:
             status = os.fstat(stream.fileno())
-            text = stream.read()
+            raw = stream.read()
     except OSError as error:
         raise from_os_error(error, path) from None
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise L2wgError("is UTF-16 text", "save it as UTF-8", path)
+    text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     mode = stat.S_IMODE(status.st_mode)
     secrets = "privatekey" in text.lower() or "presharedkey" in text.lower()
     if secrets and stat.S_ISREG(status.st_mode) and mode & 0o077:
@@ -81,7 +88,11 @@ def whole(device: Device, name: str) -> Device:
 
 
 def strip(text: str) -> str:
-    """The text without the lines that `wg setconf` does not know, everything else as it is."""
+    """The text as `wg setconf` takes it, everything that it knows as it is.
+
+    Lines with keys that it does not know go, and so do empty values, which it does not take: of
+    keys with an empty value the whole line, of a list the surplus commas.
+    """
     kept: list[str] = []
     section = ""
     lines = text.split("\n")
@@ -91,11 +102,16 @@ def strip(text: str) -> str:
         bare = line.partition("#")[0].strip()
         if bare.startswith("["):
             section = bare.strip("[] ").lower()
-        name = bare.partition("=")[0].strip().lower()
-        if section == "interface" and "=" in bare:
-            key = BY_NAME["interface"].get(name)
-            if (key is not None and not key.wg) or VLAN_ADDRESS.fullmatch(name):
+        name, equals, value = bare.partition("=")
+        name, value = name.strip().lower(), value.strip()
+        key = BY_NAME.get(section, {}).get(name) if equals else None
+        if key is None:
+            if section == "interface" and VLAN_ADDRESS.fullmatch(name):
                 continue
+        elif not key.wg or (not value and key.empty):
+            continue
+        elif key.how is LIST and len(items(value)) != value.count(",") + 1:
+            line = line.replace(value, ", ".join(items(value)), 1) if items(value) else ""
         kept.append(line)
     return "".join(f"{line}\n" for line in kept)
 

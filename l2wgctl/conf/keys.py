@@ -23,7 +23,9 @@ LINES = "lines"
 class ConfigKey(NamedTuple):
     """`name` as it is documented, `field` of the model, `parse` for one value, `how` often.
 
-    `wg` tells whether `wg setconf` knows the key; the others are left out by `strip`.
+    `wg` tells whether `wg setconf` knows the key; the others are left out by `strip`. `empty` tells
+    whether an empty value says the same as leaving the key out: not for a key that somebody forgot
+    to fill in, and not where it could mean yes as well as no.
     """
 
     name: str
@@ -31,6 +33,7 @@ class ConfigKey(NamedTuple):
     parse: Callable[[str], object]
     how: str = ONCE
     wg: bool = False
+    empty: bool = True
 
 
 def _text(text: str) -> str:
@@ -38,17 +41,17 @@ def _text(text: str) -> str:
 
 
 INTERFACE = (
-    ConfigKey("PrivateKey", "private_key", values.secret_key, wg=True),
+    ConfigKey("PrivateKey", "private_key", values.secret_key, wg=True, empty=False),
     ConfigKey("ListenPort", "listen_port", values.port, wg=True),
     ConfigKey("FwMark", "fwmark", values.fwmark, wg=True),
-    ConfigKey("Kind", "kind", values.kind),
+    ConfigKey("Kind", "kind", values.kind, empty=False),
     ConfigKey("MACAddress", "mac_address", values.mac_address),
     ConfigKey("Address", "addresses", values.interface_address, LIST),
     ConfigKey("MTU", "mtu", values.mtu),
-    ConfigKey("DNS", "dns", _text, LIST),
+    ConfigKey("DNS", "dns", values.name_server, LIST),
     ConfigKey("Table", "table", values.table),
     ConfigKey("Bridge", "bridge", values.interface_name),
-    ConfigKey("BridgeCreate", "bridge_create", values.boolean),
+    ConfigKey("BridgeCreate", "bridge_create", values.boolean, empty=False),
     ConfigKey("BridgeAddress", "bridge_addresses", values.interface_address, LIST),
     ConfigKey("Master", "master", values.interface_name),
     ConfigKey("VLANs", "vlans", values.vlan_ids, LIST),
@@ -57,10 +60,10 @@ INTERFACE = (
     ConfigKey("PostUp", "post_up", _text, LINES),
     ConfigKey("PreDown", "pre_down", _text, LINES),
     ConfigKey("PostDown", "post_down", _text, LINES),
-    ConfigKey("SaveConfig", "save_config", values.boolean),
+    ConfigKey("SaveConfig", "save_config", values.boolean, empty=False),
 )
 PEER = (
-    ConfigKey("PublicKey", "public_key", values.public_key, wg=True),
+    ConfigKey("PublicKey", "public_key", values.public_key, wg=True, empty=False),
     ConfigKey("PresharedKey", "preshared_key", values.preshared_key, wg=True),
     ConfigKey("AllowedIPs", "allowed_ips", values.allowed_ip, LIST, wg=True),
     ConfigKey("Endpoint", "endpoint", values.endpoint, wg=True),
@@ -74,8 +77,18 @@ BY_NAME = {section: {key.name.lower(): key for key in keys} for section, keys in
 
 
 def nearest(word: str, known: list[str]) -> str | None:
-    """The known word that `word` is probably meant to be, else None."""
+    """The known word that `word` is probably meant to be, else None.
+
+    That is the one known word which ends or begins with it (`Keepalive`, `STP`), or else one that
+    differs by a slip or two. A wrong guess is worse than none.
+    """
     from difflib import get_close_matches
 
-    found = get_close_matches(word.lower(), [name.lower() for name in known], 1, 0.6)
+    lower = word.lower()
+    if len(lower) >= 3:
+        for fits in (str.endswith, str.startswith):
+            whole = [name for name in known if fits(name.lower(), lower)]
+            if len(whole) == 1:
+                return whole[0]
+    found = get_close_matches(lower, [name.lower() for name in known], 1, 0.75)
     return next((name for name in known if [name.lower()] == found), None)

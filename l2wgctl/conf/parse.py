@@ -8,11 +8,12 @@ matter. Stricter than `wg`: unknown keys, keys given twice and peers given twice
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from ..errors import ConfigError, Problem, ValueProblem, without_keys
-from ..model import AllowedIP, Device, Key, LinkOptions, Peer, Vlan
-from . import values
+from ..model import AllowedIP, Device, Key, LinkOptions, Peer
+from . import together, values
 from .keys import (
     BY_NAME,
     LINES,
@@ -38,6 +39,27 @@ class Config(NamedTuple):
     warnings: tuple[Problem, ...] = ()
     peer_lines: tuple[int, ...] = ()
     key_lines: dict[str, int] = {}
+
+
+def items(value: str) -> list[str]:
+    """The values of a list. Generators leave a comma at its end, or nothing but commas."""
+    return [item for item in map(str.strip, value.split(",")) if item]
+
+
+def _slip(key: ConfigKey, text: str) -> str | None:
+    """How to mend a value that would be right without its quotes, or up to a `;`."""
+    meant = (
+        (text.strip("\"'"), "leave out the quotes"),
+        (re.split(r"\s*(?:;|//)", text)[0], "a comment begins with #"),
+    )
+    for shorter, hint in meant:
+        if shorter != text and shorter:
+            try:
+                key.parse(shorter)
+            except ValueProblem:
+                continue
+            return hint
+    return None
 
 
 class _Parser:
@@ -90,6 +112,8 @@ class _Parser:
 
     def parse(self, text: str) -> None:
         by_name = BY_NAME
+        # A byte order mark stands before a file, and within one that was joined from several.
+        text = re.sub("^\ufeff", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
         for number, raw in enumerate(text.split("\n"), 1):
             stripped = raw.partition("#")[0].strip() if "#" in raw else raw.strip()
             if not stripped:
@@ -173,7 +197,7 @@ class _Parser:
             return
         self.peer_by_key[key] = self.section_line
         allowed = fields.get("allowed_ips")
-        if allowed:
+        if allowed is not None:
             fields["allowed_ips"] = tuple(allowed)  # type: ignore[arg-type]
         self.peers.append(Peer(replace_allowed_ips=True, **fields))  # type: ignore[arg-type]
         self.peer_lines.append(self.section_line)
@@ -184,7 +208,7 @@ class _Parser:
         if vlan:
             try:
                 ids = values.vlan_ids(vlan[1])
-                found = [values.interface_address(v.strip()) for v in value.split(",")]
+                found = [values.interface_address(v) for v in items(value)]
             except ValueProblem as problem:
                 self.problem("value", f"{name} {problem.what}", problem.hint, at=value)
                 return
@@ -211,16 +235,19 @@ class _Parser:
             into = fields.setdefault(key.field, [])
             assert isinstance(into, list)
             self.given.setdefault(key.name.lower(), self.line)
-            for item in value.split(","):
-                item = item.strip()
-                if item or value:
-                    self.take_one(key, item, into)
+            for item in items(value):
+                self.take_one(key, item, into)
             return
         if how is LINES:
             self.given.setdefault(key.name.lower(), self.line)
             into = fields.setdefault(key.field, [])
             assert isinstance(into, list)
-            self.take_one(key, value, into)
+            if "\0" in value:
+                self.problem("value", f"{key.name} has a NUL byte in it", at=value)
+            elif value:
+                self.take_one(key, value, into)
+            return
+        if not value and key.empty:
             return
         name = key.name.lower()
         if name in self.given:
@@ -243,7 +270,8 @@ class _Parser:
         try:
             parsed = key.parse(text)
         except ValueProblem as problem:
-            self.problem("value", f"{key.name} {problem.what}", problem.hint, text, problem.column)
+            hint = _slip(key, text) or problem.hint
+            self.problem("value", f"{key.name} {problem.what}", hint, text, problem.column)
             return
         into.append(parsed)
         if parsed.__class__ is AllowedIP:
@@ -260,7 +288,12 @@ class _Parser:
     def finish(self) -> Config:
         """The model. Raises ConfigError with every mistake."""
         self.check_own_key()
-        link = self.link_options()
+        link, conflicts = together.link_options(
+            self.interface, self.vlan_addresses, self.vlan_lines
+        )
+        conflicts += together.conflicts(link, self.key_lines)
+        for conflict in conflicts:
+            self.problem(conflict.code, conflict.what, conflict.hint, line=conflict.line)
         if self.problems:
             raise ConfigError(sorted(self.problems, key=lambda p: (p.line, p.column)))
         device = Device(
@@ -288,64 +321,6 @@ class _Parser:
                 "write the other host's public key",
                 line=self.peer_by_key[own],
             )
-
-    def link_options(self) -> LinkOptions:
-        options: dict[str, object] = {}
-        for name in LinkOptions._fields:
-            if name in self.interface:
-                value = self.interface[name]
-                options[name] = tuple(value) if isinstance(value, list) else value
-        dns = options.pop("dns", ())
-        options["dns"] = tuple(v for v in dns if _is_address(v))  # type: ignore[attr-defined]
-        options["dns_search"] = tuple(
-            v
-            for v in dns  # type: ignore[attr-defined]
-            if not _is_address(v)
-        )
-        ids = list(options.pop("vlans", ()))  # type: ignore[call-overload]
-        for vlan in self.vlan_addresses:
-            if vlan not in ids:
-                label = ".".join(map(str, vlan))
-                self.problem(
-                    "vlan-missing",
-                    f"VLAN{label}.Address is given, but VLANs does not list {label}",
-                    f"add {label} to VLANs",
-                    line=self.vlan_lines[vlan],
-                )
-        options["vlans"] = tuple(
-            Vlan(vlan, tuple(self.vlan_addresses.get(vlan, ()))) for vlan in ids
-        )
-        link = LinkOptions(**options)  # type: ignore[arg-type]
-        self.check_together(link)
-        return link
-
-    def check_together(self, link: LinkOptions) -> None:
-        """Keys that exclude or need each other."""
-
-        def bad(name: str, what: str, hint: str) -> None:
-            self.problem("conflict", what, hint, line=self.key_lines.get(name.lower(), 1))
-
-        if not link.ethernet:
-            for name, value in (
-                ("MACAddress", link.mac_address),
-                ("Bridge", link.bridge),
-                ("Master", link.master),
-                ("VLANs", link.vlans),
-            ):
-                if value:
-                    bad(name, f"{name} needs an Ethernet link", "set Kind = l2wireguard")
-        if link.bridge and link.master:
-            bad("Master", "Bridge and Master exclude each other", "keep one of them")
-        if link.bridge_create and not link.bridge:
-            bad("BridgeCreate", "BridgeCreate needs Bridge", "add Bridge = br0")
-        if link.bridge_addresses and not link.bridge:
-            bad("BridgeAddress", "BridgeAddress needs Bridge", "add Bridge = br0")
-        if len({vlan.ids for vlan in link.vlans}) < len(link.vlans):
-            bad("VLANs", "VLANs lists an id twice", "keep one of them")
-
-
-def _is_address(text: str) -> bool:
-    return ":" in text or all(part.isdigit() for part in text.split("."))
 
 
 def parse(text: str, where: str) -> Config:

@@ -20,6 +20,9 @@ NAME_MAX = 15
 _NAME = re.compile(r"[A-Za-z0-9_=+.-]+")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _NOT_A_HOST = re.compile(r"[\s/]")
+#: An interface by name or number; without a colon, which would be the port's.
+_ZONE = re.compile(r"[^\s/:%]{1,15}")
+_DOMAIN = re.compile(r"~?[^\s/:;,~]+")
 
 
 def number(text: str, base: int = 10) -> int | None:
@@ -103,6 +106,11 @@ def keepalive(text: str) -> int:
 
 def endpoint(text: str) -> Endpoint:
     """`HOST:PORT` or `[IPV6]:PORT`; the port is 1-65535."""
+    if "," in text or len(text.split()) > 1:
+        raise ValueProblem(f"'{text}' is more than one endpoint", "write one HOST:PORT for a peer")
+    if "://" in text:
+        rest = text.partition("://")[2].partition("/")[0]
+        raise ValueProblem(f"'{text}' is a URL", _if_endpoint(rest) or "write HOST:PORT")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket:
@@ -114,7 +122,7 @@ def endpoint(text: str) -> Endpoint:
     else:
         host, colon, digits = text.rpartition(":")
         if ":" in host:
-            raise ValueProblem(f"'{text}' is an IPv6 address without brackets", _bracket_hint(text))
+            raise _two_colons(text)
         if not colon or not digits:
             name = (host or digits).strip()
             raise ValueProblem(f"'{text}' has no port", f"write {name or 'HOST'}:51820")
@@ -128,26 +136,40 @@ def endpoint(text: str) -> Endpoint:
 
 
 def _check_ip6(host: str, text: str) -> None:
-    if ":" in host:
-        try:
-            inet_pton(AF_INET6, host.partition("%")[0])
-        except (OSError, ValueError):
-            raise ValueProblem(f"'{text}' holds no IPv6 address") from None
+    if ":" in host and not is_ip6(host):
+        raise ValueProblem(f"'{text}' holds no IPv6 address")
 
 
-def _bracket_hint(text: str) -> str:
+def _if_endpoint(text: str) -> str | None:
+    """The advice to write `text`, if that is an endpoint."""
+    try:
+        endpoint(text)
+    except ValueProblem as problem:
+        return problem.hint
+    return f"write {text}"
+
+
+def _two_colons(text: str) -> ValueProblem:
+    """What is wrong with an endpoint that has two colons and no brackets."""
     host, _, digits = text.rpartition(":")
-    if is_ip6(text):
-        # Eight groups, or '::' and no more than the address itself: the port is missing too.
-        if not is_ip6(host) or (number(digits) or 0) < 1024:
-            return f"write [{text}]:51820"
-    return f"write [{host}]:{digits}"
+    what = f"'{text}' is an IPv6 address without brackets"
+    # Eight groups, or '::' and no more than the address itself: the port is missing too.
+    if is_ip6(text) and (not is_ip6(host) or (number(digits) or 0) < 1024):
+        return ValueProblem(what, f"write [{text}]:51820")
+    if is_ip6(host):
+        return ValueProblem(what, f"write [{host}]:{digits}")
+    first = ":".join(text.split(":")[:2])
+    what = f"'{text}' has two colons and is no IPv6 address"
+    return ValueProblem(what, _if_endpoint(first) or "write HOST:PORT")
 
 
 def is_ip6(text: str) -> bool:
-    """Whether the text is an IPv6 address."""
+    """Whether the text is an IPv6 address, perhaps with a zone (`fe80::1%eth0`)."""
+    address, percent, zone = text.partition("%")
+    if percent and not _ZONE.fullmatch(zone):
+        return False
     try:
-        inet_pton(AF_INET6, text)
+        inet_pton(AF_INET6, address)
     except (OSError, ValueError):
         return False
     return True
@@ -199,6 +221,25 @@ def interface_address(text: str) -> str:
     """An address with a prefix length for the link, e.g. `192.168.157.1/24`, in normal form."""
     raw, prefix = split_network(text)
     return f"{inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw)}/{prefix}"
+
+
+def name_server(text: str) -> str:
+    """A name server's address, or a search domain."""
+    if is_address(text):
+        if is_ip6(text):
+            return text
+        try:
+            inet_pton(AF_INET, text)
+        except (OSError, ValueError):
+            raise ValueProblem(f"is not an address: '{text}'", "write 192.0.2.53") from None
+    elif not _DOMAIN.fullmatch(text):
+        raise ValueProblem(f"is neither an address nor a search domain: '{text}'")
+    return text
+
+
+def is_address(text: str) -> bool:
+    """Whether a name server is meant, and not a search domain."""
+    return ":" in text or all(part.isdigit() for part in text.split("."))
 
 
 def interface_name(text: str) -> str:

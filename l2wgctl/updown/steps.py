@@ -27,20 +27,30 @@ def command(argv: Sequence[str], text: str | None = None) -> Callable[[], None]:
     """Run a program; `text` is its standard input. Raises L2wgError when it fails."""
 
     def run() -> None:
-        if shutil.which(argv[0]) is None:
-            raise L2wgError(f"{argv[0]} is not installed", f"install {argv[0]}", code="NO_PROGRAM")
-        done = subprocess.run(
-            list(argv),
-            input=text,
-            text=True,
-            stdin=subprocess.DEVNULL if text is None else None,
-            stdout=sys.stderr.fileno() if _has_fd(sys.stderr) else subprocess.DEVNULL,
-            check=False,
-        )
-        if done.returncode:
-            raise L2wgError(f"'{shlex.join(argv)}' ended with status {done.returncode}")
+        status = _status(argv, text)
+        if status:
+            raise L2wgError(f"'{shlex.join(argv)}' ended with status {status}")
 
     return run
+
+
+def _status(argv: Sequence[str], text: str | None = None) -> int:
+    """Exit status of a program. Its arguments get the bytes that the file holds, whatever the
+    locale is. Raises L2wgError when it is not installed."""
+    if shutil.which(argv[0]) is None:
+        raise L2wgError(f"{argv[0]} is not installed", f"install {argv[0]}", code="NO_PROGRAM")
+    return subprocess.run(
+        [as_bytes(word) for word in argv],
+        input=None if text is None else as_bytes(text),
+        stdin=subprocess.DEVNULL if text is None else None,
+        stdout=sys.stderr.fileno() if _has_fd(sys.stderr) else subprocess.DEVNULL,
+        check=False,
+    ).returncode
+
+
+def as_bytes(text: str) -> bytes:
+    """The bytes that a file's text was read from."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _has_fd(stream: object) -> bool:
@@ -57,11 +67,9 @@ def hook(line: str, name: str) -> Step:
     shell = "bash" if shutil.which("bash") else "sh"
 
     def run() -> None:
-        try:
-            command([shell, "-c", line])()
-        except L2wgError as error:
-            status = error.problems[0].what.rpartition(" ")[2]
-            raise L2wgError(f"command '{line}' ended with status {status}") from None
+        status = _status([shell, "-c", line])
+        if status:
+            raise L2wgError(f"command '{line}' ended with status {status}")
 
     return Step(line, run)
 

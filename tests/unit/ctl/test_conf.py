@@ -66,7 +66,7 @@ ONE_ERROR = {
         "[Interface]\n[Interface]\n",
         "2:1: [Interface] is given twice (first in line 1) (put its keys into one section)",
     ),
-    "no value": ("[Interface]\nMTU =\n", "2:1: MTU has no value"),
+    "no value": ("[Interface]\nPrivateKey =\n", "2:1: PrivateKey has no value"),
     "private key": (
         "[Interface]\nPrivateKey = hunter2\n",
         "2:14: PrivateKey is not 32 bytes in base64 (44 characters, the last one '=', as "

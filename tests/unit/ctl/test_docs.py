@@ -150,7 +150,7 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
 
 def test_every_code_is_described() -> None:
     codes: set[str] = set()
-    for name in ("conf/parse", "conf/check", "conf/files"):
+    for name in ("conf/parse", "conf/together", "conf/check", "conf/files"):
         text = (ROOT / "l2wgctl" / f"{name}.py").read_text()
         codes |= set(re.findall(r'self\.problem\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'warn\(\s*"([a-z-]+)"', text))

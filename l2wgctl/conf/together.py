@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The keys of `[Interface]` together: the options that they make, what excludes and needs what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..errors import Problem
+from ..model import LinkOptions, Vlan
+from .values import is_address
+
+
+def link_options(
+    given: Mapping[str, object],
+    addresses: Mapping[tuple[int, ...], Sequence[str]],
+    lines: Mapping[tuple[int, ...], int],
+) -> tuple[LinkOptions, list[Problem]]:
+    """The options, and what is wrong with them.
+
+    :param given: values by the name of their field.
+    :param addresses: those of each VLAN; `lines` tells where they stand.
+    """
+    options: dict[str, object] = {}
+    for name in LinkOptions._fields:
+        if name in given:
+            value = given[name]
+            options[name] = tuple(value) if isinstance(value, list) else value
+    dns: tuple[str, ...] = options.pop("dns", ())  # type: ignore[assignment]
+    options["dns"] = tuple(v for v in dns if is_address(v))
+    options["dns_search"] = tuple(v for v in dns if not is_address(v))
+    ids: tuple[tuple[int, ...], ...] = options.pop("vlans", ())  # type: ignore[assignment]
+    problems = []
+    for vlan in addresses:
+        if vlan not in ids:
+            label = ".".join(map(str, vlan))
+            problems.append(
+                Problem(
+                    "",
+                    f"VLAN{label}.Address is given, but VLANs does not list {label}",
+                    f"add {label} to VLANs",
+                    line=lines[vlan],
+                    code="vlan-missing",
+                )
+            )
+    options["vlans"] = tuple(Vlan(vlan, tuple(addresses.get(vlan, ()))) for vlan in ids)
+    return LinkOptions(**options), problems  # type: ignore[arg-type]
+
+
+def conflicts(link: LinkOptions, lines: Mapping[str, int]) -> list[Problem]:
+    """Keys that exclude or need each other.
+
+    :param lines: where each key stands, by its lower-case name.
+    """
+    found: list[Problem] = []
+
+    def bad(name: str, what: str, hint: str) -> None:
+        line = lines.get(name.lower(), 1)
+        found.append(Problem("", what, hint, line=line, code="conflict"))
+
+    if not link.ethernet:
+        for name, value in (
+            ("MACAddress", link.mac_address),
+            ("Bridge", link.bridge),
+            ("Master", link.master),
+            ("VLANs", link.vlans),
+        ):
+            if value:
+                bad(name, f"{name} needs an Ethernet link", "set Kind = l2wireguard")
+    if link.bridge and link.master:
+        bad("Master", "Bridge and Master exclude each other", "keep one of them")
+    if link.bridge_create and not link.bridge:
+        bad("BridgeCreate", "BridgeCreate needs Bridge", "add Bridge = br0")
+    if link.bridge_addresses and not link.bridge:
+        bad("BridgeAddress", "BridgeAddress needs Bridge", "add Bridge = br0")
+    if len({vlan.ids for vlan in link.vlans}) < len(link.vlans):
+        bad("VLANs", "VLANs lists an id twice", "keep one of them")
+    return found
