@@ -263,8 +263,9 @@ def bench_ctl(_c: Context, kernel: str | None = None) -> None:
     """Time and memory of l2wgctl beside wg, for 10, 1,000 and 10,000 peers, in a VM."""
     needs("bench-ctl")
     from toolkit.bench import ctl as benches
+    from toolkit.lab import lab as labs
 
-    benches.bench_ctl(kernel)
+    benches.bench_ctl(labs.make(kernel))
 
 
 @task(
@@ -304,8 +305,9 @@ def profile(
     """Say in which functions a frame's instructions are, ours beside the stock module's."""
     needs("profile")
     from toolkit.bench import profile as bench_profile
+    from toolkit.lab import lab as labs
 
-    bench_profile.run(kernel, contenders)
+    bench_profile.run(labs.make(kernel), contenders)
 
 
 @task(

@@ -12,8 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = ROOT / "kernel"
 PATCHES = ROOT / "patches"
@@ -25,7 +23,12 @@ LOGS = BUILD / "logs"
 def cache() -> Path:
     """Folder for what is downloaded; ``L2WG_CACHE`` overrides the user's cache folder."""
     override = os.environ.get("L2WG_CACHE")
-    path = Path(override) if override else platformdirs.user_cache_path("l2wg")
+    if override:
+        path = Path(override)
+    else:
+        import platformdirs  # here: the guest's programs do without it
+
+        path = platformdirs.user_cache_path("l2wg")
     path.mkdir(parents=True, exist_ok=True)
     return path.resolve()
 

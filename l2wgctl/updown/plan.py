@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
 
-from ..commands import read_config
 from ..conf import files
 from ..conf.parse import Config
 from ..conf.values import NAME_MAX
@@ -302,7 +301,9 @@ def _configure(device: Device) -> None:
 
 def _load(target: str) -> tuple[str, Config]:
     name, path = files.locate(target)
-    return name, read_config(path)
+    loaded = files.load(path)
+    say(loaded.warnings)
+    return name, loaded
 
 
 def cmd_up(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from ctl import Said, ctl, done, file, program
 from l2wgctl import get_device
 from l2wgctl.errors import MODULE_HINT
 from l2wgctl.grammar import FIELDS
-from toolkit.bench import ctl as bench_ctl
+from toolkit.guest import ctl as bench_ctl
 from toolkit.guest.hosts import MACS, Failed, Host, inside, keys, sh, tunnel, underlay
 
 Hosts = Callable[..., list[Host]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import paths
+from toolkit.compiled import compiled
 from toolkit.errors import ToolError
 from toolkit.frame import library
 from toolkit.run import run
@@ -32,7 +33,7 @@ def build() -> Path:
         *(os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-g", "-Wall", "-Werror"),
         f"-I{paths.KERNEL}",
     ]
-    return library.compiled(paths.BUILD / "bench/bench-length", "", command, SOURCES)
+    return compiled(paths.BUILD / "bench/bench-length", "", command, SOURCES)
 
 
 def instructions(program: Path, digits: str) -> float:

@@ -17,7 +17,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,14 @@ from typing import Any
 from toolkit import paths
 from toolkit.bench import length, stats
 from toolkit.bench import report as bench_report
+from toolkit.compiled import compiled
 from toolkit.errors import ToolError
-from toolkit.frame import library
 from toolkit.guest import contenders as bench_links
 from toolkit.guest import hosts
 from toolkit.guest.bench import SOME_FAILED, Plan
 from toolkit.lab import lab as labs
 from toolkit.lab import process
+from toolkit.lab.vm import Vm
 from toolkit.run import say
 
 WHERE = paths.ROOT / "docs/bench"
@@ -43,6 +43,8 @@ LIMIT = 2400  # seconds for one guest
 ICOUNT = "-icount shift=0,sleep=on -cpu max,-erms,-fsrm"
 #: Debian's kernel clears each page that it hands out, a cost that hits whoever allocates more.
 APPEND = ("init_on_alloc=0",)
+COUNTING = Vm(cpus=1, kvm=False, qemu=ICOUNT, append=APPEND)
+TIMED = Vm(parallel=True, append=APPEND)
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,9 @@ def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
     """Run the guests: those that count next to each other, then the one by the clock alone."""
     jobs = [(f"icount {i + 1}", "icount", extent.icount_rounds) for i in range(extent.guests)]
     records: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(extent.guests) as pool:
-        waiting = [pool.submit(_guest, lab, extent, *job) for job in jobs]
-        try:
-            for w in waiting:
-                records += w.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            process.end_all()
-            raise
+    with process.pool(extent.guests) as pool:
+        for waiting in [pool.submit(_guest, lab, extent, *job) for job in jobs]:
+            records += waiting.result()
     if extent.wall_rounds:
         records += _guest(lab, extent, "wall", "wall", extent.wall_rounds)
     return records
@@ -199,11 +195,7 @@ def run_guest(
             folder=folder,
             timeout=LIMIT,
             prefix=f"[{name}] ",
-            on_kvm=False if counting else None,
-            cpus=1 if counting else labs.CPUS,
-            parallel=not counting,
-            qemu=ICOUNT if counting else "",
-            append=APPEND,
+            vm=COUNTING if counting else TIMED,
         )
     finally:
         shutil.rmtree(keys, ignore_errors=True)
@@ -237,7 +229,7 @@ def packets_program() -> Path:
     """
     command = [os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra", "-static"]
     source = paths.ROOT / "toolkit/bench/packets.c"
-    return library.compiled(paths.BUILD / "bench/bench-packets", "", command, [source])
+    return compiled(paths.BUILD / "bench/bench-packets", "", command, [source])
 
 
 def _control_plane(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
@@ -248,18 +240,17 @@ def _control_plane(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
     folder = paths.LOGS / "bench-ctl"
     say(f"[ctl] l2wgctl against wg with {', '.join(map(str, extent.ctl))} peers")
     # with very many peers a single run takes minutes under TCG, and its relative error is small
-    parts = [f"python3 -m toolkit.bench.ctl {n} --runs {1 if n > 1000 else 3}" for n in extent.ctl]
+    parts = [f"python3 -m toolkit.guest.ctl {n} --runs {1 if n > 1000 else 3}" for n in extent.ctl]
     command = ["sh", "-ec", f"modprobe l2wireguard; {'; '.join(parts)}"]
     result = lab.run(command, folder=folder, timeout=LIMIT, prefix="[ctl] ", show=False)
-    if result.status:
-        raise ToolError("bench: l2wgctl against wg failed", f"logs: {folder}")
-    output = (folder / "output").read_text().splitlines()
-    rows = [row for line in output if line.startswith("[{") for row in json.loads(line)]
+    result.must_be_good("bench: l2wgctl against wg")
+    lines = result.output.splitlines()
+    rows = [row for line in lines if line.startswith("[{") for row in json.loads(line)]
     return list(control_records(rows))
 
 
 def control_records(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Records of what toolkit.bench.ctl prints."""
+    """Records of what toolkit.guest.ctl prints."""
     for row in rows:
         for tool in ("wg", "l2wgctl"):
             what = f"{row['command'].replace(' ', '_')}_{row['peers']}"

@@ -8,7 +8,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from toolkit import paths
-from toolkit.checks import marked, pair, suite
+from toolkit.checks import marked, outcome, pair, suite
 from toolkit.checks import netns as selftest
+from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
-from toolkit.lab import kvm, process
 from toolkit.lab import lab as labs
+from toolkit.lab import process
 from toolkit.run import say
 
 #: The kernels that people run, oldest first; see toolkit.kernels.kernel.resolve().
@@ -114,21 +114,15 @@ def matrix(kernels: list[str] | None = None, *, guests: int = suite.GUESTS) -> b
     # one after the other: they share a cache, and each has the whole machine
     ready = [row for row in rows.values() if _build(row)]
     if ready:
-        kvm.works(labs.make(ready[0].kernel))
+        labs.make(ready[0].kernel).kvm_works()
     jobs: list[Callable[[], None]] = []
     for row in ready:
         jobs += _jobs(row)
     built = {row.kernel for row in ready}
     jobs += [_pair_job(p) for p in pairs if set(p.kernels) <= built]
-    with ThreadPoolExecutor(guests) as pool:
-        waiting = [pool.submit(job) for job in jobs]
-        try:
-            for w in waiting:
-                w.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            process.end_all()
-            raise
+    with process.pool(guests) as pool:
+        for waiting in [pool.submit(job) for job in jobs]:
+            waiting.result()
     _report(list(rows.values()), pairs)
     return all(r.good for r in rows.values()) and all(p.good for p in pairs)
 
@@ -169,7 +163,7 @@ def _jobs(row: Row) -> list[Callable[[], None]]:
     named = [[n for n in group if n in here] for group in GUESTS]
     rest = [n for n in here if not any(n in group for group in named)]
     groups = [g for g in [*named, rest] if g]
-    outcomes: list[suite.Outcome | None] = [None] * len(groups)
+    outcomes: list[Outcome | None] = [None] * len(groups)
     logs: list[str] = []
 
     def load() -> None:
@@ -188,20 +182,17 @@ def _jobs(row: Row) -> list[Callable[[], None]]:
         folder = _logs(row.kernel, f"tests-{number}")
         select = [f"tests/vm/{name}" for name in groups[number]]
         try:
-            outcome = suite.in_guest(row.kernel, select, folder, limit=LIMIT, test=TEST_LIMIT)
+            ran = suite.in_guest(row.kernel, select, folder, limit=LIMIT, test=TEST_LIMIT)
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
-            outcome = suite.Outcome("", 0, 1, 0, 0)
-        row.seconds += outcome.seconds
-        if outcome.failed:
+            ran = Outcome("", 0, 1)
+        row.seconds += ran.seconds
+        if ran.failed:
             logs.append(str(folder))
-        outcomes[number] = outcome
+        outcomes[number] = ran
         done = [o for o in outcomes if o]
         if len(done) == len(groups):
-            passed, failed = sum(o.passed for o in done), sum(o.failed for o in done)
-            skipped = sum(o.skipped for o in done)
-            text = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
-            row.scenarios = Cell(text, " ".join(sorted(logs)))
+            row.scenarios = Cell(str(outcome.total(done)), " ".join(sorted(logs)))
 
     def netns() -> None:
         try:
@@ -229,8 +220,7 @@ def _pair_job(row: PairRow) -> Callable[[], None]:
             row.result = Cell("fails", str(folder))
             return
         row.releases, row.seconds = done.releases, done.outcome.seconds
-        text = f"{done.outcome.passed} passed, {done.outcome.failed} failed"
-        row.result = Cell(text, str(folder) if done.outcome.failed else "")
+        row.result = Cell(str(done.outcome), str(folder) if done.outcome.failed else "")
 
     return job
 

@@ -6,17 +6,18 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import paths
-from toolkit.checks import suite
+from toolkit.checks import outcome
+from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.guest import agent
-from toolkit.lab import kvm, process
 from toolkit.lab import lab as labs
+from toolkit.lab import process
 from toolkit.lab.lab import Lab, Result
+from toolkit.lab.vm import Vm
 from toolkit.run import say
 
 LIMIT = 1800  # seconds for the tests
@@ -31,7 +32,7 @@ class Pair:
     """
 
     releases: tuple[str, str]
-    outcome: suite.Outcome
+    outcome: Outcome
 
 
 def cable(sockets: Path, end: int) -> str:
@@ -54,13 +55,13 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
     :raises ToolError: a machine fails, a kernel complains, or an end cannot prove that it ran.
     """
     made = (labs.make(first), labs.make(second))
-    on_kvm = kvm.works(made[0])
+    kvm = made[0].kvm_works()
     folder = folder or paths.LOGS / f"pair-{first}-{second}"
     shutil.rmtree(folder, ignore_errors=True)
     say(f"Two machines: {made[0].kernel.label} and {made[1].kernel.label}")
     with (
         tempfile.TemporaryDirectory(prefix="l2wg-pair-") as sockets,
-        ThreadPoolExecutor(2) as pool,
+        process.pool(2) as pool,
     ):
 
         def run(end: int, command: list[str]) -> Result:
@@ -70,29 +71,29 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
                 folder=where,
                 timeout=LIMIT,
                 prefix=f"[{(first, second)[end]}] ",
-                on_kvm=on_kvm,
-                qemu=cable(Path(sockets), end),
+                vm=Vm(kvm=kvm, qemu=cable(Path(sockets), end)),
             )
 
         report = folder / "first/report.xml"
         ends = [
-            pool.submit(run, 0, suite.pytest_argv(TESTS, report, 600)),
+            pool.submit(run, 0, outcome.pytest_argv(TESTS, report, 600)),
             pool.submit(
                 run, 1, ["python3", "-m", "toolkit.guest.agent", str(folder / "second/report.json")]
             ),
         ]
         try:
             results = [end.result() for end in ends]
-        except BaseException:
-            process.end_all()
-            raise
+        except ToolError as error:
+            # one end alone has no cable to the other
+            again = f"./inv pair --kernels {first},{second}"
+            raise ToolError(error.what, f"logs: {folder}; again: {again}") from None
     name = f"{made[0].kernel.release} and {made[1].kernel.release}"
-    outcome = suite.outcome_of(f"two machines, {name}", report, results[0].seconds)
+    tested = outcome.read(f"two machines, {name}", report, results[0].seconds)
     _prove(made[1], folder / "second")
     for result in results:
-        if not outcome.failed and (bad := result.complaints):
+        if not tested.failed and (bad := result.complaints):
             raise ToolError(f"the kernel complained: {bad[0]}", f"logs: {result.folder}")
-    return Pair((made[0].kernel.release, made[1].kernel.release), outcome)
+    return Pair((made[0].kernel.release, made[1].kernel.release), tested)
 
 
 def _prove(lab: Lab, folder: Path) -> None:

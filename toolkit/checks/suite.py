@@ -8,17 +8,16 @@ import shutil
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import paths
-from toolkit.checks import captures
+from toolkit.checks import captures, netns, outcome, pair
+from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
-from toolkit.lab import kvm, process
+from toolkit.frame import fuzz as fuzzing
 from toolkit.lab import lab as labs
+from toolkit.lab import process
 from toolkit.run import say
 
 NEWEST = "newest"
@@ -54,17 +53,6 @@ VM_LIMIT = 1500  # seconds for one guest's tests
 FUZZ = 60  # seconds of fuzzing
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One part of the test run."""
-
-    name: str
-    passed: int
-    failed: int
-    skipped: int
-    seconds: float
-
-
 def unit() -> Outcome:
     """The tests that need neither root nor a guest, linters among them."""
     report = paths.LOGS / "unit.xml"
@@ -76,7 +64,7 @@ def unit() -> Outcome:
         cwd=paths.ROOT,
         check=False,
     )
-    return outcome_of("unit tests", report, time.monotonic() - started)
+    return outcome.read("unit tests", report, time.monotonic() - started)
 
 
 def in_guest(
@@ -96,22 +84,13 @@ def in_guest(
     say(f"Tests in a guest with {lab.kernel.label}: {' '.join(files)}")
     shutil.rmtree(folder, ignore_errors=True)
     report = folder / "report.xml"
-    command = pytest_argv(select, report, test)
+    command = outcome.pytest_argv(select, report, test)
     result = lab.run(command, folder=folder, timeout=limit, prefix=f"[{kernel}] ")
     names = ", ".join(dict.fromkeys(Path(s).stem.removeprefix("test_") for s in select))
-    outcome = outcome_of(f"{lab.kernel.label} in a guest: {names}", report, result.seconds)
-    if not outcome.failed and (bad := result.complaints):
+    done = outcome.read(f"{lab.kernel.label} in a guest: {names}", report, result.seconds)
+    if not done.failed and (bad := result.complaints):
         raise ToolError(f"the kernel complained: {bad[0]}", f"logs: {folder}")
-    return outcome
-
-
-def pytest_argv(select: list[str], report: Path, test: int = 300) -> list[str]:
-    """pytest as it runs in a guest."""
-    return [
-        *("python3", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
-        *("--tb=short", "--no-summary", f"--timeout={test}", "--durations=5"),
-        *(f"--junit-xml={report}", *select),
-    ]
+    return done
 
 
 def vm(number: int) -> Outcome:
@@ -120,46 +99,22 @@ def vm(number: int) -> Outcome:
     return in_guest(kernel, select, paths.LOGS / f"vm-{number}-{kernel}")
 
 
-def outcome_of(name: str, report: Path, seconds: float) -> Outcome:
-    """Read a JUnit report.
-
-    :raises ToolError: there is none, or no test in it ran.
-    """
-    try:
-        suite = ET.parse(report).getroot().find("testsuite")
-    except (OSError, ET.ParseError):
-        raise ToolError(f"{name}: pytest left no report", f"logs: {report.parent}") from None
-    assert suite is not None
-    count = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
-    failed = count["failures"] + count["errors"]
-    passed = count["tests"] - failed - count["skipped"]
-    if count["tests"] == 0:
-        raise ToolError(f"{name}: no test ran", f"logs: {report.parent}")
-    return Outcome(name, passed, failed, count["skipped"], seconds)
-
-
 def netns_selftest(kernel: str) -> Outcome:
     """WireGuard's own test, shortened."""
-    from toolkit.checks import netns
-
     seconds = netns.selftest(kernel, short=True)
-    return Outcome(f"WireGuard's netns.sh on {kernel}, shortened", 1, 0, 0, seconds)
+    return Outcome(f"WireGuard's netns.sh on {kernel}, shortened", 1, 0, seconds=seconds)
 
 
 def two_machines(first: str, second: str) -> Outcome:
     """tests/machines on two kernels."""
-    from toolkit.checks import pair
-
     return pair.pair(first, second).outcome
 
 
 def fuzz() -> Outcome:
     """The length function under libFuzzer for a minute."""
-    from toolkit.frame import fuzz as fuzzing
-
     started = time.monotonic()
     fuzzing.run(FUZZ)
-    return Outcome("fuzzing the length function", 1, 0, 0, time.monotonic() - started)
+    return Outcome("fuzzing the length function", 1, 0, seconds=time.monotonic() - started)
 
 
 def _part(name: str, part: Callable[[], Outcome]) -> Outcome:
@@ -167,7 +122,7 @@ def _part(name: str, part: Callable[[], Outcome]) -> Outcome:
         return part()
     except ToolError as error:
         say(f"l2wg: {name}: {error}")
-        return Outcome(name, 0, 1, 0, 0)
+        return Outcome(name, 0, 1)
 
 
 def run(*, units: bool, guests: bool) -> bool:
@@ -178,18 +133,12 @@ def run(*, units: bool, guests: bool) -> bool:
     jobs: list[tuple[str, Callable[[], Outcome]]] = []
     if units:
         jobs += [("unit tests", unit), ("fuzzing the length function", fuzz)]
-    with ThreadPoolExecutor(GUESTS) as pool:
+    with process.pool(GUESTS) as pool:
         waiting = [pool.submit(_part, name, job) for name, job in jobs]
-        try:
-            if guests:
-                _prepare()  # meanwhile
-                waiting += [pool.submit(_part, name, job) for name, job in _guests()]
-            outcomes = [w.result() for w in waiting]
-        except BaseException:
-            # interrupted: what waits never starts, and what runs is not waited for
-            pool.shutdown(wait=False, cancel_futures=True)
-            process.end_all()
-            raise
+        if guests:
+            _prepare()  # meanwhile
+            waiting += [pool.submit(_part, name, job) for name, job in _guests()]
+        outcomes = [w.result() for w in waiting]
     return _report(outcomes)
 
 
@@ -197,7 +146,7 @@ def _prepare() -> None:
     """Make the labs, one after the other: guests that start together share what this leaves."""
     for kernel in dict.fromkeys(kernel for kernel, _ in VM_RUNS):
         try:
-            kvm.works(labs.make(kernel))
+            labs.make(kernel).kvm_works()
         except ToolError as error:
             # its own parts will fail by it, and the others run
             say(f"l2wg: {kernel}: {error}")
@@ -233,15 +182,15 @@ def packages() -> bool:
         check=False,
     )
     took = time.monotonic() - started
-    return _report([_part("packages", lambda: outcome_of("packages", report, took))])
+    return _report([_part("packages", lambda: outcome.read("packages", report, took))])
 
 
 def _report(outcomes: list[Outcome]) -> bool:
     """Print a line for each part; did all pass?"""
     print()
     for o in outcomes:
-        skipped = f", {o.skipped} skipped" if o.skipped else ""
-        print(f"{o.name}: {o.passed} passed, {o.failed} failed{skipped} in {o.seconds:.0f} s")
-    passed, failed = sum(o.passed for o in outcomes), sum(o.failed for o in outcomes)
-    print(f"{passed} passed, {failed} failed, {sum(o.skipped for o in outcomes)} skipped")
-    return not failed
+        print(f"{o.name}: {o} in {o.seconds:.0f} s")
+    all_of_it = outcome.total(outcomes)
+    # with the zeros: the line by which CI counts
+    print(f"{all_of_it.passed} passed, {all_of_it.failed} failed, {all_of_it.skipped} skipped")
+    return not all_of_it.failed

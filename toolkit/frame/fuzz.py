@@ -17,8 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.compiled import compiled
 from toolkit.errors import ToolError
-from toolkit.frame.library import ROOT, SOURCES, compiled
+from toolkit.frame.library import SOURCES
+from toolkit.paths import ROOT
 
 FUZZ = ROOT / "tests" / "fuzz"
 HARNESS = FUZZ / "frame.c"

@@ -10,17 +10,13 @@ from __future__ import annotations
 import ctypes
 import enum
 import functools
-import hashlib
 import os
-import subprocess
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.errors import ToolError
+from toolkit.compiled import compiled
+from toolkit.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (ROOT / "kernel" / "l2wg_frame.c", ROOT / "kernel" / "l2wg_frame.h")
 BUILD = ROOT / "build" / "frame"
 
@@ -46,42 +42,6 @@ class Frame:
 
 class _Frame(ctypes.Structure):
     _fields_ = [("verdict", ctypes.c_int), ("len", ctypes.c_uint32)]
-
-
-def compiled(into: Path, suffix: str, command: Sequence[str], sources: Sequence[Path]) -> Path:
-    """Build `into` plus a hash and `suffix` with `command` unless it is there; return its path.
-
-    The hash is over the command and the contents of the sources. Headers among the sources count
-    for the hash only. Raises ToolError when the compiler is missing or refuses.
-    """
-    digest = hashlib.sha256(" ".join(command).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    result = into.with_name(f"{into.name}-{digest.hexdigest()[:16]}{suffix}")
-    if result.exists():
-        return result
-    into.parent.mkdir(parents=True, exist_ok=True)
-    # Two test runs may build at once: each writes its own file and renames it.
-    fd, draft = tempfile.mkstemp(dir=into.parent)
-    os.close(fd)
-    try:
-        subprocess.run(
-            [*command, "-o", draft, *(str(source) for source in sources if source.suffix == ".c")],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        os.replace(draft, result)
-    except FileNotFoundError:
-        raise ToolError(f"no C compiler '{command[0]}'", "apt-get install gcc clang") from None
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.splitlines() or ["no message"]
-        first = next((line for line in lines if "error" in line), lines[0])
-        raise ToolError(f"{command[0]} can't build {into.name}: {first}") from None
-    finally:
-        Path(draft).unlink(missing_ok=True)
-    return result
 
 
 def build() -> Path:

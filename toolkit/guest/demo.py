@@ -7,10 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from toolkit import paths
 from toolkit.guest import hosts
 from toolkit.guest.hosts import Host, keys, sh, stop, underlay
-from toolkit.lab.demo import SEEN
+
+#: Its last line, if the hosts have seen each other.
+SEEN = "demo: the two hosts share an Ethernet"
+ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """\
 [Interface]
@@ -48,7 +50,7 @@ def install() -> None:
     """Have l2wgctl on the path, as `pip install .` would."""
     BIN.mkdir()
     script = BIN / "l2wgctl"
-    script.write_text(f'#!/bin/sh\nPYTHONPATH={paths.ROOT} exec {sys.executable} -m l2wgctl "$@"\n')
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m l2wgctl "$@"\n')
     script.chmod(0o755)
     os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
     FOLDER.mkdir(exist_ok=True)

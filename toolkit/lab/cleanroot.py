@@ -8,7 +8,6 @@ installed is then tried under the kernel that it was installed for.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from toolkit.kernels.archive import Archive
 from toolkit.kernels.kernel import Kernel
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
-from toolkit.lab.lab import FAST_ROOT, Lab, Result
+from toolkit.lab.lab import Lab, Result
 from toolkit.run import run, say
 
 #: What a person's Debian has beyond the packages without which there is no Debian, as far as it
@@ -124,27 +123,18 @@ class Installed(Lab):
         """Those of the clean root."""
         return self.root
 
-    def _shares(self, folder: Path) -> list[str | Path]:
-        # where it is in the guest, and here: it is not in the guest's root
-        return ["--root", self.root, f"--rwdir={folder}={folder}"]
+    @property
+    def home(self) -> Path:
+        """A folder that every Debian has."""
+        return Path("/")
 
-    def script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
-        script = folder / "run.sh"
-        out = shlex.quote(str(folder))
-        settings = "".join(f"export {n}={shlex.quote(v)}\n" for n, v in ENVIRONMENT.items())
-        script.write_text(
-            f"""#!/bin/sh
-{settings}ip link set lo up
-{FAST_ROOT}
-: >{out}/booted
-$enter {shlex.join(command)} >{out}/output 2>&1 </dev/null
-status=$?
-dmesg >{out}/dmesg
-echo "$status" >{out}/status.new
-mv {out}/status.new {out}/status
-"""
-        )
-        return script
+    def environment(self, folder: Path) -> dict[str, str]:
+        """That of a program in the clean root; nothing of ours."""
+        return ENVIRONMENT
+
+    def shares(self, folder: Path) -> list[str | Path]:
+        """As :meth:`Lab.shares`: the folder is not in this guest's root."""
+        return ["--root", self.root, f"--rwdir={folder}={folder}"]
 
 
 def make(folder: Path, codename: str = "bookworm") -> CleanRoot:

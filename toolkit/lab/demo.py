@@ -7,10 +7,9 @@ import time
 
 from toolkit import paths
 from toolkit.errors import ToolError
+from toolkit.guest.demo import SEEN
 from toolkit.lab import lab as labs
 from toolkit.run import say
-
-SEEN = "demo: the two hosts share an Ethernet"
 
 
 def demo(wanted: str | None = None) -> None:
@@ -22,8 +21,10 @@ def demo(wanted: str | None = None) -> None:
     lab = labs.make(wanted)
     say(f"Booting {lab.kernel.label} in a virtual machine")
     result = lab.run(["python3", "-m", "toolkit.guest.demo"], folder=paths.LOGS / "demo")
-    if result.status or SEEN not in (result.folder / "output").read_text():
-        raise ToolError("demo: the hosts did not reach each other", f"logs: {result.folder}")
-    if bad := result.complaints:
-        raise ToolError(f"demo: the kernel complained: {bad[0]}", f"logs: {result.folder}")
+    result.must_be_good("demo")
+    if SEEN not in result.output:
+        raise ToolError(
+            "demo: the hosts did not reach each other",
+            f"logs: {result.folder}; again: {labs.again_line(result.folder)}",
+        )
     say(f"Done in {time.monotonic() - started:.0f} s. Next: ./inv lab, README.md")

@@ -9,6 +9,7 @@ goes through it, for without a terminal its standard output is lost.
 from __future__ import annotations
 
 import compileall
+import dataclasses
 import hashlib
 import os
 import re
@@ -28,46 +29,13 @@ from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kmod import build
 from toolkit.lab import kvm, process
+from toolkit.lab.vm import Vm
 from toolkit.run import run, say
 
-CPUS = 2
-MEMORY = "1G"
-
+#: By which the guest's boot.sh knows the files that this machine has for it.
 ROOT_TAG = "l2wgroot"
-
-#: For an emulated processor. Its time stamp counters are in step, but Linux cannot know: it would
-#: ask the emulated HPET for the time, an exit to QEMU under its one lock that halves what the guest
-#: does. And nothing speculates there that mitigations would have to hold back.
-TCG_ARGUMENTS = ("tsc=reliable", "mitigations=off")
-
-#: A thread for each emulated processor, QEMU's default, is not safe for a kernel that patches its
-#: own code, as Linux does for each static key: one processor may meet the breakpoint that another
-#: one has just taken back, and panics (docs/kernels.md). In one thread they take turns. That costs
-#: a third less processor time, too, where as many guests run as the machine has cores.
-ONE_THREAD = "-accel tcg,thread=single"
-
-#: virtme-ng's root, and the overlays that it lays over /usr and the like, do not cache: every
-#: program start reads the program and its libraries anew. This machine's files a second time, with
-#: a cache, and the rest of the guest's mounts in it, make the tests some five times faster under
-#: TCG. Messages stay small because Linux before 6.0 allocates (and clears) two buffers of the
-#: maximum for each request. Where this root cannot be had the slow one serves.
-FAST_ROOT = f"""\
-root=/run/l2wg-root enter=
-mkdir -p $root
-if mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=65536,cache=loose {ROOT_TAG} $root; then
-	if [ ! -d $root/usr/lib/modules ]; then # no place for that mount
-		lib=$root/usr/lib over=/run/l2wg-lib
-		mkdir -p $over/upper/modules $over/work
-		mount -t overlay -o lowerdir=$lib,upperdir=$over/upper,workdir=$over/work overlay $lib
-	fi
-	while read -r _ at _; do
-		case $at in
-		/ | /usr | /usr/lib | /lib | /opt | $root*) ;; # $root has them, unchanged
-		*) mount --bind "$at" "$root$at" ;;
-		esac
-	done </proc/self/mounts
-	[ ! -e "$root/lib/modules/$(uname -r)" ] || enter="chroot $root"
-fi 2>/dev/null"""
+BOOT = paths.ROOT / "toolkit/guest/boot.sh"
+DEFAULT = Vm()
 
 
 @dataclass(frozen=True)
@@ -87,6 +55,24 @@ class Result:
     def complaints(self) -> list[str]:
         """Lines of the kernel's log that must not be there."""
         return complaints((self.folder / "dmesg").read_text(errors="replace"))
+
+    @property
+    def output(self) -> str:
+        """What the command printed."""
+        return (self.folder / "output").read_text(errors="replace")
+
+    def must_be_good(self, what: str) -> None:
+        """The command has succeeded, and the kernel has nothing to complain about.
+
+        :param what: what it was, for the error.
+        :raises ToolError: it is not so.
+        """
+        again = f"logs: {self.folder}; again: {again_line(self.folder)}"
+        if self.status:
+            last = self.output.strip().splitlines()[-1:]
+            raise ToolError(": ".join([f"{what}: failed with status {self.status}", *last]), again)
+        if bad := self.complaints:
+            raise ToolError(f"{what}: the kernel complained: {bad[0]}", again)
 
 
 @dataclass(frozen=True)
@@ -115,15 +101,46 @@ class Lab:
         """Whose files the guest has: this machine's."""
         return Path("/")
 
-    def _shares(self, folder: Path) -> list[str | Path]:
+    @property
+    def home(self) -> Path:
+        """The folder in which commands start."""
+        return paths.ROOT
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What a command finds in its environment.
+
+        :param folder: see :meth:`run`.
+        """
+        return {
+            "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(paths.ROOT),
+            "L2WG_OUT": str(folder),
+            "L2WG_CACHE": str(paths.cache()),
+            "L2WG_MODULE": str(self.module.file),
+        }
+
+    def shares(self, folder: Path) -> list[str | Path]:
         """vng's options for the guest's root, and for the folder that it may write to."""
         return ["--rwdir", folder]
 
+    def kvm_works(self) -> bool:
+        """Does a guest boot under KVM here? See :func:`toolkit.lab.kvm.works`."""
+        return kvm.works(self._trial)
+
+    def _trial(self, folder: Path) -> list[str | Path]:
+        self.prepare(folder, ["true"])
+        return self.argv(folder, Vm(kvm=True))
+
     def shell(self) -> int:
-        """An interactive root shell in a guest; its exit status."""
+        """An interactive root shell in a guest, in the current folder; its exit status."""
         with tempfile.TemporaryDirectory(prefix="l2wg-lab-") as shared:
-            script = self.script(Path(shared), ["bash", "-i"], interactive=True)
-            argv = self.argv(script, Path(shared), kvm=kvm.works(self))
+            folder = Path(shared)
+            self.prepare(folder, ["bash", "-i"], home=Path.cwd())
+            argv = self.argv(folder, Vm(kvm=self.kvm_works()), terminal=True)
             return subprocess.call(argv, env=process.environment())
 
     def run(
@@ -134,45 +151,29 @@ class Lab:
         timeout: float = 600,
         show: bool = True,
         prefix: str = "",
-        cpus: int = CPUS,
-        memory: str = MEMORY,
-        on_kvm: bool | None = None,
-        parallel: bool = False,
-        qemu: str = "",
-        append: tuple[str, ...] = (),
+        vm: Vm = DEFAULT,
     ) -> Result:
         """Run one command as root in a guest of its own.
 
-        :param folder: shared with the guest at the same path and kept; ``$L2WG_OUT`` there.
+        :param folder: shared with the guest at the same path and kept; ``$L2WG_OUT`` there. The
+            script ``again`` in it starts the same guest with the command on the terminal.
         :param timeout: seconds for the command, after the boot.
         :param show: copy its output to standard output as it comes.
         :param prefix: what each line of that begins with, where several guests run at once.
-        :param on_kvm: None: where it works.
-        :param parallel: without KVM: its processors run at the same time, against ONE_THREAD.
-        :param qemu: more options for QEMU; a later one replaces an earlier one (``-cpu``).
-        :param append: more arguments for the kernel.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
-        script = self.script(folder, command)
-        if on_kvm is None:
-            on_kvm = kvm.works(self)
+        self.prepare(folder, command)
+        if vm.kvm is None:
+            vm = dataclasses.replace(vm, kvm=self.kvm_works())
+        hint = f"console and output: {folder}; again: {self._again(folder, vm)}"
 
         def boot(*level: str) -> None:
-            argv = self.argv(
-                script,
-                folder,
-                "--verbose",
-                *level,
-                kvm=on_kvm,
-                cpus=cpus,
-                memory=memory,
-                parallel=parallel,
-                qemu=qemu,
-                append=append,
+            argv = self.argv(folder, vm, "--verbose", *level)
+            process.boot(
+                argv, self.kernel.release, folder, timeout, prefix if show else None, hint=hint
             )
-            process.boot(argv, self.kernel.release, folder, timeout, prefix if show else None)
 
         started = time.monotonic()
         try:
@@ -187,79 +188,61 @@ class Lab:
             raise ToolError(
                 f"the guest with {self.kernel.release} ended before the command did"
                 + (f": {last[0].strip()}" if last else ""),
-                f"its console: {folder / 'console'}",
+                hint,
             )
         return Result(int(status.read_text()), time.monotonic() - started, folder)
 
-    def argv(
-        self,
-        script: Path,
-        folder: Path,
-        *options: str,
-        kvm: bool,
-        cpus: int = CPUS,
-        memory: str = MEMORY,
-        parallel: bool = False,
-        qemu: str = "",
-        append: tuple[str, ...] = (),
-    ) -> list[str | Path]:
-        """What starts a guest with that script; see :meth:`run`.
+    def argv(self, folder: Path, vm: Vm, *options: str, terminal: bool = False) -> list[str | Path]:
+        """What starts a guest whose folder has been prepared.
 
         :param options: more of vng's.
+        :param terminal: its command has the terminal.
         :raises ToolError: there is no QEMU.
         """
         if not shutil.which("qemu-system-x86_64"):
             raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
-        more = [
-            # one word: argparse takes a value that starts with a dash for an option
-            f"--qemu-opts=-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
+        root = (
+            f"-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
             ",readonly=on,multidevs=remap"
-        ]
-        if not kvm:
-            options = ("--disable-kvm", *(f"--append={a}" for a in TCG_ARGUMENTS), *options)
-            if not parallel:
-                more.append(ONE_THREAD)
+        )
+        script = ["sh", str(folder / BOOT.name), str(folder), *(["terminal"] if terminal else [])]
         return [
             Path(sys.executable).parent / "vng",
-            "--run",
-            self.image,
+            *("--run", self.image, "--user", "root"),
+            *vm.vng(),
             *options,
-            *("--cpus", str(cpus), "--memory", memory, "--user", "root"),
-            *self._shares(folder),
-            " ".join([*more, qemu]).rstrip(),
-            *(f"--append={argument}" for argument in append),
-            *("--", f"sh {shlex.quote(str(script))}"),
+            *self.shares(folder),
+            # one word: argparse takes a value that starts with a dash for an option
+            f"--qemu-opts={root} {vm.options()}".rstrip(),
+            *("--", shlex.join(script)),
         ]
 
-    def script(self, folder: Path, command: list[str], *, interactive: bool = False) -> Path:
-        """Write what the guest runs first."""
-        run_it = shlex.join(command)
-        if not interactive:
-            run_it += f" >{shlex.quote(str(folder / 'output'))} 2>&1 </dev/null"
-        script = folder / "run.sh"
+    def prepare(self, folder: Path, command: list[str], *, home: Path | None = None) -> None:
+        """Put into a guest's folder what it runs: boot.sh, and the script ``command``.
+
+        :param home: where the command starts, unless in the lab's own ``home``.
+        """
+        shutil.copyfile(BOOT, folder / BOOT.name)
+        exports = [f"export {k}={shlex.quote(v)}" for k, v in self.environment(folder).items()]
+        where = f"cd {shlex.quote(str(home or self.home))}"
+        lines = [*exports, where, f"exec {shlex.join(command)}"]
+        (folder / "command").write_text("\n".join(lines) + "\n")
+
+    def _again(self, folder: Path, vm: Vm) -> str:
+        """Write a script that starts the guest by hand; how to call it."""
+        argv = self.argv(folder, vm, terminal=True)
+        path = process.environment()["PATH"]
+        script = folder / "again"
         script.write_text(
-            f"""#!/bin/sh
-export PATH={shlex.quote(str(Path(sys.executable).parent))}:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-export PYTHONPATH={shlex.quote(str(paths.ROOT))}
-export L2WG_OUT={shlex.quote(str(folder))}
-export L2WG_CACHE={shlex.quote(str(paths.cache()))}
-export L2WG_MODULE={shlex.quote(str(self.module.file))}
-ip link set lo up
-{FAST_ROOT}
-: >"$L2WG_OUT/booted"
-cat >/tmp/l2wg-command <<'L2WG'
-cd {shlex.quote(str(Path.cwd() if interactive else paths.ROOT))}
-{run_it}
-L2WG
-$enter sh /tmp/l2wg-command
-status=$?
-dmesg >"$L2WG_OUT/dmesg"
-echo "$status" >"$L2WG_OUT/status.new"
-mv "$L2WG_OUT/status.new" "$L2WG_OUT/status"
-"""
+            "#!/bin/sh\n# The same guest once more, with its command on this terminal.\n"
+            f"export PATH={shlex.quote(path)}\nexec {shlex.join(map(str, argv))}\n"
         )
-        return script
+        return again_line(folder)
+
+
+def again_line(folder: Path) -> str:
+    """How to start by hand the guest that ran with that folder."""
+    return f"sh {shlex.quote(paths.shown(folder / 'again'))}"
 
 
 def make(wanted: str | None = None, *, debug: bool = False) -> Lab:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from toolkit.errors import ToolError
@@ -42,12 +45,19 @@ def start(argv: Sequence[str | Path], console: int) -> subprocess.Popen[bytes]:
         env=environment(),
         start_new_session=True,
     )
-    _running.add(guest)
+    for guests in _here.pools:
+        guests.add(guest)
     return guest
 
 
 def boot(
-    argv: Sequence[str | Path], release: str, folder: Path, timeout: float, prefix: str | None
+    argv: Sequence[str | Path],
+    release: str,
+    folder: Path,
+    timeout: float,
+    prefix: str | None,
+    *,
+    hint: str,
 ) -> None:
     """One guest, from its start to its end.
 
@@ -55,6 +65,7 @@ def boot(
     :param folder: where it writes ``booted`` when its command starts, ``output``, ``status``.
     :param timeout: seconds for the command, after the boot.
     :param prefix: what each line of its output begins with on standard output; None: not copied.
+    :param hint: for the errors.
     :raises NotBooted: the command has not started after BOOT_LIMIT seconds.
     :raises ToolError: or has not ended in time.
     """
@@ -63,18 +74,22 @@ def boot(
     with (folder / "console").open("wb") as console:
         guest = start(argv, console.fileno())
         try:
-            _watch(guest, release, folder, timeout, prefix)
+            _watch(guest, release, folder, timeout, prefix, hint)
         finally:
             end(guest)
 
 
 def _watch(
-    guest: subprocess.Popen[bytes], release: str, folder: Path, timeout: float, prefix: str | None
+    guest: subprocess.Popen[bytes],
+    release: str,
+    folder: Path,
+    timeout: float,
+    prefix: str | None,
+    hint: str,
 ) -> None:
     """Until the guest is gone: copy the command's output, and mind the time."""
     output, at = folder / "output", 0
     deadline, booted = time.monotonic() + BOOT_LIMIT, False
-    where = f"console and output: {folder}"
     while True:
         over = guest.poll() is not None
         if prefix is not None and output.exists():
@@ -85,8 +100,8 @@ def _watch(
             booted, deadline = True, time.monotonic() + timeout
         if time.monotonic() > deadline:
             if booted:
-                raise ToolError(f"lab: no end after {timeout:.0f} s", where)
-            raise NotBooted(f"lab: {release} has not booted after {BOOT_LIMIT} s", where)
+                raise ToolError(f"lab: no end after {timeout:.0f} s", hint)
+            raise NotBooted(f"lab: {release} has not booted after {BOOT_LIMIT} s", hint)
         time.sleep(0.1)
 
 
@@ -103,19 +118,42 @@ def _copy(output: Path, at: int, prefix: str, *, rest: bool) -> int:
     return len(data)
 
 
-#: The guests that run now, whichever thread started them.
-_running: set[subprocess.Popen[bytes]] = set()
+class _Here(threading.local):
+    """Of each thread: the guests of the pools that it works for, the outermost first."""
+
+    pools: tuple[set[subprocess.Popen[bytes]], ...] = ()
 
 
-def end_all() -> None:
-    """End every guest: whoever waits for one is told that it ended early."""
-    for guest in list(_running):
-        end(guest)
+_here = _Here()
+
+
+@contextlib.contextmanager
+def pool(size: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that run guests, ``size`` at a time.
+
+    If the block fails or is interrupted, what waits never starts, and the guests of these threads
+    are ended: whoever waits for one is told that it ended early.
+    """
+    mine: set[subprocess.Popen[bytes]] = set()
+    pools = (*_here.pools, mine)
+    with ThreadPoolExecutor(size, initializer=_join, initargs=(pools,)) as threads:
+        try:
+            yield threads
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            for guest in list(mine):
+                end(guest)
+            raise
+
+
+def _join(pools: tuple[set[subprocess.Popen[bytes]], ...]) -> None:
+    _here.pools = pools
 
 
 def end(guest: subprocess.Popen[bytes]) -> None:
     """vng starts QEMU and helpers: end them all."""
-    _running.discard(guest)
+    for guests in _here.pools:
+        guests.discard(guest)
     try:
         os.killpg(guest.pid, signal.SIGTERM)
         guest.wait(5)

@@ -9,17 +9,17 @@ import shutil
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import paths
+from toolkit.checks import outcome
+from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.kernels import kernel as kernels
 from toolkit.kernels import source as sources
 from toolkit.kmod import build
-from toolkit.lab import kvm
 from toolkit.lab import lab as labs
 from toolkit.run import run, say
 from toolkit.vagrant import box as boxes
@@ -39,14 +39,12 @@ class Ran:
     """What a run has shown.
 
     :ivar machines: name -> `uname -r` there.
+    :ivar up: seconds until they were up and provisioned.
     """
 
     machines: Mapping[str, str]
-    passed: int
-    failed: int
-    skipped: int
+    outcome: Outcome
     up: float
-    seconds: float
 
 
 def test(
@@ -74,7 +72,7 @@ def test(
     libvirtd.check(setup=setup)
     env = {"L2WG_C": "1" if third else "0", "L2WG_CONSOLE": str(FOLDER)}
     lab = labs.make(wanted or boxes.DEFAULT)
-    env["L2WG_DRIVER"] = "kvm" if kvm.works(lab) else "qemu"
+    env["L2WG_DRIVER"] = "kvm" if lab.kvm_works() else "qemu"
     _next_version(wanted or boxes.DEFAULT)
     if box:
         env["L2WG_BOX"] = box
@@ -97,8 +95,8 @@ def test(
     for name, release in ran.machines.items():
         print(f"{name}: Linux {release}, {env['L2WG_BOX']}, {env['L2WG_DRIVER']}")
     print(f"up and provisioned in {ran.up:.0f} s, all in {time.monotonic() - started:.0f} s")
-    print(f"{ran.passed} passed, {ran.failed} failed, {ran.skipped} skipped")
-    return not ran.failed
+    print(ran.outcome)
+    return not ran.outcome.failed
 
 
 def destroy(env: Mapping[str, str] | None = None) -> None:
@@ -152,21 +150,7 @@ def _up_and_test(env: Mapping[str, str], only: str | None) -> Ran:
         timeout=TEST_LIMIT,
         check=False,
     )
-    passed, failed, skipped = _counts(report)
-    return Ran(machines, passed, failed, skipped, up, time.monotonic() - started)
-
-
-def _counts(report: Path) -> tuple[int, int, int]:
-    try:
-        suite = ET.parse(report).getroot().find("testsuite")
-    except (OSError, ET.ParseError):
-        raise ToolError("pytest left no report", f"logs: {FOLDER}") from None
-    assert suite is not None
-    count = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
-    if not count["tests"]:
-        raise ToolError("no test ran", f"logs: {FOLDER}")
-    failed = count["failures"] + count["errors"]
-    return count["tests"] - failed - count["skipped"], failed, count["skipped"]
+    return Ran(machines, outcome.read("machines", report, time.monotonic() - started), up)
 
 
 def _next_version(wanted: str) -> Path:

@@ -13,7 +13,8 @@ from tests.unit.frame.framekit import check
 from tests.unit.frame.guard import Guarded
 from toolkit.errors import ToolError
 from toolkit.frame import fuzz
-from toolkit.frame.library import ROOT, SOURCES, build, parse
+from toolkit.frame.library import SOURCES, build, parse
+from toolkit.paths import ROOT
 
 needs_clang = pytest.mark.skipif(
     not (shutil.which("clang") and shutil.which("llvm-cov")),

@@ -19,6 +19,7 @@ from toolkit.bench import report as bench_report
 from toolkit.bench.stats import MEASURES, STOCK, Figure, figures
 from toolkit.errors import ToolError
 from toolkit.guest import contenders as bench_links
+from toolkit.guest import profile as guest_profile
 
 REPORTS = sorted((paths.ROOT / "docs/bench").glob("*.json"))
 
@@ -276,7 +277,7 @@ PERF = """\
 
 
 def test_a_profile_is_read_and_compared() -> None:
-    read = profile.shares(PERF)
+    read = guest_profile.shares(PERF)
     assert read == pytest.approx({"chacha_permute": 0.4, "wg_xmit": 0.3, "(programs)": 0.3})
     rows = profile.differences({"a": {"f": 100, "g": 50}, "b": {"f": 101, "h": 70}})
     assert rows == [

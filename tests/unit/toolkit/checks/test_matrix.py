@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from toolkit.checks import marked, matrix
-from toolkit.checks.suite import Outcome
+from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 
 Run = Callable[[], bool]
@@ -36,6 +36,7 @@ class World:
         return SimpleNamespace(
             kernel=SimpleNamespace(release=f"{kernel}.9-amd64"),
             module=SimpleNamespace(file=module),
+            kvm_works=lambda: False,
             run=lambda *_, **__: SimpleNamespace(status=status, complaints=[], seconds=10.0),
         )
 
@@ -62,7 +63,6 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     monkeypatch.setattr(matrix.labs, "make", made.make)
-    monkeypatch.setattr(matrix.kvm, "works", lambda _: False)
     monkeypatch.setattr(matrix.suite, "in_guest", made.in_guest)
     monkeypatch.setattr(matrix.selftest, "selftest", made.selftest)
     monkeypatch.setattr(matrix.pair, "pair", made.pair)
@@ -125,14 +125,14 @@ def test_a_part_of_the_matrix_keeps_the_other_rows(world: World) -> None:
     assert set(json.loads((world.folder / "matrix.json").read_text())["rows"]) == {"5.10", "7.3"}
 
 
-def test_every_test_runs_on_every_kernel(world: World) -> None:
+def test_every_test_runs_on_every_kernel(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def in_guest(kernel: str, select: list[str], folder: Path, **_: object) -> Outcome:
         asked.extend(select)
         return world.in_guest(kernel, select, folder)
 
-    matrix.suite.in_guest = in_guest  # type: ignore[assignment]
+    monkeypatch.setattr(matrix.suite, "in_guest", in_guest)
     matrix.matrix(["5.10"])
     here = sorted(f"tests/vm/{p.name}" for p in (matrix.paths.ROOT / "tests/vm").glob("test_*.py"))
     assert sorted(asked) == here and len(here) > 5

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from toolkit.checks import suite
-from toolkit.checks.suite import Outcome
+from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 
 
@@ -24,8 +29,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(suite, "vm", lambda number: part(f"guest {number}"))
     monkeypatch.setattr(suite, "netns_selftest", lambda _: part("netns.sh"))
     monkeypatch.setattr(suite, "two_machines", lambda *_: part("two machines"))
-    monkeypatch.setattr(suite.labs, "make", lambda kernel: kernel)
-    monkeypatch.setattr(suite.kvm, "works", lambda _: False)
+    monkeypatch.setattr(suite.labs, "make", lambda _: SimpleNamespace(kvm_works=lambda: False))
     return ran
 
 
@@ -62,10 +66,10 @@ def test_a_part_that_cannot_run_counts_as_failed(
 def test_a_kernel_that_does_not_build_lets_the_others_run(
     parts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(kernel: str) -> str:
+    def make(kernel: str) -> SimpleNamespace:
         if kernel == suite.NEWEST:
             raise ToolError("no such kernel")
-        return kernel
+        return SimpleNamespace(kvm_works=lambda: False)
 
     monkeypatch.setattr(suite.labs, "make", make)
     suite.run(units=False, guests=True)
@@ -73,13 +77,20 @@ def test_a_kernel_that_does_not_build_lets_the_others_run(
 
 
 def test_an_interruption_ends_the_guests(parts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[bool] = []
+    guests: list[subprocess.Popen[bytes]] = []
+
+    def unit() -> Outcome:
+        guests.append(suite.process.start(["sleep", "60"], subprocess.DEVNULL))
+        guests[0].wait()
+        raise ToolError("the guest ended early")
 
     def interrupted(_: str) -> None:
+        while not guests:
+            time.sleep(0.01)
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(suite, "unit", unit)
     monkeypatch.setattr(suite.labs, "make", interrupted)
-    monkeypatch.setattr(suite.process, "end_all", lambda: ended.append(True))
     with pytest.raises(KeyboardInterrupt):
         suite.run(units=True, guests=True)
-    assert ended == [True]
+    assert guests[0].returncode == -signal.SIGTERM

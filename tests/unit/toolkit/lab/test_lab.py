@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +17,7 @@ from toolkit.lab import lab as labs
 from toolkit.lab import process
 from toolkit.lab.lab import Lab
 from toolkit.lab.process import NotBooted
+from toolkit.lab.vm import Vm
 
 BAD = [
     "WARNING: CPU: 1 PID: 143 at net/core/skbuff.c:5321 skb_try_coalesce+0x341/0x350",
@@ -94,7 +98,7 @@ def test_a_guest_that_does_not_boot_has_a_second_chance(
     lab = lab_of(monkeypatch, tmp_path, "7.3.4")
     booted: list[list[str]] = []
 
-    def boot(argv: list[str], _release: str, folder: Path, *_: object) -> None:
+    def boot(argv: list[str], _release: str, folder: Path, *_: object, hint: str) -> None:
         booted.append(argv)
         if len(booted) <= hangs:
             raise NotBooted("lab: 7.3.4 has not booted after 240 s", "console: x")
@@ -102,21 +106,25 @@ def test_a_guest_that_does_not_boot_has_a_second_chance(
 
     monkeypatch.setattr(process, "boot", boot)
     if hangs == 1:
-        assert lab.run(["true"], folder=tmp_path / "out", on_kvm=False).status == 3
+        assert lab.run(["true"], folder=tmp_path / "out", vm=Vm(kvm=False)).status == 3
     else:
         with pytest.raises(NotBooted, match="7.3.4 has not booted"):
-            lab.run(["true"], folder=tmp_path / "out", on_kvm=False)
+            lab.run(["true"], folder=tmp_path / "out", vm=Vm(kvm=False))
     # the second time the console tells
     assert ["--append=loglevel=1" in argv for argv in booted] == [True, False]
 
 
 def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def boot(_argv: list[str], _release: str, folder: Path, *_: object) -> None:
+    def boot(_argv: list[str], _release: str, folder: Path, *_: object, hint: str) -> None:
         (folder / "console").write_text("[    9.1] Oops: int3: 0000 [#1] SMP\n[    9.2] RIP: 10\n")
 
     monkeypatch.setattr(process, "boot", boot)
-    with pytest.raises(ToolError, match=r"ended before the command did: \[    9.1\] Oops: int3"):
-        lab_of(monkeypatch, tmp_path, "7.3.4").run(["true"], folder=tmp_path, on_kvm=False)
+    with pytest.raises(ToolError) as error:
+        lab_of(monkeypatch, tmp_path, "7.3.4").run(["true"], folder=tmp_path, vm=Vm(kvm=False))
+    assert error.value.what == (
+        "the guest with 7.3.4 ended before the command did: [    9.1] Oops: int3: 0000 [#1] SMP"
+    )
+    assert error.value.hint == f"console and output: {tmp_path}; again: sh {tmp_path}/again"
 
 
 @pytest.mark.parametrize(
@@ -127,5 +135,59 @@ def test_emulated_processors_share_a_thread(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kvm: bool, parallel: bool, expected: bool
 ) -> None:
     lab = lab_of(monkeypatch, tmp_path, "7.3.4")
-    argv = lab.argv(tmp_path / "script", tmp_path, kvm=kvm, parallel=parallel)
+    argv = lab.argv(tmp_path, Vm(kvm=kvm, parallel=parallel))
     assert any("thread=single" in str(a) for a in argv) == expected
+
+
+def test_the_script_that_starts_a_guest_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same machine as before, but with the command on the terminal."""
+    lab, started = lab_of(monkeypatch, tmp_path, "7.3.4"), []
+    folder = tmp_path / "a folder"
+
+    def boot(argv: list[object], _release: str, folder: Path, *_: object, hint: str) -> None:
+        started.append([str(a) for a in argv])
+        (folder / "status").write_text("0\n")
+
+    monkeypatch.setattr(process, "boot", boot)
+    lab.run(["echo", "it's"], folder=folder, vm=Vm(kvm=False, memory="3G", qemu="-cpu max"))
+    lines = (folder / "again").read_text().splitlines()
+    again, boot_it = shlex.split(lines[-1].removeprefix("exec ")), shlex.split(started[0][-1])
+    quiet = [a for a in started[0] if a not in ("--verbose", "--append=loglevel=1")]
+    assert again[:-1] == quiet[:-1]
+    assert shlex.split(again[-1]) == [*boot_it, "terminal"]
+    assert boot_it == ["sh", f"{folder}/boot.sh", str(folder)]
+    assert {"3G", "--disable-kvm"} <= set(again) and again[-3].endswith(" -cpu max")
+
+
+def test_what_a_guest_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lab_of(monkeypatch, tmp_path, "7.3.4").prepare(tmp_path, ["echo", "it's", "here"])
+    run = subprocess.run(["sh", tmp_path / "command"], capture_output=True, text=True, check=True)
+    assert run.stdout == "it's here\n"
+    assert f"\nexport L2WG_OUT={tmp_path}\n" in (tmp_path / "command").read_text()
+
+
+def test_guest_and_machine_agree_on_the_root() -> None:
+    assert f"\ntag={labs.ROOT_TAG} " in labs.BOOT.read_text()
+
+
+def test_a_pool_that_fails_ends_its_own_guests_only(tmp_path: Path) -> None:
+    """A pair of machines that fails leaves the guest beside it alone."""
+    with open(os.devnull, "wb") as null:
+
+        def guest(_: object = None) -> subprocess.Popen[bytes]:
+            return process.start(["sleep", "60"], null.fileno())
+
+        def inner() -> subprocess.Popen[bytes]:
+            with pytest.raises(ToolError), process.pool(2) as pool:
+                mine: subprocess.Popen[bytes] = pool.submit(guest).result()
+                raise ToolError("one of the two has failed")
+            return mine
+
+        with pytest.raises(KeyboardInterrupt), process.pool(2) as pool:
+            beside = pool.submit(guest).result()
+            assert pool.submit(inner).result().returncode is not None
+            assert beside.poll() is None
+            raise KeyboardInterrupt
+        assert beside.returncode is not None

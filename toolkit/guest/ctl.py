@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0
+"""l2wgctl beside `wg` on the same links of the same kernel: time and memory, and their ratio.
+
+``python3 -m toolkit.guest.ctl`` prints a table and, as the last line, JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from random import Random
+
+LINK = "l2wgb"  # and a number: each link is new
+SIZES = (10, 1_000, 10_000)
+COMMANDS = ("setconf", "show dump", "syncconf")
+TOOLS = ("wg", "l2wgctl")
+#: One peer in so many differs in the file that `syncconf` brings in.
+CHANGED = 100
+PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one tool takes for one command.
+
+    :ivar seconds: wall time, the least of several runs, the program's start included.
+    :ivar cpu: processor time in seconds, its own and the kernel's for it, the least likewise;
+        what else runs on the machine disturbs it less.
+    :ivar kilobytes: the most memory that the process had resident, kB.
+    """
+
+    seconds: float
+    cpu: float
+    kilobytes: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One command on a link with so many peers, done by both tools."""
+
+    command: str
+    peers: int
+    wg: Cost
+    l2wgctl: Cost
+
+    @property
+    def ratio(self) -> float:
+        """Time of l2wgctl over that of wg."""
+        return self.l2wgctl.seconds / self.wg.seconds
+
+    @property
+    def cpu_ratio(self) -> float:
+        """Processor time of l2wgctl over that of wg."""
+        return self.l2wgctl.cpu / self.wg.cpu
+
+
+def program(tool: str) -> list[str]:
+    """What to run: the stock `wg`, or our command by this Python."""
+    return ["wg"] if tool == "wg" else [sys.executable, "-m", "l2wgctl"]
+
+
+def config(peers: int, *, changed: bool = False) -> str:
+    """A file of that many peers with an IPv4 and an IPv6 AllowedIP each; always the same.
+
+    :param changed: one peer in CHANGED has another AllowedIP.
+    """
+    random = Random(peers)
+
+    def key() -> str:
+        return base64.b64encode(random.randbytes(32)).decode()
+
+    lines = ["[Interface]", f"PrivateKey = {key()}", "ListenPort = 0"]
+    for i in range(peers):
+        net = 11 if changed and i % CHANGED == 0 else 10
+        lines += [
+            *("", "[Peer]", f"PublicKey = {key()}"),
+            f"AllowedIPs = {net}.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}/32, fd00::{i:x}/128",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def seconds(argv: Sequence[str], output: Path) -> tuple[float, float]:
+    """Wall and processor time of a command.
+
+    :raises OSError: the command fails.
+    """
+    with output.open("wb") as stream:
+        started = time.perf_counter()
+        process = subprocess.Popen(argv, stdout=stream, stdin=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if status:
+        raise OSError(f"{' '.join(argv)}: status {process.returncode}")
+    return wall, usage.ru_utime + usage.ru_stime
+
+
+def kilobytes(argv: Sequence[str]) -> int:
+    """Peak resident memory of a command (getrusage(2)), kB.
+
+    A process inherits the peak of what it was before exec(2), which after Python would be
+    Python's. So a small shell starts it, and we take it over when the shell is gone.
+
+    :raises OSError: the command fails.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    script = '"$@" >/dev/null & echo $!'
+    shell = subprocess.run(["sh", "-c", script, "sh", *argv], check=True, stdout=subprocess.PIPE)
+    _, status, usage = os.wait4(int(shell.stdout), 0)
+    if status:
+        raise OSError(f"{' '.join(argv)}: status {os.waitstatus_to_exitcode(status)}")
+    return usage.ru_maxrss
+
+
+class Bench:
+    """One size: its files, and new links of `kind` to try them on.
+
+    A link with peers is never taken away before the end: Linux before 5.17 waits for an RCU grace
+    period for each of them, which is minutes for 10,000.
+    """
+
+    def __init__(self, peers: int, folder: Path, kind: str = "l2wireguard") -> None:
+        self.peers, self.folder, self.kind = peers, folder, kind
+        self.links: list[str] = []
+        self.files = folder / f"{peers}.conf", folder / f"{peers}-next.conf"
+        for path, changed in zip(self.files, (False, True)):
+            path.touch(mode=0o600)
+            path.write_text(config(peers, changed=changed))
+
+    def fresh_link(self) -> str:
+        """A link without keys and peers."""
+        name = next(
+            name
+            for number in count()
+            if not Path("/sys/class/net", name := f"{LINK}{self.peers}-{number}").exists()
+        )
+        subprocess.run(["ip", "link", "add", name, "type", self.kind], check=True)
+        self.links.append(name)
+        return name
+
+    def state(self, link: str) -> list[str]:
+        """What the link has now, in any order."""
+        out = subprocess.check_output(["wg", "show", link, "dump"], text=True)
+        return sorted(out.splitlines())
+
+    def compare(self, command: str, runs: int) -> Row:
+        """Both tools in turn, `runs` times.
+
+        :raises AssertionError: the tools do not come to the same result.
+        """
+        times: dict[str, list[tuple[float, float]]] = {tool: [] for tool in TOOLS}
+        memory = {}
+        link = ""
+        if command != "setconf":
+            link = self.fresh_link()
+            subprocess.run(["wg", "setconf", link, self.files[0]], check=True)
+        for run in range(runs + 1):  # one more for the memory
+            results: list[tuple[bytes, list[str]]] = []
+            for tool in TOOLS:
+                if command == "setconf":
+                    link = self.fresh_link()
+                if command == "syncconf" and tool != TOOLS[0]:
+                    # back to where the first tool began, with both doing the same
+                    subprocess.run(["wg", "syncconf", link, self.files[run % 2]], check=True)
+                words = {
+                    "setconf": ["setconf", link, str(self.files[0])],
+                    "show dump": ["show", link, "dump"],
+                    "syncconf": ["syncconf", link, str(self.files[1 - run % 2])],
+                }[command]
+                argv, output = program(tool) + words, self.folder / "output"
+                if run == runs:
+                    memory[tool] = kilobytes(argv)
+                else:
+                    times[tool].append(seconds(argv, output))
+                    results.append((output.read_bytes(), self.state(link)))
+            assert results[:1] == results[1:], f"{command}: the tools differ"
+        wg, ours = (
+            Cost(min(w for w, _ in times[t]), min(c for _, c in times[t]), memory[t]) for t in TOOLS
+        )
+        return Row(command, self.peers, wg, ours)
+
+    def clean(self) -> None:
+        """Take the links away."""
+        for name in self.links:
+            subprocess.run(["ip", "link", "delete", name], check=False)
+
+
+def compare(
+    sizes: Sequence[int] = SIZES,
+    commands: Sequence[str] = COMMANDS,
+    *,
+    runs: int = 3,
+    kind: str = "l2wireguard",
+    folder: Path = Path("/run"),
+    clean: bool = False,
+) -> list[Row]:
+    """Every command for every number of peers; needs root and the module.
+
+    :param runs: the least time of so many counts.
+    :param folder: for the files; one in memory, to measure the tools only.
+    :param clean: take the links away, which takes long; a guest ends by itself.
+    """
+    rows = []
+    for peers in sizes:
+        bench = Bench(peers, folder, kind)
+        try:
+            rows += [bench.compare(command, runs) for command in commands]
+        finally:
+            if clean:
+                bench.clean()
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for people."""
+    lines = [
+        f"{'':<10} {'':>6} {'wall time':>19} {'':>6} {'processor time':>19} {'':>6} {'memory':>19}",
+        f"{'command':<10} {'peers':>6}"
+        + f" {'wg':>9} {'l2wgctl':>9} {'ratio':>6}" * 2
+        + f" {'wg':>9} {'l2wgctl':>9}",
+    ]
+    for row in rows:
+        wg, ours = row.wg, row.l2wgctl
+        lines.append(
+            f"{row.command:<10} {row.peers:>6}"
+            f" {wg.seconds * 1000:>6.0f} ms {ours.seconds * 1000:>6.0f} ms {row.ratio:>6.2f}"
+            f" {wg.cpu * 1000:>6.0f} ms {ours.cpu * 1000:>6.0f} ms {row.cpu_ratio:>6.2f}"
+            f" {wg.kilobytes / 1024:>6.1f} MB {ours.kilobytes / 1024:>6.1f} MB"
+        )
+    return "\n".join(lines)
+
+
+def document(rows: Sequence[Row]) -> str:
+    """The rows for programs, one line of JSON."""
+    ratios = [{"ratio": round(r.ratio, 3), "cpu_ratio": round(r.cpu_ratio, 3)} for r in rows]
+    return json.dumps([{**asdict(row), **ratio} for row, ratio in zip(rows, ratios)])
+
+
+def main() -> None:
+    """Print the table and the JSON."""
+    parser = argparse.ArgumentParser(prog="python3 -m toolkit.guest.ctl", description=__doc__)
+    parser.add_argument("peers", nargs="*", type=int, default=SIZES)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--kind", default="l2wireguard")
+    args = parser.parse_args()
+    rows = compare(args.peers, runs=args.runs, kind=args.kind)
+    print(table(rows), document(rows), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
