@@ -11,12 +11,16 @@ import argparse
 import errno
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from .conf import files
 from .conf import parse as configuration
 from .errors import KernelError, L2wgError, Problem
 from .model import KINDS, Device, SecretKey
 from .output import print_json, say
+
+if TYPE_CHECKING:
+    from .conf.sync import Change
 
 # -- set -------------------------------------------------------------------------------------------
 
@@ -84,16 +88,23 @@ def cmd_addconf(args: argparse.Namespace) -> int:
     return 0
 
 
+def _differences(current: Device, loaded: configuration.Config) -> tuple[Device, list[Change]]:
+    from .conf import sync
+    from .resolve import same
+    from .updown.routing import takes_default_route
+
+    keep = takes_default_route(loaded.link, loaded.device)
+    return sync.plan(current, loaded.device, same, keep)
+
+
 def cmd_syncconf(args: argparse.Namespace) -> int:
     """Make the device what the file says by changing only what differs."""
-    from .conf import sync
     from .netlink.device import WireGuard
     from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
     with WireGuard() as wireguard:
-        current = wireguard.get_device(args.interface)
-        device, changes = sync.plan(current, loaded.device, sockaddr)
+        device, changes = _differences(wireguard.get_device(args.interface), loaded)
         if changes:
             wireguard.set_device(device, sockaddr)
     return 0
@@ -103,10 +114,9 @@ def cmd_diff(args: argparse.Namespace) -> int:
     """What `syncconf` would change."""
     from .conf import sync
     from .netlink.device import get_device
-    from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
-    _, changes = sync.plan(get_device(args.interface), loaded.device, sockaddr)
+    _, changes = _differences(get_device(args.interface), loaded)
     if args.json:
         print_json(
             {

@@ -10,12 +10,22 @@ from .errors import L2wgError, ValueProblem, from_os_error
 from .model import ZERO_KEY, Key, SecretKey
 
 
-def generate_private_key() -> SecretKey:
-    """A random private key, clamped as RFC 7748 section 5 asks."""
-    raw = bytearray(os.urandom(32))
+def clamped(private: SecretKey) -> SecretKey:
+    """The private key as the kernel keeps it: clamped as RFC 7748 section 5 asks.
+
+    The zero key, which means none, stays as it is.
+    """
+    if private.is_zero:
+        return private
+    raw = bytearray(private)
     raw[0] &= 248
     raw[31] = (raw[31] & 127) | 64
     return SecretKey(raw)
+
+
+def generate_private_key() -> SecretKey:
+    """A random private key, clamped."""
+    return clamped(SecretKey(os.urandom(32)))
 
 
 def generate_preshared_key() -> SecretKey:

@@ -35,24 +35,20 @@ def retries() -> int | None:
     return int(text)
 
 
-def sockaddr(endpoint: Endpoint) -> bytes:
-    """Bytes of the sockaddr of an endpoint; names are resolved. Raises L2wgError, UsageError."""
+def addresses(endpoint: Endpoint) -> list[bytes]:
+    """Bytes of the sockaddr of every address of an endpoint, the preferred one first.
+
+    Raises L2wgError, UsageError.
+    """
     try:
-        return messages.sockaddr(endpoint)
+        return [messages.sockaddr(endpoint)]
     except OSError:
         pass
     left = retries()
     delay = 1.0
     while True:
         try:
-            found = socket.getaddrinfo(
-                endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
-            )
-            family, _, _, _, address = found[0]
-            host = str(address[0])
-            if family == socket.AF_INET6 and address[3]:  # type: ignore[misc]
-                host = f"{host.partition('%')[0]}%{address[3]}"  # type: ignore[misc]
-            return messages.sockaddr(Endpoint(host, endpoint.port))
+            return _look_up(endpoint)
         except socket.gaierror as error:
             if error.errno in _FINAL or left == 0:
                 raise L2wgError(
@@ -69,3 +65,30 @@ def sockaddr(endpoint: Endpoint) -> bytes:
         delay = min(20.0, delay * 1.2)
         if left is not None:
             left -= 1
+
+
+def _look_up(endpoint: Endpoint) -> list[bytes]:
+    answers = socket.getaddrinfo(
+        endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
+    )
+    found = []
+    for family, _, _, _, address in answers:
+        host = str(address[0])
+        if family == socket.AF_INET6 and address[3]:  # type: ignore[misc]
+            host = f"{host.partition('%')[0]}%{address[3]}"  # type: ignore[misc]
+        found.append(messages.sockaddr(Endpoint(host, endpoint.port)))
+    return found
+
+
+def sockaddr(endpoint: Endpoint) -> bytes:
+    """Bytes of the sockaddr of an endpoint; names are resolved. Raises L2wgError, UsageError."""
+    return addresses(endpoint)[0]
+
+
+def same(current: Endpoint, wanted: Endpoint) -> bool:
+    """Whether a device's endpoint is one of the addresses of the wanted one.
+
+    A name with several addresses gives them in another order each time it is asked for: any of
+    them will do. Raises L2wgError, UsageError.
+    """
+    return messages.sockaddr(current) in addresses(wanted)

@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Callable, NamedTuple
 
-from ..model import ZERO_KEY, AllowedIP, Device, Key, Peer, SecretKey
+from ..keys import clamped
+from ..model import ZERO_KEY, AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from ..netlink import messages
 from .values import masked
+
+#: A network: masked address and prefix length.
+Network = tuple[bytes, int]
+#: Tells whether an endpoint of a device is the one that a file names.
+Same = Callable[[Endpoint, Endpoint], bool]
 
 
 class Change(NamedTuple):
@@ -23,8 +30,33 @@ class Change(NamedTuple):
     peer: Key | None = None
 
 
-def _networks(peer: Peer) -> frozenset[tuple[bytes, int]]:
-    return frozenset((masked(ip.address, ip.prefix), ip.prefix) for ip in peer.allowed_ips)
+def owners(peers: Sequence[Peer]) -> dict[Network, Key]:
+    """Who has each network once the kernel has been told of these peers in this order.
+
+    A network belongs to one peer at a time, and the last one that names it has it
+    (drivers/net/wireguard/allowedips.c, add()).
+    """
+    return {
+        (masked(ip.address, ip.prefix), ip.prefix): peer.public_key
+        for peer in peers
+        for ip in peer.allowed_ips
+    }
+
+
+def _by_peer(found: dict[Network, Key]) -> dict[Key, set[Network]]:
+    held: dict[Key, set[Network]] = {}
+    for network, key in found.items():
+        held.setdefault(key, set()).add(network)
+    return held
+
+
+def _allowed(networks: set[Network]) -> tuple[AllowedIP, ...]:
+    return tuple(AllowedIP(*network) for network in sorted(networks))
+
+
+def same_address(current: Endpoint, wanted: Endpoint) -> bool:
+    """Whether two endpoints without names are one. Raises OSError on a name."""
+    return messages.sockaddr(current) == messages.sockaddr(wanted)
 
 
 def _secret(key: SecretKey | None) -> str:
@@ -36,54 +68,68 @@ def _mark(mark: int) -> str:
 
 
 def plan(
-    current: Device, wanted: Device, resolve: messages.Resolver = messages.sockaddr
+    current: Device, wanted: Device, same: Same = same_address, keep_fwmark: bool = False
 ) -> tuple[Device, list[Change]]:
     """The device to send with `set_device`, and the differences in words.
 
-    As `wg syncconf` has it: what the file leaves out is reset, except the listening port, which
-    the kernel may have chosen. A peer that does not change is not touched, so that its session
-    goes on. Raises what `resolve` raises.
+    Afterwards the device is what `setconf` with the same file would have made of it, so that a
+    second time finds no difference; a peer that does not change is not touched, and its session
+    goes on. Two things stay when the file leaves them to others: the listening port, which the
+    kernel chooses when the file names none or 0, and with `keep_fwmark` the mark that `up` has
+    chosen for its default route. Raises what `same` raises.
     """
     changes: list[Change] = []
     device = Device(current.name)
-    private = wanted.private_key or ZERO_KEY
+    private = clamped(wanted.private_key or ZERO_KEY)
     if private != (current.private_key or ZERO_KEY):
         device = device._replace(private_key=private)
         changes.append(Change("set", "private-key", _secret(current.private_key), _secret(private)))
     port = current.listen_port or 0
-    if wanted.listen_port is not None and wanted.listen_port != port:
+    if wanted.listen_port and wanted.listen_port != port:
         device = device._replace(listen_port=wanted.listen_port)
         changes.append(Change("set", "listen-port", str(port), str(wanted.listen_port)))
-    if (wanted.fwmark or 0) != (current.fwmark or 0):
-        device = device._replace(fwmark=wanted.fwmark or 0)
-        changes.append(
-            Change("set", "fwmark", _mark(current.fwmark or 0), _mark(wanted.fwmark or 0))
-        )
-    have = {peer.public_key: peer for peer in current.peers}
-    keep = {peer.public_key for peer in wanted.peers}
+    mark = current.fwmark or 0
+    if wanted.fwmark != mark and not (keep_fwmark and wanted.fwmark is None):
+        if mark or wanted.fwmark:
+            device = device._replace(fwmark=wanted.fwmark or 0)
+            changes.append(Change("set", "fwmark", _mark(mark), _mark(wanted.fwmark or 0)))
     peers: list[Peer] = []
+    keep = {peer.public_key for peer in wanted.peers}
     for peer in current.peers:
         if peer.public_key not in keep:
             peers.append(Peer(peer.public_key, remove=True))
             changes.append(Change("remove", "peer", None, None, peer.public_key))
+    have = {peer.public_key: peer for peer in current.peers}
+    was, shall = _by_peer(owners(current.peers)), _by_peer(owners(wanted.peers))
+    owned = set().union(*shall.values())
     for peer in wanted.peers:
-        old = have.get(peer.public_key)
-        if old is None:
-            peers.append(peer)
-            changes.append(Change("add", "peer", None, None, peer.public_key))
+        key = peer.public_key
+        networks = shall.get(key, set())
+        if key not in have:
+            peers.append(peer._replace(allowed_ips=_allowed(networks)))
+            changes.append(Change("add", "peer", None, None, key))
             changes += [
-                Change("add", "allowed-ips", None, str(ip), peer.public_key)
-                for ip in peer.allowed_ips
+                Change("add", "allowed-ips", None, str(ip), key) for ip in _allowed(networks)
             ]
+            continue
+        change, found = _plan_peer(have[key], peer, same)
+        held = was.get(key, set())
+        gone, added = held - networks, networks - held
+        found += [Change("remove", "allowed-ips", str(ip), None, key) for ip in _allowed(gone)]
+        found += [Change("add", "allowed-ips", None, str(ip), key) for ip in _allowed(added)]
+        if gone <= owned:
+            # What another peer gets goes there by itself, without a moment in between.
+            change = change._replace(allowed_ips=_allowed(added))
         else:
-            change, found = _plan_peer(old, peer, resolve)
-            if found:
-                peers.append(change)
-                changes += found
+            change = change._replace(allowed_ips=_allowed(networks), replace_allowed_ips=True)
+        changes += found
+        if change != Peer(key, update_only=True):
+            peers.append(change)
     return device._replace(peers=tuple(peers)), changes
 
 
-def _plan_peer(old: Peer, new: Peer, resolve: messages.Resolver) -> tuple[Peer, list[Change]]:
+def _plan_peer(old: Peer, new: Peer, same: Same) -> tuple[Peer, list[Change]]:
+    """What differs but the networks."""
     key = old.public_key
     peer = Peer(key, update_only=True)
     changes: list[Change] = []
@@ -94,8 +140,7 @@ def _plan_peer(old: Peer, new: Peer, resolve: messages.Resolver) -> tuple[Peer, 
             Change("set", "preshared-key", _secret(old.preshared_key), _secret(preshared), key)
         )
     if new.endpoint is not None:
-        same = old.endpoint is not None and messages.sockaddr(old.endpoint) == resolve(new.endpoint)
-        if not same:
+        if old.endpoint is None or not same(old.endpoint, new.endpoint):
             peer = peer._replace(endpoint=new.endpoint)
             changes.append(
                 Change("set", "endpoint", str(old.endpoint or "(none)"), str(new.endpoint), key)
@@ -105,16 +150,6 @@ def _plan_peer(old: Peer, new: Peer, resolve: messages.Resolver) -> tuple[Peer, 
         peer = peer._replace(persistent_keepalive=interval)
         before = str(old.persistent_keepalive or "off")
         changes.append(Change("set", "persistent-keepalive", before, str(interval or "off"), key))
-    was, shall = _networks(old), _networks(new)
-    if was != shall:
-        gone = sorted(was - shall)
-        added = sorted(shall - was)
-        changes += [Change("remove", "allowed-ips", str(AllowedIP(*ip)), None, key) for ip in gone]
-        changes += [Change("add", "allowed-ips", None, str(AllowedIP(*ip)), key) for ip in added]
-        if gone:
-            peer = peer._replace(allowed_ips=new.allowed_ips, replace_allowed_ips=True)
-        else:
-            peer = peer._replace(allowed_ips=tuple(AllowedIP(*ip) for ip in added))
     return peer, changes
 
 

@@ -34,6 +34,11 @@ def wanted_table(link: LinkOptions) -> str:
     return link.table or ("off" if link.ethernet else "auto")
 
 
+def takes_default_route(link: LinkOptions, device: Device) -> bool:
+    """Whether `up` makes a default route, for which it chooses a mark if the file names none."""
+    return wanted_table(link) == "auto" and any(n.endswith("/0") for n in networks(device))
+
+
 def networks(device: Device) -> list[str]:
     """The AllowedIPs of all peers, the longest prefixes first, each once."""
     found = {

@@ -38,7 +38,7 @@ LINK_ESSENTIALS = (
 VM_RUNS: list[tuple[str, list[str]]] = [
     ("5.10", ["tests/vm/test_link.py", "tests/vm/test_underlays.py"]),
     ("5.10", ["tests/vm/test_frames.py", "tests/vm/test_scenarios.py", "tests/vm/test_traffic.py"]),
-    ("5.10", ["tests/vm/test_ctl.py", "tests/vm/test_ctl_up.py"]),
+    ("5.10", ["tests/vm/test_ctl.py", "tests/vm/test_ctl_up.py", "tests/vm/test_ctl_sync.py"]),
     ("5.10", ["tests/vm/test_hostile.py", "tests/vm/test_replay.py", "tests/vm/test_bench.py"]),
     (
         NEWEST,

@@ -161,8 +161,9 @@ class FakeKernel:
             device.fwmark = struct.unpack("=I", given[7])[0]
         if 3 in given:
             assert len(given[3]) == 32
-            device.private = given[3] if any(given[3]) else b""
+            device.private = _clamped(given[3]) if any(given[3]) else b""
             device.public = _public(given[3]) if any(given[3]) else b""
+            device.peers.pop(device.public, None)
         for _, peer in attrs(given.get(8, b"")):
             self._set_peer(device, dict(attrs(peer)))
 
@@ -266,6 +267,11 @@ class FakeKernel:
             replies.append(struct.pack("=IHHII", 16 + len(body), 16, F_MULTI, sequence, 0) + body)
         replies.append(struct.pack("=IHHIIi", 20, DONE, F_MULTI, sequence, 0, 0))
         return replies
+
+
+def _clamped(private: bytes) -> bytes:
+    """curve25519_clamp_secret()."""
+    return bytes([private[0] & 248]) + private[1:31] + bytes([private[31] & 127 | 64])
 
 
 def _public(private: bytes) -> bytes:

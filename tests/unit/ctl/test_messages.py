@@ -149,7 +149,7 @@ def expected(device: Device) -> Device:
     """What the kernel makes of it: host bits cleared, a network belongs to the last who names it,
     the own key is no peer."""
     from l2wgctl.conf.values import masked
-    from l2wgctl.keys import public_key
+    from l2wgctl.keys import clamped, public_key
 
     own = public_key(device.private_key) if device.private_key else None
     nets: dict[tuple[bytes, int], Key] = {}
@@ -165,7 +165,7 @@ def expected(device: Device) -> Device:
             order.setdefault(peer.public_key, []).append(clean)
     return Device(
         "wg1",
-        private_key=device.private_key,
+        private_key=clamped(device.private_key) if device.private_key else None,
         public_key=own,
         listen_port=device.listen_port or 0,
         fwmark=device.fwmark or 0,
