@@ -13,18 +13,27 @@ from sys import byteorder
 
 from .netlink import channel as nl
 from .netlink.bulk import Shapes
+from .netlink.uapi import (
+    WG_KEY_LEN,
+    WGALLOWEDIP_A_CIDR_MASK,
+    WGALLOWEDIP_A_FAMILY,
+    WGALLOWEDIP_A_IPADDR,
+    WGDEVICE_A_FWMARK,
+    WGDEVICE_A_LISTEN_PORT,
+    WGDEVICE_A_PEERS,
+    WGDEVICE_A_PRIVATE_KEY,
+    WGDEVICE_A_PUBLIC_KEY,
+    WGPEER_A_PRESHARED_KEY,
+)
 from .sockets import inet_ntop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Of include/uapi/linux/wireguard.h; all with their names in `l2wgctl.netlink.messages`.
-_PRIVATE_KEY, _PUBLIC_KEY, _LISTEN_PORT, _FWMARK, _PEERS = 3, 4, 6, 7, 8
-_FAMILY, _IPADDR, _CIDR_MASK = 1, 2, 3
-_NO_KEY = bytes(32)
+_NO_KEY = bytes(WG_KEY_LEN)
 #: Header of a peer's second attribute, the preshared key, which only its first piece has.
-_SECOND = (36).to_bytes(2, byteorder) + (2).to_bytes(2, byteorder)
+_SECOND = (36).to_bytes(2, byteorder) + WGPEER_A_PRESHARED_KEY.to_bytes(2, byteorder)
 
 
 def dump(name: str) -> Iterator[str] | None:
@@ -39,9 +48,9 @@ def dump(name: str) -> Iterator[str] | None:
         nests: list[tuple[bytes, int, int]] = []
         for data in payloads:
             for kind, at, to in nl.attributes(data, 0, len(data)):
-                if kind == _PEERS:
+                if kind == WGDEVICE_A_PEERS:
                     nests.append((data, at, to))
-                elif kind < _PEERS:
+                elif kind < WGDEVICE_A_PEERS:
                     head[kind] = data[at:to]
     except (nl.Refused, OSError):
         return None
@@ -56,8 +65,9 @@ def _lines(head: dict[int, bytes], nests: list[tuple[bytes, int, int]]) -> Itera
     def number(kind: int) -> int:
         return int.from_bytes(head.get(kind, b""), byteorder)
 
-    mark = f"0x{number(_FWMARK):x}" if number(_FWMARK) else "off"
-    yield f"{key(_PRIVATE_KEY)}\t{key(_PUBLIC_KEY)}\t{number(_LISTEN_PORT)}\t{mark}\n"
+    mark = number(WGDEVICE_A_FWMARK)
+    keys = f"{key(WGDEVICE_A_PRIVATE_KEY)}\t{key(WGDEVICE_A_PUBLIC_KEY)}"
+    yield f"{keys}\t{number(WGDEVICE_A_LISTEN_PORT)}\t{f'0x{mark:x}' if mark else 'off'}\n"
     shapes = Shapes()
     held = ""  # the last lines: the networks of the last peer may go on in the next message
     for position, (data, start, end) in enumerate(nests):
@@ -96,5 +106,6 @@ def _networks(data: bytes, start: int, end: int) -> Iterator[str]:
     for _, nest, stop in nl.attributes(data, start, end):
         for _, first, last in nl.attributes(data, nest, stop):
             part = {kind: data[at:to] for kind, at, to in nl.attributes(data, first, last)}
-            family = int.from_bytes(part[_FAMILY], byteorder)
-            yield f"{inet_ntop(family, part[_IPADDR])}/{part[_CIDR_MASK][0]}"
+            family = int.from_bytes(part[WGALLOWEDIP_A_FAMILY], byteorder)
+            address = inet_ntop(family, part[WGALLOWEDIP_A_IPADDR])
+            yield f"{address}/{part[WGALLOWEDIP_A_CIDR_MASK][0]}"

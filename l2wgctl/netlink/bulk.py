@@ -6,7 +6,7 @@ few layouts occur: with or without an IPv4 or IPv6 endpoint, with so many Allowe
 families. A layout that has been seen once becomes a `Shape`: which bytes must be headers, and one
 `struct` format for all the values. One comparison of long integers then tells how many peers from
 here on have that shape, and they are unpacked together. What fits no shape is decoded attribute
-by attribute, in `wgnl`.
+by attribute, in `l2wgctl.netlink.messages`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from struct import Struct, pack
 from sys import byteorder
 
 from ..sockets import AF_INET, AF_INET6, inet_ntop, ntohs
+from . import uapi
 
-_ZERO_KEY = bytes(32)
+_ZERO_KEY = bytes(uapi.WG_KEY_LEN)
 _NESTED = 0x8000  # NLA_F_NESTED of include/uapi/linux/netlink.h
 #: More AllowedIPs than this are decoded one by one: their combinations are too many to learn.
 _MOST_NETWORKS = 8
 _MOST_SHAPES = 64
 _LONGEST_RUN = 64
 _FIXED = 136  # header, and attributes of fixed length before the endpoint
-_ENDPOINT = pack("=H", 4)
+_ENDPOINT = pack("=H", uapi.WGPEER_A_ENDPOINT)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,44 +64,44 @@ class Shape:
         def header(size: int, kind: int) -> None:
             fixed(pack("=HH", size, kind))
 
-        # Numbers of the attributes: include/uapi/linux/wireguard.h. Linux marks every nest.
+        # Linux marks every nest.
         ip_sizes = [4 if family == AF_INET else 16 for family in families]
         networks = sum(24 + size for size in ip_sizes) + 4 if families else 0
         endpoints = {0: 0, AF_INET: 20, AF_INET6: 32}[endpoint]
         header(4 + 132 + endpoints + networks, _NESTED)  # the peer's nest
-        header(36, 1)
+        header(36, uapi.WGPEER_A_PUBLIC_KEY)
         value("32s")
-        header(36, 2)
+        header(36, uapi.WGPEER_A_PRESHARED_KEY)
         value("32s")
-        header(20, 6)
+        header(20, uapi.WGPEER_A_LAST_HANDSHAKE_TIME)
         value("qq")
-        header(6, 5)
+        header(6, uapi.WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL)
         value("H", 2)
-        header(12, 8)
+        header(12, uapi.WGPEER_A_TX_BYTES)
         value("Q")
-        header(12, 7)
+        header(12, uapi.WGPEER_A_RX_BYTES)
         value("Q")
-        header(8, 10)
+        header(8, uapi.WGPEER_A_PROTOCOL_VERSION)
         value("", 4)
         if endpoint == AF_INET:
-            header(20, 4)
+            header(20, uapi.WGPEER_A_ENDPOINT)
             fixed(pack("=H", AF_INET))
             value("H4s", 8)
         elif endpoint == AF_INET6:
-            header(32, 4)
+            header(32, uapi.WGPEER_A_ENDPOINT)
             fixed(pack("=H", AF_INET6))
             value("H4x16s")
             fixed(bytes(4))  # an address with a scope needs the slow way
         if families:
-            header(networks, _NESTED | 9)
+            header(networks, _NESTED | uapi.WGPEER_A_ALLOWEDIPS)
         for family, size in zip(families, ip_sizes):
             header(24 + size, _NESTED)
-            header(5, 3)
+            header(5, uapi.WGALLOWEDIP_A_CIDR_MASK)
             value("B", 3)
-            header(6, 1)
+            header(6, uapi.WGALLOWEDIP_A_FAMILY)
             fixed(pack("=H", family))
             value("", 2)
-            header(4 + size, 2)
+            header(4 + size, uapi.WGALLOWEDIP_A_IPADDR)
             value(f"{size}s")
         self._mask = bytes(mask)
         self._expect = bytes(expect)

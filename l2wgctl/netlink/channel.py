@@ -19,6 +19,7 @@ from struct import Struct
 
 from .. import sockets
 from ..grammar import L2WIREGUARD, WIREGUARD
+from .uapi import WG_CMD_GET_DEVICE, WG_GENL_VERSION, WGDEVICE_A_IFNAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +56,6 @@ CTRL_ATTR_FAMILY_ID = 1
 CTRL_ATTR_FAMILY_NAME = 2
 NLMSGERR_ATTR_MSG = 1
 
-WG_GENL_VERSION = 1
-WG_CMD_GET_DEVICE = 0
-WGDEVICE_A_IFNAME = 2
 HEADERS = 20  # nlmsghdr and genlmsghdr
 
 _HEADER = Struct("=IHHII")

@@ -16,6 +16,7 @@ from ..errors import MODULE_HINT, KernelError, from_errno, from_os_error
 from ..model import AllowedIP, Device, Key, Peer
 from . import channel
 from . import messages as wgnl
+from .uapi import WG_CMD_SET_DEVICE, WG_GENL_VERSION
 
 
 class WireGuard:
@@ -88,7 +89,7 @@ class WireGuard:
         def write(family: int) -> None:
             for message in messages:
                 self._channel.send(
-                    family, wgnl.WG_CMD_SET_DEVICE, wgnl.WG_GENL_VERSION, channel.NLM_F_ACK, message
+                    family, WG_CMD_SET_DEVICE, WG_GENL_VERSION, channel.NLM_F_ACK, message
                 )
                 for _ in self._channel.answers():
                     pass

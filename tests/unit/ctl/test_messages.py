@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from l2wgctl import render, setargs
 from l2wgctl.conf import files, values
 from l2wgctl.conf import parse as config
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer, SecretKey
-from l2wgctl.netlink import messages
+from l2wgctl.netlink import messages, uapi
 
 from . import record
 from .fakekernel import FakeKernel, FakePeer, attr
@@ -41,7 +43,7 @@ def device_of(words: list[str], tmp_path: Path) -> Device:
 def test_bytes_are_those_of_wg(path: Path, tmp_path: Path) -> None:
     words, *sent = path.read_text().splitlines()
     device = device_of(json.loads(words), tmp_path)
-    header = struct.pack("=BBH", messages.WG_CMD_SET_DEVICE, messages.WG_GENL_VERSION, 0)
+    header = struct.pack("=BBH", uapi.WG_CMD_SET_DEVICE, uapi.WG_GENL_VERSION, 0)
     ours = [(header + payload).hex() for payload in messages.encode_set(device, limit=PAGE)]
     assert ours == sent
     if "many" in path.stem:
@@ -128,7 +130,7 @@ def test_pyroute2_reads_what_we_write(device: Device, limit: int) -> None:
     assert list(firsts) == [str(peer.public_key) for peer in device.peers]
     for peer in device.peers:
         first = firsts[str(peer.public_key)]
-        assert first["WGPEER_A_FLAGS"] == messages.WGPEER_F_REPLACE_ALLOWEDIPS
+        assert first["WGPEER_A_FLAGS"] == uapi.WGPEER_F_REPLACE_ALLOWEDIPS
         assert first.get("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") == peer.persistent_keepalive
         if peer.endpoint:
             assert first["WGPEER_A_ENDPOINT"]["port"] == peer.endpoint.port
@@ -283,3 +285,23 @@ def test_numbers_are_those_of_pyroute2() -> None:
             if not name.endswith("_UNSPEC") and hasattr(messages, name):
                 assert getattr(messages, prefix + name) == number
     assert config.parse("", "").device.peers == ()
+
+
+HEADER = Path("/usr/include/linux/wireguard.h")
+#: What headers before Linux 6.16 lack.
+LATER = {"WGALLOWEDIP_F_REMOVE_ME", "WGALLOWEDIP_A_FLAGS"}
+
+
+@pytest.mark.skipif(
+    not HEADER.exists() or not shutil.which("cc"), reason="needs cc and linux-libc-dev"
+)
+def test_the_numbers_are_those_of_the_header(tmp_path: Path) -> None:
+    text = HEADER.read_text()
+    names = [n for n in vars(uapi) if n.startswith("WG") and (n not in LATER or n in text)]
+    assert len(names) > 28
+    lines = "".join(f'printf("{name} %d\\n", (int){name});' for name in names)
+    program = tmp_path / "numbers"
+    source = f"#include <stdio.h>\n#include <linux/wireguard.h>\nint main(void) {{ {lines} }}\n"
+    subprocess.run(["cc", "-x", "c", "-o", program, "-"], input=source, text=True, check=True)
+    said = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
+    assert dict(zip(said[::2], map(int, said[1::2]))) == {n: getattr(uapi, n) for n in names}
