@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from .conf.check import NO_OWNER, NO_OWNER_HINT, owner
+from .conf.names import Names
 from .errors import MODULE_HINT, KernelError, L2wgError
 from .model import ETHERNET_HEADER, KINDS, L2WIREGUARD, TUNNEL_OVERHEAD, WIREGUARD, Device, Peer
 from .netlink.channel import offers_plain
@@ -36,12 +37,16 @@ _BAD_COUNTERS = ("rx_malformed", "tx_malformed")
 
 
 class Finding(NamedTuple):
-    """One line: `level` OK, WARN or FAIL; `check` names what was looked at; `mend` what to do."""
+    """One line: `level` OK, WARN or FAIL; `check` names what was looked at; `mend` what to do.
+
+    `name` is that of the peer, if it is one and has one.
+    """
 
     level: str
     check: str
     what: str
     mend: str | None = None
+    name: str | None = None
 
 
 def _modinfo(release: str, field: str) -> str | None:
@@ -305,6 +310,7 @@ def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Find
     yield from check_module(system)
     yield from check_host(system)
     all_links = links.all()
+    known = Names()
     tunnels = [link for link in all_links if link.kind in KINDS]
     if not names and not tunnels:
         yield Finding(WARN, "link", "there is no tunnel", "l2wgctl up IFACE")
@@ -328,9 +334,11 @@ def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Find
             problem = error.problems[0]
             yield Finding(FAIL, "device", problem.what, problem.hint)
             continue
+        named = known.of(name)
         yield from check_device(device, link)
         for peer in device.peers:
-            yield from check_peer(peer, device, links, int(system.now()))
+            for finding in check_peer(peer, device, links, int(system.now())):
+                yield finding._replace(name=named.get(peer.public_key))
         yield from check_mtu(device, link, links)
         yield from check_counters(name, links.counters(name))
 
@@ -344,7 +352,8 @@ def render_finding(finding: Finding, colour: bool) -> str:
         shade = {OK: GREEN, WARN: YELLOW, FAIL: RED}[finding.level]
         level = f"{BOLD}{shade}{level}{RESET}"
     mend = f" ({finding.mend})" if finding.mend else ""
-    return f"{level} {finding.check}: {finding.what}{mend}\n"
+    check = f"{finding.check} ({finding.name})" if finding.name else finding.check
+    return f"{level} {check}: {finding.what}{mend}\n"
 
 
 def cmd_doctor(args: argparse.Namespace) -> int:

@@ -6,6 +6,9 @@ L2WIREGUARD = "l2wireguard"
 WIREGUARD = "wireguard"
 KINDS = (L2WIREGUARD, WIREGUARD)
 
+#: Where the file of link IFACE is: IFACE.conf.
+CONFIG_DIR = "/etc/l2wg"
+
 #: `set`, as its usage shows it.
 SET = (
     "set IFACE [listen-port PORT] [fwmark MARK] [private-key FILE] [peer KEY [remove] "

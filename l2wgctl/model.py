@@ -100,6 +100,7 @@ class Peer(NamedTuple):
     `persistent_keepalive` is in seconds, 0-65535, 0 = off. `last_handshake` is in seconds and
     nanoseconds since the epoch, (0, 0) = never. With `replace_allowed_ips` the given ones replace
     those the peer has; without, they are added. `preshared_key` all zero takes the key away.
+    `name` is the file's, for people; the kernel knows nothing of it.
     """
 
     public_key: Key
@@ -113,6 +114,7 @@ class Peer(NamedTuple):
     last_handshake: tuple[int, int] = (0, 0)
     rx_bytes: int = 0
     tx_bytes: int = 0
+    name: str | None = None
 
 
 class Device(NamedTuple):

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from .conf.names import Names
 from .errors import KernelError
 from .model import Key, Peer
 from .netlink.device import WireGuard
@@ -32,17 +34,20 @@ class Row(NamedTuple):
     rx_rate: float | None
     tx_rate: float | None
     handshake_age: int | None
+    name: str | None = None
 
 
 class Sampler:
     """Reads devices and tells rates from one reading to the next."""
 
     def __init__(self) -> None:
+        self.names = Names()
         self._last: dict[tuple[str, Key], tuple[float, int, int]] = {}
 
     def rows(self, name: str, peers: Sequence[Peer], clock: float, now: int) -> list[Row]:
         """The rows of one device; `clock` is monotonic, `now` the time of day, in seconds."""
         found = []
+        names = self.names.of(name)
         for peer in peers:
             before = self._last.get((name, peer.public_key))
             self._last[name, peer.public_key] = (clock, peer.rx_bytes, peer.tx_bytes)
@@ -63,6 +68,7 @@ class Sampler:
                     rx,
                     tx,
                     max(0, now - then) if then else None,
+                    names.get(peer.public_key),
                 )
             )
         return found
@@ -92,9 +98,10 @@ def age(seconds: int | None) -> str:
 
 
 def plain_line(row: Row) -> str:
-    """A row as one line of key=value words, for logs and pipes."""
+    """A row as one line of key=value words, for logs and pipes; quoted as a shell wants them."""
+    name = f"name={shlex.quote(row.name)} " if row.name else ""
     return (
-        f"{row.interface} peer={row.peer} endpoint={row.endpoint or '-'} "
+        f"{row.interface} peer={row.peer} {name}endpoint={row.endpoint or '-'} "
         f"rx={row.rx_bytes} tx={row.tx_bytes} "
         f"rx_rate={'-' if row.rx_rate is None else round(row.rx_rate)} "
         f"tx_rate={'-' if row.tx_rate is None else round(row.tx_rate)} "
@@ -105,6 +112,7 @@ def plain_line(row: Row) -> str:
 def table(rows: Sequence[Row]) -> Table:
     """The rows for a terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     from .render import plain, size
 
@@ -117,7 +125,7 @@ def table(rows: Sequence[Row]) -> Table:
         fresh = row.handshake_age is not None and row.handshake_age <= STALE
         found.add_row(
             row.interface,
-            row.peer[:12] + "…",
+            Text(row.name or row.peer[:12] + "…"),
             row.endpoint or "-",
             plain(size(row.rx_bytes)),
             plain(size(row.tx_bytes)),

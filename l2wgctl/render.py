@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .grammar import DEVICE_FIELDS
 from .model import AllowedIP, Device, Key, Peer, SecretKey
 from .sockets import AF_INET, AF_INET6, inet_ntop
 
+NO_NAMES: Mapping[bytes, str] = {}
 RESET = "\x1b[0m"
 BOLD = "\x1b[1m"
 GREEN = "\x1b[32m"
@@ -172,8 +173,17 @@ def size(count: int) -> str:
     return f"{value:.2f} {CYAN}{unit}{RESET}"
 
 
-def pretty(device: Device, peers: Iterable[Peer], now: int, reveal: bool) -> str:
-    """The coloured text of `show`; `now` in seconds since the epoch, `reveal` shows secrets."""
+def pretty(
+    device: Device,
+    peers: Iterable[Peer],
+    now: int,
+    reveal: bool,
+    names: Mapping[bytes, str] = NO_NAMES,
+) -> str:
+    """The coloured text of `show`; `now` in seconds since the epoch, `reveal` shows secrets.
+
+    A peer that has one of the `names` gets a line that `wg` does not print.
+    """
 
     def line(name: str, value: object) -> str:
         return f"  {BOLD}{name}{RESET}: {value}\n"
@@ -192,6 +202,8 @@ def pretty(device: Device, peers: Iterable[Peer], now: int, reveal: bool) -> str
         out.append(line("fwmark", _mark(device.fwmark)))
     for peer in sorted(peers, key=lambda peer: peer.last_handshake, reverse=True):
         out.append(f"\n{YELLOW}{BOLD}peer{RESET}: {YELLOW}{peer.public_key}{RESET}\n")
+        if peer.public_key in names:
+            out.append(line("name", names[peer.public_key]))
         if peer.preshared_key is not None:
             out.append(line("preshared key", secret(peer.preshared_key)))
         if peer.endpoint:
@@ -218,7 +230,9 @@ def _shown(key: Key | None, reveal: bool) -> str | None:
     return str(key) if not isinstance(key, SecretKey) or reveal else "(hidden)"
 
 
-def device_json(device: Device, peers: Iterable[Peer], reveal: bool) -> dict[str, Any]:
+def device_json(
+    device: Device, peers: Iterable[Peer], reveal: bool, names: Mapping[bytes, str] = NO_NAMES
+) -> dict[str, Any]:
     """The device as docs/l2wgctl-json.md describes it; secrets as `(hidden)` unless `reveal`."""
 
     def secret(key: SecretKey | None) -> str | None:
@@ -236,6 +250,7 @@ def device_json(device: Device, peers: Iterable[Peer], reveal: bool) -> dict[str
         "peers": [
             {
                 "public_key": str(peer.public_key),
+                "name": names.get(peer.public_key),
                 "preshared_key": secret(peer.preshared_key),
                 "endpoint": str(peer.endpoint) if peer.endpoint else None,
                 "allowed_ips": [str(ip) for ip in peer.allowed_ips],

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 from . import render
+from .conf.names import Names
 from .errors import KernelError, UsageError
 from .model import Device
 from .netlink.device import WireGuard
@@ -34,6 +35,7 @@ def cmd_show(args: argparse.Namespace) -> int:
             print_json({"devices": []})
         return 0
     status = 0
+    names_of = Names()
     documents: list[dict[str, Any]] = []
     with WireGuard() as wireguard:
         for position, name in enumerate(names):
@@ -46,13 +48,16 @@ def cmd_show(args: argparse.Namespace) -> int:
                 status = 1
                 continue
             if args.json:
-                documents.append(render.device_json(device, peers, reveal_keys()))
+                documents.append(
+                    render.device_json(device, peers, reveal_keys(), names_of.of(name))
+                )
             elif field == "dump":
                 _dump(device, peers, f"{name}\t" if everything else "")
             elif field:
                 print_lines(render.field_lines(device, peers, field, everything))
             else:
-                text = render.pretty(device, peers, int(time.time()), reveal_keys())
+                known = names_of.of(name)
+                text = render.pretty(device, peers, int(time.time()), reveal_keys(), known)
                 text += "\n" if position < len(names) - 1 else ""
                 sys.stdout.write(text if colour() else render.plain(text))
     if args.json:

@@ -76,6 +76,15 @@ def lint(config: Config) -> Iterator[Problem]:
                     f"no peer's AllowedIPs hold {shown}: {what}",
                     f"add {hint} to the AllowedIPs of a peer",
                 )
+    named: dict[str, int] = {}
+    for line, peer in zip(config.peer_lines, peers):
+        if peer.name and named.setdefault(peer.name, line) != line:
+            yield warn(
+                "name-twice",
+                line,
+                f"Name '{peer.name}' is also that of the peer of line {named[peer.name]}",
+                "give each its own",
+            )
     claimed: dict[tuple[bytes, int], int] = {}
     for line, peer in zip(config.peer_lines, peers):
         for ip in peer.allowed_ips:

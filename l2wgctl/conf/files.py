@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import grammar
 from ..errors import L2wgError, Problem, ValueProblem, from_os_error
 from ..model import ZERO_KEY, Device, LinkOptions
 from . import values
@@ -15,7 +16,7 @@ from .keys import BY_NAME, LIST, VLAN_ADDRESS
 from .parse import Config, items, parse
 
 #: Where `up wg1` and `setconf wg1` look for wg1.conf.
-CONFIG_DIR = Path("/etc/l2wg")
+CONFIG_DIR = Path(grammar.CONFIG_DIR)
 
 
 def read_text(path: str) -> tuple[str, tuple[Problem, ...]]:

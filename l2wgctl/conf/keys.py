@@ -63,6 +63,7 @@ INTERFACE = (
     ConfigKey("SaveConfig", "save_config", values.boolean, empty=False),
 )
 PEER = (
+    ConfigKey("Name", "name", values.peer_name),
     ConfigKey("PublicKey", "public_key", values.public_key, wg=True, empty=False),
     ConfigKey("PresharedKey", "preshared_key", values.preshared_key, wg=True),
     ConfigKey("AllowedIPs", "allowed_ips", values.allowed_ip, LIST, wg=True),

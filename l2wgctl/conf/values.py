@@ -17,6 +17,7 @@ from ..sockets import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 #: IFNAMSIZ of include/uapi/linux/if.h is 16 with the terminating zero.
 NAME_MAX = 15
+PEER_NAME_MAX = 63
 _NAME = re.compile(r"[A-Za-z0-9_=+.-]+")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _NOT_A_HOST = re.compile(r"[\s/]")
@@ -248,6 +249,15 @@ def interface_name(text: str) -> str:
         raise ValueProblem(f"is longer than {NAME_MAX} characters: '{without_keys(text)}'")
     if not _NAME.fullmatch(text) or text in (".", ".."):
         raise ValueProblem(f"is not 1-{NAME_MAX} of A-Z a-z 0-9 _ = + . -: '{text}'")
+    return text
+
+
+def peer_name(text: str) -> str:
+    """A peer's name, for people: 1-63 characters that can be printed on one line."""
+    if len(text) > PEER_NAME_MAX:
+        raise ValueProblem(f"is longer than {PEER_NAME_MAX} characters: '{without_keys(text)}'")
+    if not text.isprintable():
+        raise ValueProblem("has characters that cannot be printed", "letters, digits, space, - _ .")
     return text
 
 

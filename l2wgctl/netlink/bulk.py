@@ -149,7 +149,7 @@ class Shape:
                 Peer,
                 (
                     *(Key(key), secret, endpoint, keepalive, tuple(networks)),
-                    *(False, False, False, (seconds, nanoseconds), received, sent),
+                    *(False, False, False, (seconds, nanoseconds), received, sent, None),
                 ),
             )
 

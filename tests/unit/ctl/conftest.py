@@ -87,6 +87,18 @@ def conf(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for /etc/l2wg."""
+    from l2wgctl.conf import files, names
+
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    monkeypatch.setattr(files, "CONFIG_DIR", folder)
+    monkeypatch.setattr(names, "CONFIG_DIR", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """nlshim.c, built."""

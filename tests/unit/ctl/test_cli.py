@@ -446,6 +446,7 @@ def test_json(run: Run, links: FakeLinks, conf: Conf, monkeypatch: pytest.Monkey
     run("setconf", "wg1", conf(GOOD))
     peer = {
         "public_key": PEER_A,
+        "name": None,
         "preshared_key": "(hidden)",
         "endpoint": "192.0.2.1:51820",
         "allowed_ips": ["0.0.0.0/0", "::/0"],

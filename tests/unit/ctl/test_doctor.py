@@ -89,6 +89,7 @@ def test_all_is_well(well: FakeLinks, system: System, run: Run) -> None:
         "check": "module",
         "what": "l2wireguard 0.1.0 is loaded",
         "mend": None,
+        "name": None,
     }
 
 
@@ -312,6 +313,7 @@ def test_monitor_prints_plain_lines(
             "rx_rate": None,
             "tx_rate": None,
             "handshake_age": 7,
+            "name": None,
         }
     ]
 

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Names of peers, from the file of their link. Never an error: without a file there are none.
+
+This does not parse the file: `show` and `monitor` look into it each time, and a file with a
+mistake in it has names all the same.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..grammar import CONFIG_DIR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def scan(text: str) -> dict[bytes, str]:
+    """The names in a configuration's text, by public key."""
+    from ..errors import ValueProblem
+    from . import values
+
+    found: dict[bytes, str] = {}
+    key = name = None
+    for line in text.split("\n"):
+        bare = line.partition("#")[0].strip()
+        if bare.startswith("["):
+            key = name = None
+            continue
+        word, _, value = bare.partition("=")
+        word = word.strip().lower()
+        try:
+            if word == "publickey":
+                key = values.public_key(value.strip())
+            elif word == "name":
+                name = values.peer_name(value.strip())
+        except ValueProblem:
+            continue
+        if key and name:
+            found[key] = name
+    return found
+
+
+class Names:
+    """The names of each link's peers; a file is read again when it has changed."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = CONFIG_DIR if folder is None else folder
+        self._known: dict[str, tuple[tuple[int, int], dict[bytes, str]]] = {}
+
+    def of(self, interface: str) -> Mapping[bytes, str]:
+        """Public key to name, for the peers of a link that have one."""
+        try:
+            with open(
+                f"{self._folder}/{interface}.conf", encoding="utf-8", errors="replace"
+            ) as file:
+                status = os.fstat(file.fileno())
+                stamp = (status.st_mtime_ns, status.st_size)
+                if interface not in self._known or self._known[interface][0] != stamp:
+                    self._known[interface] = (stamp, scan(file.read()))
+        except OSError:
+            self._known.pop(interface, None)
+            return {}
+        return self._known[interface][1]
