@@ -20,6 +20,7 @@ from toolkit.bench.stats import MEASURES, STOCK, Figure, figures
 from toolkit.errors import ToolError
 from toolkit.guest import contenders as bench_links
 from toolkit.guest import profile as guest_profile
+from toolkit.guest.bench import FRAMES, WINDOW
 
 REPORTS = sorted((paths.ROOT / "docs/bench").glob("*.json"))
 
@@ -317,6 +318,16 @@ def test_the_plots_are_drawn_from_a_report(tmp_path: Path) -> None:
 def test_the_length_function_is_timed() -> None:
     case = json.loads(length.FRAMES.read_text())[0]
     assert 0 < length.nanoseconds(length.build(), case["frame"], 1000) < 1e6
+
+
+def test_the_page_says_how_much_is_measured() -> None:
+    page = " ".join(bench_report.PAGE.read_text().split())
+    assert f"of {length.RUNS} runs of {length.TIMED:,} calls" in page
+    many, few = bench.FULL.frames
+    assert f"{many:,} packets minus those of a run of {few}, divided by {many - few:,}" in page
+    assert f"{FRAMES[0]:,} to {FRAMES[-1]:,} bytes in turn" in page
+    assert f"At most {WINDOW['icount']} are on their way at once" in page
+    assert f"at most {WINDOW['wall']} on their way at once" in page
 
 
 @pytest.mark.skipif(not REPORTS, reason="no report in docs/bench")
