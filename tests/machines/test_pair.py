@@ -80,7 +80,15 @@ def test_vlan_and_vlan_in_vlan(pair: list[Host]) -> None:
 
 @pytest.mark.parametrize("where", [0, 1])
 def test_a_bridge_on_either_machine(pair: list[Host], where: int) -> None:
-    """A third host on an Ethernet segment of one machine, reached from the other."""
+    """A third host on an Ethernet segment of one machine, reached from the other.
+
+      C                       near                         far
+    +--------------------+  +------+-----+-----+      +-----------+
+    | eth0 192.168.157.3 |--| seg0 | br0 | wg1 |======| wg1       |
+    +--------------------+  +------+-----+-----+      |           |
+                            |         eth0     |------| eth0      |
+                            +------------------+      +-----------+
+    """
     near, far = pair[where], pair[1 - where]
     mine, other = where + 1, 2 - where
     third = Host("C", sh=near.sh).create()

@@ -91,7 +91,14 @@ def hosts() -> Iterator[Callable[..., list[Host]]]:
 
 @pytest.fixture
 def pair(hosts: Callable[..., list[Host]]) -> list[Host]:
-    """A and B, joined by a cable, with an l2wireguard link wg1 over it."""
+    """A and B, joined by a cable, with an l2wireguard link wg1 over it.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | wg1  192.168.157.1 |==============| wg1  192.168.157.2 |
+    | eth0 10.0.0.1      |--------------| eth0 10.0.0.2      |
+    +--------------------+    cable     +--------------------+
+    """
     a, b = hosts("A", "B")
     underlay(a, b)
     guest.tunnel(a, b)

@@ -41,7 +41,15 @@ def up(host: Host, path: str) -> list[str]:
 
 
 def test_bridge_of_two_sites(hosts: Hosts) -> None:
-    """The chapter's first scenario: C and D are machines on the Ethernets of A and B."""
+    """The chapter's first scenario: C and D are machines on the Ethernets of A and B.
+
+      C             A                                 B              D
+    +------+      +------+-----+-----+      +-----+-----+------+      +------+
+    | eth0 |------| eth1 | br0 | wg1 |======| wg1 | br0 | eth1 |------| eth0 |
+    |  .3  |      +------+ .1  +-----+      +-----+ .2  +------+      |  .4  |
+    +------+      |         eth0     |------|     eth0         |      +------+
+                  +------------------+      +------------------+
+    """
     a, b, c, d = hosts("A", "B", "C", "D")
     underlay(a, b)
     cable(a, c, "eth1", "eth0")
@@ -182,7 +190,14 @@ def test_vlans(hosts: Hosts) -> None:
 
 
 def test_bond(hosts: Hosts) -> None:
-    """The chapter's third scenario: two tunnels in one bond with LACP, of which one dies."""
+    """The chapter's third scenario: two tunnels in one bond with LACP, of which one dies.
+
+      A                                     B
+    +-------+------------+              +------------+-------+
+    | bond0 |  wg1, eth0 |==============|  wg1, eth0 | bond0 |
+    |  .1   |  wg2, eth1 |==============|  wg2, eth1 |   .2  |
+    +-------+------------+              +------------+-------+
+    """
     a, b = hosts("A", "B")
     for number in (0, 1):
         underlay(a, b, number)
@@ -281,7 +296,15 @@ def test_an_interrupted_up_leaves_nothing_behind(hosts: Hosts) -> None:
 
 
 def test_plain_kind_with_the_default_route(hosts: Hosts) -> None:
-    """As wg-quick does it: a table of its own, rules, and a firewall against spoofing."""
+    """As wg-quick does it: a table of its own, rules, and a firewall against spoofing.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | default route: wg1 |==============| wg1                |
+    | eth0 10.0.0.1      |--------------| eth0 10.0.0.2      |
+    +--------------------+              | lo   192.0.2.1     |
+                                        +--------------------+
+    """
     a, b = hosts("A", "B")
     underlay(a, b)
     nft = ("nft", "list", "ruleset")

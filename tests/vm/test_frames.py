@@ -97,6 +97,17 @@ def test_a_frame_of_a_peer_that_does_not_own_its_source_is_dropped(pair: list[Ho
 
 
 def test_cryptokey_routing_by_address_and_0_0_0_0_for_the_rest(hosts: Hosts) -> None:
+    """D has two peers: E owns its addresses, F owns 0.0.0.0 and the broadcast address.
+
+                                        E
+                                      +-----+
+               D                  +===| wg1 |  unicast to 192.168.157.2
+    +----------------------+      |   +-----+
+    | packet socket -- wg1 |======+     F
+    +----------------------+      |   +-----+
+                                  +===| wg1 |  broadcast, ARP, VLAN
+                                      +-----+
+    """
     a, b, c = hosts("D", "E", "F")
     underlay(a, b, 0)
     underlay(a, c, 1)

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """A peer that holds a valid key and sends whatever it likes.
 
+      A                                     B
+    +--------------------+              +--------------------+
+    | noise_udp.py       |==============| wg1  192.168.157.2 |
+    | eth0 10.0.0.1      |--------------| eth0 10.0.0.2      |
+    +--------------------+    cable     +--------------------+
+
 It is a program in user space (tests/support/noise_udp.py) in host A's namespace, so any bytes at
 all can be in a valid transport message. B is the kernel's link. What reaches B's stack, and what
 is counted, must be what toolkit.frame.library.delivered() says; the kernel's log stays silent

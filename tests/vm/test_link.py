@@ -170,6 +170,18 @@ def test_wg_configures_it(host: Host) -> None:
 
 
 def test_it_moves_to_another_namespace_and_its_tunnel_stays(hosts: Hosts) -> None:
+    """The link moves, its UDP socket stays where the link was made.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | eth0 (UDP socket)  |--------------| eth0               |
+    |  :                 |              |                    |
+    +--:-----------------+              |                    |
+      inner                             |                    |
+    +--:-----------------+              |                    |
+    | wg1  192.168.157.1 |==============| wg1  192.168.157.2 |
+    +--------------------+              +--------------------+
+    """
     a, b, inner = hosts("A", "B", "inner")
     underlay(a, b)
     tunnel(a, b)
@@ -276,7 +288,15 @@ class TestModules:
     @pytest.mark.timeout(900)
     @pytest.mark.parametrize("first", ["wireguard", "l2wireguard"])
     def test_a_live_tunnel_of_each_module(self, hosts: Hosts, first: str) -> None:
-        """Loaded in either order, both carry traffic, and either goes without the other."""
+        """Loaded in either order, both carry traffic, and either goes without the other.
+
+          A                                         B
+        +------------------------+              +------------------------+
+        | wg0 192.168.157.1      |==============| wg0 192.168.157.2      |  wireguard.ko
+        | wg1 192.168.158.1      |==============| wg1 192.168.158.2      |  l2wireguard.ko
+        | eth0                   |--------------| eth0                   |
+        +------------------------+    cable     +------------------------+
+        """
         a, b = hosts("A", "B")
         underlay(a, b)
         for module in (first, OTHER[first]):

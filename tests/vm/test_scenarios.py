@@ -16,6 +16,14 @@ Hosts = Callable[..., list[Host]]
 
 
 def test_1_ping_with_arp(pair: list[Host]) -> None:
+    """ARP finds B, and the ping arrives.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | wg1  192.168.157.1 |==============| wg1  192.168.157.2 |
+    | eth0 10.0.0.1      |--------------| eth0 10.0.0.2      |
+    +--------------------+    cable     +--------------------+
+    """
     a, b = pair
     with capture(b, "wg1", "arp") as file:
         a.ping("192.168.157.2")
@@ -26,6 +34,15 @@ def test_1_ping_with_arp(pair: list[Host]) -> None:
 
 
 def test_2_bridge(hosts: Hosts) -> None:
+    """C and B are on one Ethernet, by A's bridge.
+
+      C                        A                               B
+    +--------------------+   +------+-------+-----+      +--------------------+
+    | eth0 192.168.157.3 |---| eth1 |  br0  | wg1 |======| wg1  192.168.157.2 |
+    +--------------------+   +------+  .1   +-----+      |                    |
+                             |        eth0        |------| eth0               |
+                             +--------------------+      +--------------------+
+    """
     a, b, c = hosts("A", "B", "C")
     underlay(a, b)
     cable(a, c, "eth1", "eth0")
@@ -52,6 +69,13 @@ def test_2_bridge(hosts: Hosts) -> None:
 
 @pytest.mark.parametrize("name", ["aarp-probe", "ddp-nbp-lookup", "ipx-rip-request"])
 def test_3_appletalk_and_ipx(pair: list[Host], name: str) -> None:
+    """Frames that are not IP, from A's packet socket to B.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | packet socket, wg1 |==============| wg1, tcpdump       |
+    +--------------------+              +--------------------+
+    """
     a, b = pair
     wire.still(a, b)
     frame = wire.talk()[name]
@@ -59,6 +83,13 @@ def test_3_appletalk_and_ipx(pair: list[Host], name: str) -> None:
 
 
 def test_4_pause_for_another_device(pair: list[Host]) -> None:
+    """A PAUSE frame for another device's address, from B's packet socket to A.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | tcpdump, wg1       |==============| wg1, packet socket |
+    +--------------------+              +--------------------+
+    """
     a, b = pair
     wire.still(a, b)
     frame = wire.talk()["pause"]
@@ -66,6 +97,14 @@ def test_4_pause_for_another_device(pair: list[Host]) -> None:
 
 
 def test_5_pppoe(pair: list[Host], tmp_path: Path) -> None:
+    """A serves PPPoE on its link, and B dials in.
+
+      A                                     B
+    +--------------------+              +---------------------+
+    | ppp0 192.168.159.1 |..... PPP ....| ppp9 192.168.159.10 |
+    | pppoe-server, wg1  |==============| wg1, pppd           |
+    +--------------------+              +---------------------+
+    """
     a, b = pair
     # without it there is no /dev/ppp, and pppd gives up
     sh("modprobe", "pppoe")
@@ -102,6 +141,15 @@ def vlan(host: Host, link: str, number: int, address: str = "", protocol: str = 
 
 
 def test_6_vlan_and_vlan_in_vlan(pair: list[Host]) -> None:
+    """VLAN 128 on the link, and VLAN 127 within it.
+
+      A                                           B
+    +---------------------------+             +---------------------------+
+    | wg1.128.127 192.168.159.1 |             | wg1.128.127 192.168.159.2 |
+    | wg1.128     192.168.158.1 |             | wg1.128     192.168.158.2 |
+    | wg1                       |=============| wg1                       |
+    +---------------------------+             +---------------------------+
+    """
     for host, last in zip(pair, (1, 2)):
         vlan(host, "wg1", 128, f"192.168.158.{last}/24")
         vlan(host, "wg1.128", 127, f"192.168.159.{last}/24")
@@ -115,6 +163,15 @@ def test_6_vlan_and_vlan_in_vlan(pair: list[Host]) -> None:
 
 
 def test_7_qinq_and_pbb(pair: list[Host]) -> None:
+    """A VLAN within a service VLAN (802.1ad), and a frame of a provider's backbone (802.1ah).
+
+      A                                           B
+    +---------------------------+             +---------------------------+
+    | wg1.128.127 192.168.159.1 |             | wg1.128.127 192.168.159.2 |
+    | wg1.128     (802.1ad)     |             | wg1.128     (802.1ad)     |
+    | wg1                       |=============| wg1                       |
+    +---------------------------+             +---------------------------+
+    """
     a, b = pair
     for host, last in zip(pair, (1, 2)):
         vlan(host, "wg1", 128, protocol="802.1ad")
@@ -131,6 +188,13 @@ def test_7_qinq_and_pbb(pair: list[Host]) -> None:
 
 
 def test_8_lacp_pdus_are_carried(pair: list[Host]) -> None:
+    """A LACPDU, from A's packet socket to B.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | packet socket, wg1 |==============| wg1, tcpdump       |
+    +--------------------+              +--------------------+
+    """
     a, b = pair
     wire.still(a, b)
     pdu = wire.talk()["lacpdu"]
@@ -138,6 +202,17 @@ def test_8_lacp_pdus_are_carried(pair: list[Host]) -> None:
 
 
 def two_tunnels(hosts: Hosts) -> list[Host]:
+    """Two links over two cables, for a bond or a team on top.
+
+      A                                     B
+    +------------+-------+              +-------+------------+
+    |            |  wg1  |==============|  wg1  |            |
+    | bond, team |  eth0 |--------------|  eth0 | bond, team |
+    |            +-------+              +-------+            |
+    |            |  wg2  |==============|  wg2  |            |
+    | .157.1     |  eth1 |--------------|  eth1 |     .157.2 |
+    +------------+-------+              +-------+------------+
+    """
     a, b = hosts("A", "B")
     for number in (0, 1):
         underlay(a, b, number)
@@ -172,6 +247,7 @@ def fail_over(a: Host) -> None:
 
 
 def test_8_bond_with_lacp_fails_over(hosts: Hosts) -> None:
+    """LACP joins both links of :func:`two_tunnels`; one cable dies, and the other carries on."""
     a, b = two_tunnels(hosts)
     for host, last in ((a, 1), (b, 2)):
         host.run(
@@ -202,6 +278,7 @@ def teams() -> Iterator[None]:
 
 @pytest.mark.usefixtures("teams")
 def test_8_team_with_lacp_fails_over(hosts: Hosts) -> None:
+    """The same with a team: LACP in user space, by teamd."""
     a, b = two_tunnels(hosts)
     for host, last in ((a, 1), (b, 2)):
         team = f"team{host.name}"

@@ -115,6 +115,15 @@ UNDERLAYS = {
 
 @pytest.mark.parametrize("underlay", UNDERLAYS)
 def test_both_kinds_over(hosts: Hosts, underlay: str) -> None:
+    """Both kinds, with IPv4 and IPv6 outside, over each of UNDERLAYS.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | wg1  192.168.157.1 |==============| wg1  192.168.157.2 |
+    | underlay 10.77.0.1 |--------------| underlay 10.77.0.2 |
+    | eth0               |--------------| eth0               |
+    +--------------------+    cable     +--------------------+
+    """
     a, b = hosts("A", "B")
     cable(a, b)
     UNDERLAYS[underlay](a, b)
@@ -135,6 +144,15 @@ def test_both_kinds_over(hosts: Hosts, underlay: str) -> None:
 @pytest.mark.parametrize("inner", ["wireguard", "l2wireguard"])
 @pytest.mark.parametrize("outer", ["wireguard", "l2wireguard"])
 def test_a_tunnel_in_a_tunnel(hosts: Hosts, inner: str, outer: str) -> None:
+    """wg1 runs over wg0, each of either kind.
+
+      A                                     B
+    +--------------------+              +--------------------+
+    | wg1  192.168.99.1  |==============| wg1  192.168.99.2  |
+    | wg0  192.168.157.1 |==============| wg0  192.168.157.2 |
+    | eth0 10.77.0.1     |--------------| eth0 10.77.0.2     |
+    +--------------------+    cable     +--------------------+
+    """
     a, b = hosts("A", "B")
     cable(a, b)
     veth(a, b)
