@@ -61,7 +61,7 @@ def _options(parser: argparse.ArgumentParser, top: bool) -> None:
 
 
 def make_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The whole grammar, or that of one command: each takes a third of a millisecond to set up."""
+    """The whole grammar, or that of one command, because each command takes time to set up."""
     parser = _Parser(
         prog=PROG,
         description="The control plane of L2 WireGuard: Ethernet links over WireGuard.",
@@ -70,7 +70,7 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     _options(parser, True)
-    # Without `prog` argparse formats a usage message for it at once.
+    # Without `prog`, argparse formats a usage message for it at once.
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", parser_class=_Parser, prog=PROG
     )

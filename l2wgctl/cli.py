@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Run a command, print what went wrong, say how it ended: 0 done, 1 failed, 2 usage.
 
-What a command needs is imported when it is known which one it is.
+The imports of a command wait until the command is known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status. Only here is anything printed about what went wrong."""
+    """Run one command; the exit status. No other function prints an error."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         status = _quick_dump(words)
@@ -40,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{PROG}: {problem}", file=sys.stderr)
             return error.status
         if isinstance(error, OSError):
-            # What no command has put into words: a full disk behind stdout, no memory.
+            # Errors that no command has put into words: a full disk behind stdout, no memory.
             print(f"{PROG}: {from_os_error(error, str(error.filename or ''))}", file=sys.stderr)
             return 1
         raise
 
 
 def _quick_dump(words: list[str]) -> int | None:
-    """`show IFACE dump`, if that is it; None for all else, and where it takes the long way."""
+    """Do `show IFACE dump`; None for other words, and if the long way is needed."""
     if len(words) != 3 or words[0] != "show" or words[2] != "dump":
         return None
     if words[1] in ("all", "interfaces") or words[1].startswith("-"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands that `wg` has beside show, and add, del, check, diff.
+"""The commands of `wg` except show, and add, del, check and diff.
 
 Each takes the parsed arguments and returns the exit status; data goes to stdout, messages to
 stderr.

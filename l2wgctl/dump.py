@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """`show IFACE dump` by the shortest way.
 
-Scripts run it every few seconds, and most of that time goes into loading what this does not need.
-So this imports next to nothing, and leaves what is out of the ordinary - errors, peers with more
-than a few networks - to `l2wgctl.show` and `l2wgctl.netlink.messages`.
+Scripts run it every few seconds, and loading modules would take most of its time. So this module
+imports next to nothing. It leaves what is unusual - errors, peers with more than a few networks -
+to `l2wgctl.show` and `l2wgctl.netlink.messages`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SECOND = (36).to_bytes(2, byteorder) + WGPEER_A_PRESHARED_KEY.to_bytes(2, byteo
 
 
 def dump(name: str) -> Iterator[str] | None:
-    """The text of `show NAME dump`, some lines at a time; None when it takes the long way."""
+    """The text of `show NAME dump`, some lines at a time; None if the long way is needed."""
     try:
         channel = nl.Channel(nl.open_socket())
         try:

@@ -25,7 +25,7 @@ MODULE_HINT = (
 def without_keys(text: str) -> str:
     """The text with everything that may be a key, or most of one, replaced by `(hidden)`.
 
-    For whatever repeats what a person has typed: a private key may stand in the wrong place.
+    For texts that repeat what a person has typed: a private key may be in the wrong place.
     """
     return re.sub(r"[A-Za-z0-9+/]{40,}=?", "(hidden)", text)
 
@@ -110,7 +110,7 @@ class ValueProblem(ValueError):
 
 def from_os_error(error: OSError, where: str) -> L2wgError:
     """Words for a file that cannot be read or written."""
-    # A path is long and looks like half a key; hidden is only what has the shape of a whole one.
+    # A long path looks like half a key, so only what has the shape of a whole key is hidden.
     where = re.sub(r"[A-Za-z0-9+/]{43}=", "(hidden)", where)
     number = error.errno or 0
     if number == errno.ENOENT:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The words of the command line that several modules need, without anything to import."""
+"""The words of the command line that several modules need. This module imports nothing."""
 
 #: Link kinds, and at the same time names of the generic-netlink families.
 L2WIREGUARD = "l2wireguard"

@@ -27,7 +27,7 @@ FILES = {
     "completions/_l2wgctl": "share/zsh/site-functions/_l2wgctl",
     "systemd/l2wg@.service": "lib/systemd/system/l2wg@.service",
 }
-#: What the unit calls l2wgctl by.
+#: Stands in the unit for the path of l2wgctl.
 PLACEHOLDER = "@l2wgctl@"
 
 
@@ -81,7 +81,7 @@ def plan_install(prefix: Path, destdir: Path, program: str) -> Iterator[Step]:
 
 
 def plan_remove(prefix: Path, destdir: Path) -> Iterator[Step]:
-    """Steps that take away what is there; the configuration stays."""
+    """Steps that remove what has been installed; the configuration stays."""
     for place in FILES.values():
         path = destdir / prefix.relative_to("/") / place
         if path.exists():

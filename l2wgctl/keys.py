@@ -44,9 +44,9 @@ def public_key(private: SecretKey) -> Key:
 
 
 def read_key_file(path: str, name: str) -> SecretKey:
-    """The key in a file, which holds it in base64 and nothing else but white space.
+    """The key in a file, which holds the key in base64 and otherwise only white space.
 
-    An empty file (/dev/null) is the zero key, which takes the key away. Raises L2wgError, whose
+    An empty file (/dev/null) is the zero key, which removes the key. Raises L2wgError, whose
     text holds the path only.
     """
     try:

@@ -3,8 +3,8 @@
 
 `None` means "not given", which is not the same as zero: a device that is sent to the kernel
 changes only what is given. The classes are NamedTuples: immutable and without a `__dict__` on
-Python 3.9 too (slotted dataclasses need 3.10), cheap to import, and several times faster to make
-than a frozen dataclass, which counts for links with ten thousand peers.
+Python 3.9 (slotted dataclasses need 3.10), cheap to import, and several times faster to make than a
+frozen dataclass, which matters for links with ten thousand peers.
 
 Source of ranges: include/uapi/linux/wireguard.h.
 """
@@ -66,7 +66,7 @@ ZERO_KEY = SecretKey(bytes(KEY_LEN))
 class AllowedIP(NamedTuple):
     """A network that a peer may send from: 4 or 16 address bytes and a prefix length.
 
-    `remove` takes it away from the peer (`-10.0.0.0/8` in `set`), instead of giving it.
+    With `remove` the peer loses it (`-10.0.0.0/8` in `set`) instead of getting it.
     """
 
     address: bytes
@@ -98,9 +98,9 @@ class Peer(NamedTuple):
     """A peer, as it is (from `get_device`) or as it shall be (for `set_device`).
 
     `persistent_keepalive` is in seconds, 0-65535, 0 = off. `last_handshake` is in seconds and
-    nanoseconds since the epoch, (0, 0) = never. With `replace_allowed_ips` the given ones replace
-    those the peer has; without, they are added. `preshared_key` all zero takes the key away.
-    `name` is the file's, for people; the kernel knows nothing of it.
+    nanoseconds since the epoch, (0, 0) = never. With `replace_allowed_ips` the given networks
+    replace those of the peer; without it they are added. A `preshared_key` of zeros removes the
+    key. `name` comes from the file and is for people; the kernel does not know it.
     """
 
     public_key: Key
@@ -121,7 +121,7 @@ class Device(NamedTuple):
     """A link's keys, port, mark and peers.
 
     `listen_port` 0-65535 (0 = any), `fwmark` 0-0xffffffff (0 = off). With `replace_peers` the
-    given peers replace those the link has. `family` is the netlink family that owns the link;
+    given peers replace those of the link. `family` is the netlink family that owns the link;
     only `get_device` fills it in.
     """
 

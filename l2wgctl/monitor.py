@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 class Sampler:
-    """Reads devices and tells rates from one reading to the next."""
+    """Computes rates from one reading of the devices to the next."""
 
     def __init__(self) -> None:
         self.names = Names()

@@ -79,7 +79,7 @@ def device_field(device: Device, field: str) -> str:
 
 
 def peer_field(peer: Peer, field: str) -> str:
-    """One of the other FIELDS but `dump`, as `show IFACE FIELD` prints it for a peer."""
+    """One of the other FIELDS except `dump`, as `show IFACE FIELD` prints it for a peer."""
     key = base64(peer.public_key)
     if field == "peers":
         return key

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Host names of endpoints to addresses, with the back-off of `wg`.
 
-A name server that does not answer yet (boot) is asked again after 1 s, then 1.2 times as long
-each time, at most 20 s, WG_ENDPOINT_RESOLUTION_RETRIES times (15; `infinity` for ever). A name
-that does not exist is final.
+A name server may not answer yet (at boot). It is asked again after 1 s, then after 1.2 times as
+long each time, but at most 20 s; WG_ENDPOINT_RESOLUTION_RETRIES says how often (15 by default,
+`infinity` for ever). If a name does not exist, it is not asked for again.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def cmd_show(args: argparse.Namespace) -> int:
             except KernelError as error:
                 if not everything or error.errno != errno.ENODEV:
                     raise
-                say(error.problems)  # it went away between the list and the look
+                say(error.problems)  # it has gone since the list was made
                 status = 1
                 continue
             if args.json:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What l2wgctl needs of `socket`, without the enums that it makes at import (5 of 25 ms)."""
+"""What l2wgctl needs of `socket`, without its enums, which take a fifth of our start to make."""
 
 from __future__ import annotations
 

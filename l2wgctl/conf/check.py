@@ -11,7 +11,7 @@ from ..sockets import AF_INET, AF_INET6, inet_pton
 from .parse import Config
 from .values import masked
 
-#: Destinations that an Ethernet link needs beyond its hosts, and what does not work without.
+#: Destinations that an Ethernet link needs beyond its hosts, and what fails without them.
 _NEEDED = (
     ("255.255.255.255", 32, "DHCP and other broadcasts do not cross", "0.0.0.0/0"),
     ("ff02::", 16, "IPv6 neighbour discovery does not cross", "::/0, or ff02::/16"),
@@ -38,7 +38,7 @@ def owner(peers: tuple[Peer, ...], text: str, prefix: int | None = None) -> Peer
     longest = -1
     for peer in peers:
         for network in peer.allowed_ips:
-            # Of two equal networks the later one has it, as in the kernel.
+            # If two networks are equal, the later one wins, as in the kernel.
             if network.prefix >= longest and covers(network, address, bits):
                 best, longest = peer, network.prefix
     return best

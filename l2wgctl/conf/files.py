@@ -89,10 +89,10 @@ def whole(device: Device, name: str) -> Device:
 
 
 def strip(text: str) -> str:
-    """The text as `wg setconf` takes it, everything that it knows as it is.
+    """The text without what `wg setconf` does not accept; the rest stays as it is.
 
-    Lines with keys that it does not know go, and so do empty values, which it does not take: of
-    keys with an empty value the whole line, of a list the surplus commas.
+    Lines with keys that `wg` does not know are removed. It does not accept empty values: a key
+    with an empty value loses its line, a list its superfluous commas.
     """
     kept: list[str] = []
     section = ""
@@ -163,7 +163,7 @@ def format_link(link: LinkOptions) -> str:
 
 
 def write_private(path: str, text: str) -> None:
-    """Replace a file at once, mode 0600; a failure leaves the old one. Raises L2wgError."""
+    """Replace a file atomically, mode 0600; a failure leaves the old one. Raises L2wgError."""
     import tempfile
 
     target = Path(path)

@@ -23,9 +23,9 @@ LINES = "lines"
 class ConfigKey(NamedTuple):
     """`name` as it is documented, `field` of the model, `parse` for one value, `how` often.
 
-    `wg` tells whether `wg setconf` knows the key; the others are left out by `strip`. `empty` tells
-    whether an empty value says the same as leaving the key out: not for a key that somebody forgot
-    to fill in, and not where it could mean yes as well as no.
+    `wg` says whether `wg setconf` knows the key; `strip` leaves the others out. `empty` says
+    whether an empty value means the same as no line. It does not for a key that somebody forgot to
+    fill in, nor where it could mean yes as well as no.
     """
 
     name: str

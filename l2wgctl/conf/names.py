@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Names of peers, from the file of their link. Never an error: without a file there are none.
+"""Names of peers, from the file of their link. Without a file there are none, which is no error.
 
-This does not parse the file: `show` and `monitor` look into it each time, and a file with a
-mistake in it has names all the same.
+The file is scanned and not parsed, because `show` and `monitor` look into it each time, and a file
+with a mistake in it still has names.
 """
 
 from __future__ import annotations

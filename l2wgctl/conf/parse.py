@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Configuration files: text to model, with every mistake at once.
 
-The format is that of wg(8) and wg-quick(8) with the keys of `configkeys` added: sections in
-brackets, `Key = value`, `#` begins a comment, upper and lower case of sections and keys do not
-matter. Stricter than `wg`: unknown keys, keys given twice and peers given twice are errors.
+The format is that of wg(8) and wg-quick(8) with the keys of `l2wgctl.conf.keys` added: sections in
+brackets, `Key = value`, and comments from `#` on. Case does not matter in the names of sections and
+keys. It is stricter than `wg`: unknown keys, keys given twice and peers given twice are errors.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Config(NamedTuple):
 
 
 def items(value: str) -> list[str]:
-    """The values of a list. Generators leave a comma at its end, or nothing but commas."""
+    """The values of a list. Programs write lists with a comma at the end, or only commas."""
     return [item for item in map(str.strip, value.split(",")) if item]
 
 

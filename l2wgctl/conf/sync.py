@@ -118,7 +118,7 @@ def plan(
         found += [Change("remove", "allowed-ips", str(ip), None, key) for ip in _allowed(gone)]
         found += [Change("add", "allowed-ips", None, str(ip), key) for ip in _allowed(added)]
         if gone <= owned:
-            # What another peer gets goes there by itself, without a moment in between.
+            # A network that another peer gets moves there by itself, without a gap.
             change = change._replace(allowed_ips=_allowed(added))
         else:
             change = change._replace(allowed_ips=_allowed(networks), replace_allowed_ips=True)
@@ -129,7 +129,7 @@ def plan(
 
 
 def _plan_peer(old: Peer, new: Peer, same: Same) -> tuple[Peer, list[Change]]:
-    """What differs but the networks."""
+    """The differences, except in the networks."""
     key = old.public_key
     peer = Peer(key, update_only=True)
     changes: list[Change] = []
@@ -154,7 +154,7 @@ def _plan_peer(old: Peer, new: Peer, same: Same) -> tuple[Peer, list[Change]]:
 
 
 def describe(changes: list[Change]) -> str:
-    """One line a change: `+` added, `-` removed, `~` changed."""
+    """One line for each change: `+` added, `-` removed, `~` changed."""
     signs = {"add": "+", "remove": "-", "set": "~"}
     lines = []
     for change in changes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The keys of `[Interface]` together: the options that they make, what excludes and needs what."""
+"""The keys of `[Interface]` together: the options they make, which exclude or need each other."""
 
 from __future__ import annotations
 

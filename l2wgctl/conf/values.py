@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Values as people write them: one parser each, shared by the command line and the file.
 
-Every parser raises `ValueProblem`. Its text is what one says of the key or word that the value
-was given to ("is not 0-65535: '70000'"): what is accepted, then the value, and never a secret.
+Every parser raises `ValueProblem`. Its text follows the name of the key or word in the error ("is
+not 0-65535: '70000'"). It says what is accepted, then the value, and never holds a secret.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _two_colons(text: str) -> ValueProblem:
     """What is wrong with an endpoint that has two colons and no brackets."""
     host, _, digits = text.rpartition(":")
     what = f"'{text}' is an IPv6 address without brackets"
-    # Eight groups, or '::' and no more than the address itself: the port is missing too.
+    # Eight groups, or '::' and a whole address: the port is missing as well.
     if is_ip6(text) and (not is_ip6(host) or (number(digits) or 0) < 1024):
         return ValueProblem(what, f"write [{text}]:51820")
     if is_ip6(host):
@@ -204,7 +204,7 @@ def masked(address: bytes, prefix: int) -> bytes:
 
 
 def allowed_ip(text: str) -> AllowedIP:
-    """A network. Host bits are kept: the kernel clears them, `host_bits` tells."""
+    """A network. Host bits are kept: the kernel clears them, and `host_bits` reports them."""
     address, prefix = split_network(text)
     return AllowedIP(address, prefix)
 
@@ -244,7 +244,7 @@ def is_address(text: str) -> bool:
 
 
 def interface_name(text: str) -> str:
-    """1-15 characters of A-Z a-z 0-9 _ = + . - (IFNAMSIZ of linux/if.h, less what shells mind)."""
+    """1-15 characters of A-Z a-z 0-9 _ = + . - (IFNAMSIZ of linux/if.h, safe in shells)."""
     if len(text) > NAME_MAX:
         raise ValueProblem(f"is longer than {NAME_MAX} characters: '{without_keys(text)}'")
     if not _NAME.fullmatch(text) or text in (".", ".."):
@@ -274,7 +274,7 @@ def mac_address(text: str) -> str:
 
 
 def mtu(text: str) -> int:
-    """68-65535 bytes (68 is the least that IPv4 lives with, RFC 791)."""
+    """68-65535 bytes (68 is the least that IPv4 allows, RFC 791)."""
     value = number(text)
     if value is None or not 68 <= value <= 65535:
         raise ValueProblem(f"is not 68-65535 bytes: '{text}'")

@@ -2,11 +2,11 @@
 """Peers of a dump, decoded many at a time.
 
 The kernel writes every peer the same way (get_peer() of drivers/net/wireguard/netlink.c), so that
-few layouts occur: with or without an IPv4 or IPv6 endpoint, with so many AllowedIPs of these
-families. A layout that has been seen once becomes a `Shape`: which bytes must be headers, and one
-`struct` format for all the values. One comparison of long integers then tells how many peers from
-here on have that shape, and they are unpacked together. What fits no shape is decoded attribute
-by attribute, in `l2wgctl.netlink.messages`.
+few layouts occur: with or without an IPv4 or IPv6 endpoint, and with some number of AllowedIPs of
+each family. A layout that has been seen once becomes a `Shape`: it says which bytes must be
+headers, and has one `struct` format for all the values. One comparison of long integers then tells
+how many of the next peers have that shape, and they are unpacked together. A peer that fits no
+shape is decoded attribute by attribute, in `l2wgctl.netlink.messages`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A generic-netlink channel: requests, answers, families. Light: `show IFACE dump` needs no more.
+"""A generic-netlink channel: requests, answers, families. `show IFACE dump` needs no more.
 
-Nothing here imports what takes long to load (typing, re, the enums of `socket`); what goes wrong is
-a `Refused`, which `l2wgctl.netlink.device` puts into words.
+It imports nothing that takes long to load (typing, re, the enums of `socket`). Its errors are
+`Refused`, which `l2wgctl.netlink.device` puts into words.
 
-Which family a device belongs to: the module alone offers the family `wireguard` for both kinds;
-beside the stock module (or told so) it offers `l2wireguard` for its own. A family answers
-EOPNOTSUPP for a device that is not its own, then the next one is asked.
+Which family a device belongs to: our module alone offers the family `wireguard` for both kinds;
+beside the stock module, or with `plain=0`, it offers `l2wireguard` for its own kind. A family
+answers EOPNOTSUPP for a device that is not its own; then we ask the next one.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def loaded_families(modules: str = "/sys/module") -> tuple[str, ...]:
 
     Asking for an unknown family runs modprobe, so a name that nobody can own is not asked for.
     The module's parameter `plain` tells whether it has the plain kind, and with it the family
-    `wireguard`. Without either module in sight (not loaded yet) both are asked.
+    `wireguard`. If neither module is loaded yet, both are asked.
     """
     stock = os.path.exists(f"{modules}/{WIREGUARD}")
     if not os.path.exists(f"{modules}/{L2WIREGUARD}"):
@@ -214,7 +214,7 @@ class Channel:
     def dump(self, name: str, families: tuple[str, ...]) -> tuple[str, list[bytes]]:
         """Family and payloads of one consistent dump of link `name`.
 
-        One that other writers interrupted is read again, up to DUMP_TRIES times. Raises NoFamily,
+        A dump that other writers interrupt is read again, up to DUMP_TRIES times. Raises NoFamily,
         Refused.
         """
         payloads: list[bytes] = []

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Get and set devices over generic netlink.
 
-The socket is the standard library's: importing any part of pyroute2 costs 130 ms, several times
-what `wg show dump` needs for 10,000 peers in all, and every `show` and `set` would pay it. Links
-(`netlink.link`) go through pyroute2. The socket's own business is in `netlink.channel`; messages
-are built and read in `netlink.messages`.
+The socket is the standard library's. Importing any part of pyroute2 takes longer than `wg show
+dump` takes for 10,000 peers, and every `show` and `set` would pay for it. Links (`netlink.link`) go
+through pyroute2. `netlink.channel` has the socket, and `netlink.messages` builds and reads the
+messages.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _remove_by_moving(device: Device, current: Device) -> Device:
 
     A network belongs to one peer at a time: giving it to a peer made up for the purpose takes it
     from its owner, and removing that peer removes the network. Only networks that the named peer
-    really has are moved, as the flag would have it.
+    really has are moved, as the flag does it.
     """
     owned = {(ip.address, ip.prefix, p.public_key) for p in current.peers for ip in p.allowed_ips}
     stray: list[AllowedIP] = []

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Driver counters (`ethtool -S`), by the SIOCETHTOOL ioctl: pyroute2 has no call for them.
+"""Driver counters (`ethtool -S`), by the SIOCETHTOOL ioctl.
+
+Debian 12's pyroute2 (0.7.2) has no call for them; later ones have IoctlEthtool.get_statistics().
 
 Structures and numbers: include/uapi/linux/ethtool.h, include/uapi/linux/sockios.h.
 """

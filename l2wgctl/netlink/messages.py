@@ -5,9 +5,9 @@ Names and numbers are those of include/uapi/linux/wireguard.h; the rules for spl
 over several messages are those in the comment that opens it: replace flags in the first piece
 only, every piece of a peer names its public key.
 
-The encoding is done with prepared `struct` formats instead of pyroute2's nla classes: those make
-a Python object for every attribute, which is some 200,000 objects for 10,000 peers with two
-AllowedIPs. A test holds the result against pyroute2's own decoder.
+The encoding uses prepared `struct` formats instead of pyroute2's nla classes. Those make a Python
+object for every attribute, some 200,000 for 10,000 peers with two AllowedIPs. A test compares the
+result with pyroute2's own decoder.
 """
 
 from __future__ import annotations
@@ -170,9 +170,9 @@ def _device_head(device: Device) -> bytes:
 def encode_set(
     device: Device, resolve: Resolver = sockaddr, limit: int = MESSAGE_MAX
 ) -> Iterator[bytes]:
-    """Payloads (after the netlink and generic-netlink headers) that bring `device` about.
+    """Payloads (after the netlink and generic-netlink headers) that make the link like `device`.
 
-    They are to be sent in this order, each after the kernel has acknowledged the one before.
+    Send them in this order, each after the kernel has acknowledged the one before.
     `limit` is the longest message with headers; the cuts are where `wg` makes them for the same
     limit. Raises what `resolve` raises.
     """
@@ -201,7 +201,7 @@ def encode_set(
                 continue
             block = fixed
             if networks:
-                # The header of the AllowedIPs nest has to fit too, else the peer goes on in
+                # The header of the AllowedIPs nest has to fit as well, else the peer goes on in
                 # the next message.
                 left = room - used - 4 - len(fixed) - 4
                 end = start

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Numbers of include/uapi/linux/wireguard.h, by their names there. Nothing is imported here.
 
-A test holds them against the header.
+A test compares them with the header.
 """
 
 WG_GENL_VERSION = 1
