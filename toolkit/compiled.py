@@ -14,10 +14,13 @@ from toolkit.errors import ToolError
 
 
 def compiled(into: Path, suffix: str, command: Sequence[str], sources: Sequence[Path]) -> Path:
-    """Build `into` plus a hash and `suffix` with `command` unless it is there; return its path.
+    """Build a program, named `into` plus a hash and `suffix`, unless it is there.
 
-    The hash is over the command and the contents of the sources. Headers among the sources count
-    for the hash only. Raises ToolError when the compiler is missing or refuses.
+    :param command: compiler and options.
+    :param sources: the hash is over the command and their contents; headers among them are not
+        compiled.
+    :returns: the path of the program.
+    :raises ToolError: the compiler is missing or refuses.
     """
     digest = hashlib.sha256(" ".join(command).encode())
     for source in sources:

@@ -7,7 +7,7 @@ from __future__ import annotations
 class ToolError(Exception):
     """An expected failure: printed as one line, without a traceback.
 
-    str() of it is ``what (how to mend)``; ``what`` names the place, too.
+    str() of it is ``what (how to mend)``; ``what`` also names the place.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:

@@ -22,7 +22,7 @@ BUILD = (
     "patch",
     "xz-utils",
 )
-#: For kernels that want a newer compiler or libc; newuidmap is what users other than root need.
+#: For kernels that need a newer compiler or libc; users other than root need newuidmap.
 CHROOT = ("bubblewrap", "mmdebstrap", "uidmap")
 LAB = (
     "busybox-static",

@@ -49,9 +49,9 @@ def shown(path: Path) -> str:
 
 @contextlib.contextmanager
 def alone(target: Path) -> Iterator[None]:
-    """Nobody else, thread or process, is in a block for the same ``target``.
+    """No other thread or process is in a block for the same ``target``.
 
-    For "is it there? else make it": whoever comes second finds what the first one has made.
+    For "make it unless it is there": whoever comes second finds what the first has made.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as lock:
@@ -63,7 +63,7 @@ def alone(target: Path) -> Iterator[None]:
 def built_whole(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its place if the block succeeds.
 
-    Nobody ever sees ``target`` half made; an interrupted run leaves the old one.
+    Nobody ever sees ``target`` half made; an interrupted run leaves the old folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The one way in which the toolkit runs other programs."""
+"""How the toolkit runs other programs: here and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv bench-ctl: l2wgctl beside `wg` in a guest of their own, see :mod:`toolkit.guest.ctl`."""
+"""./inv bench-ctl: compare l2wgctl with `wg` in a guest, see :mod:`toolkit.guest.ctl`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ FRAMES = paths.ROOT / "tests/unit/frame/frames.json"
 SOURCES = (paths.ROOT / "toolkit/bench/length.c", *library.SOURCES)
 CALLS = 1_000  # counted
 TIMED = 200_000  # by the clock: short enough to run undisturbed now and then
-RUNS = 25  # of which the fastest counts: everything else is somebody else's work
+RUNS = 25  # the fastest counts: what the others take longer is other work of the machine
 
 
 def build() -> Path:

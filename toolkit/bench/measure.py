@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv bench: l2wg beside what a user would take instead, in numbers.
+"""./inv bench: measure l2wg beside its alternatives.
 
-Three kinds of measuring, because each one alone misleads: instructions in a guest whose clock is
+It measures in three ways, because each one alone misleads: instructions in a guest whose clock is
 executed instructions (repeatable to 1 %, whatever else this machine does), wall-clock time in a
 guest (coarse under TCG), and native runs of what needs no kernel.
 """
@@ -37,11 +37,11 @@ from toolkit.run import say
 WHERE = paths.ROOT / "docs/bench"
 LIMIT = 2400  # seconds for one guest
 
-#: One instruction is one nanosecond of guest time, and an idle guest waits in real time. The
-#: string instructions `rep movsb` and `stosb` of a guest with ERMS count as one each, however many
-#: bytes they move: without the flags Linux copies in words, as on processors without them.
+#: One instruction is one nanosecond of guest time, and an idle guest waits in real time. The string
+#: instructions `rep movsb` and `stosb` count as one each, however many bytes they move. Without
+#: ERMS and FSRM, Linux does not use them and copies in words.
 ICOUNT = "-icount shift=0,sleep=on -cpu max,-erms,-fsrm"
-#: Debian's kernel clears each page that it hands out, a cost that hits whoever allocates more.
+#: Debian's kernel clears each page that it allocates; that cost hits whoever allocates more.
 APPEND = ("init_on_alloc=0",)
 COUNTING = Vm(cpus=1, kvm=False, qemu=ICOUNT, append=APPEND)
 TIMED = Vm(parallel=True, append=APPEND)
@@ -51,13 +51,13 @@ TIMED = Vm(parallel=True, append=APPEND)
 class Extent:
     """How much is measured.
 
-    :ivar contenders: names out of bench_links.CONTENDERS.
+    :ivar contenders: names from bench_links.CONTENDERS.
     :ivar guests: guests that count instructions, one for each core.
-    :ivar icount_rounds: in each of them.
-    :ivar wall_rounds: in the one guest by the clock; 0 for none.
+    :ivar icount_rounds: rounds in each of them.
+    :ivar wall_rounds: rounds in the one guest by the clock; 0 for none.
     :ivar frames: see :class:`toolkit.guest.bench.Plan`.
-    :ivar milliseconds: of a run in guest time of counted instructions; three times that by the
-        clock, where TCG is slower.
+    :ivar milliseconds: of a run, in guest time of counted instructions; by the clock, where TCG is
+        slower, a run has three times as many.
     :ivar ctl: numbers of peers for l2wgctl against wg.
     """
 
@@ -91,7 +91,7 @@ def bench(
 ) -> bool:
     """Measure, print the table, write the report; False if something became worse.
 
-    :param counted: leave out what is measured by the clock of the guest: on a machine that has
+    :param counted: leave out what goes by the clock of the guest, because on a machine that has
         other work those figures say nothing.
     :param contenders: names with commas between them, instead of all.
     :param compare: an earlier report.
@@ -140,7 +140,7 @@ def extent(quick: bool, contenders: str | None) -> Extent:
 
 
 def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
-    """Run the guests: those that count next to each other, then the one by the clock alone."""
+    """Run the guests: first those that count, together; then, alone, the one by the clock."""
     jobs = [(f"icount {i + 1}", "icount", extent.icount_rounds) for i in range(extent.guests)]
     records: list[dict[str, Any]] = []
     with process.pool(extent.guests) as pool:
@@ -154,7 +154,7 @@ def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
 def _guest(
     lab: labs.Lab, extent: Extent, name: str, clock: str, rounds: int
 ) -> list[dict[str, Any]]:
-    """Carry out one guest's plan; its records, with rounds that no other guest has."""
+    """Carry out one guest's plan; its records, with round numbers that no other guest has."""
     folder = run_guest(lab, extent, name, clock, rounds)
     return _checked(folder, name, extent)
 
@@ -209,8 +209,8 @@ def run_guest(
 def _checked(folder: Path, name: str, extent: Extent) -> list[dict[str, Any]]:
     """A guest's records.
 
-    :raises ToolError: a contender that is the kernel's has none. Of a program that does not work
-        here the guest's output says so, and it is left out.
+    :raises ToolError: a contender of the kernel has none. A program that does not work here is left
+        out; the guest's output says why.
     """
     results = folder / "results"
     records = [json.loads(x) for x in results.read_text().splitlines()] if results.exists() else []
@@ -223,7 +223,7 @@ def _checked(folder: Path, name: str, extent: Extent) -> list[dict[str, Any]]:
 
 
 def packets_program() -> Path:
-    """The program that sends packets between the hosts; static, to run from the guest's memory.
+    """The program that sends packets between the hosts; static, so that it runs from memory.
 
     :raises ToolError: there is no compiler.
     """
@@ -239,7 +239,7 @@ def _control_plane(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
     """
     folder = paths.LOGS / "bench-ctl"
     say(f"[ctl] l2wgctl against wg with {', '.join(map(str, extent.ctl))} peers")
-    # with very many peers a single run takes minutes under TCG, and its relative error is small
+    # with very many peers one run takes minutes under TCG, and its relative error is small
     parts = [f"python3 -m toolkit.guest.ctl {n} --runs {1 if n > 1000 else 3}" for n in extent.ctl]
     command = ["sh", "-ec", f"modprobe l2wireguard; {'; '.join(parts)}"]
     result = lab.run(command, folder=folder, timeout=LIMIT, prefix="[ctl] ", show=False)
@@ -265,7 +265,7 @@ def control_records(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
 
 
 def describe(lab: labs.Lab, records: list[dict[str, Any]], extent: Extent) -> dict[str, Any]:
-    """The report: what was measured, where, of what versions, and the figures."""
+    """The report: what was measured, where, which versions, and the figures."""
     found = stats.figures(records)
     aims = stats.aims(found)
     return {
@@ -282,7 +282,7 @@ def describe(lab: labs.Lab, records: list[dict[str, Any]], extent: Extent) -> di
 
 
 def machine() -> dict[str, Any]:
-    """What this machine is."""
+    """A description of this machine."""
     model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "processor": model[1] if model else platform.machine(),
@@ -293,7 +293,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the programs that take part: the first line of what each says of itself."""
+    """Versions of the programs that take part: the first line that each prints about itself."""
     asked = {
         "qemu": ("qemu-system-x86_64", "--version"),
         "wireguard-tools": ("wg", "--version"),
@@ -303,7 +303,7 @@ def versions() -> dict[str, str]:
     }
     found = {}
     for name, argv in asked.items():
-        # some of them take the question for a mistake, and answer it all the same
+        # some of them fail at the option, but print their version all the same
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         lines = [x for x in (done.stdout + done.stderr).splitlines() if x.strip()]
         found[name] = re.sub(r" \[.*| - https:.*", "", lines[0]).strip() if lines else "unknown"

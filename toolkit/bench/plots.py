@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The plots of a report: ``python3 -m toolkit.bench.plots REPORT FOLDER``.
 
-With Debian's python3-matplotlib, in a Python of its own: it and what it stands on are larger than
-all else that ./inv needs, and nothing else needs them.
+It uses Debian's python3-matplotlib in a Python of its own: matplotlib with its dependencies is
+larger than all else that ./inv needs, and nothing else needs it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OURS, IP, OTHERS, INK, GREY = "#1a7f37", "#8b949e", "#b35900", "#24292f", "#6e77
 
 
 def colour(contender: str) -> str:
-    """Ours, links that carry IP only, and other ways to have an Ethernet."""
+    """One colour each for ours, for links that carry IP only, and for other Ethernet links."""
     if contender == "l2wireguard":
         return OURS
     return IP if contender.startswith("wireguard") else OTHERS
@@ -86,7 +86,7 @@ def bars(
 
 
 def main(report_file: str, folder: str) -> None:
-    """Draw what the report has figures for."""
+    """Draw the plots that the report has figures for."""
     report = read(Path(report_file))
     found: list[Figure] = report["figures"]
     where = f"Linux {report['linux']} in QEMU (TCG), {report['date']}"

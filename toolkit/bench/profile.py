@@ -15,9 +15,9 @@ SHOWN = 30  # functions
 
 
 def differences(profiles: dict[str, dict[str, float]]) -> list[list[str]]:
-    """Rows for a table: instructions a frame in each contender; the largest difference first.
+    """Rows for a table: instructions of a frame in each contender, the largest difference first.
 
-    :param profiles: contender -> function -> instructions a frame; the first one is the base.
+    :param profiles: contender -> function -> instructions of a frame; the first is the base.
     """
     base, *others = profiles
     functions = {f for p in profiles.values() for f in p}

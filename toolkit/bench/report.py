@@ -55,9 +55,9 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def table(found: Iterable[Figure], measures: Sequence[str], *, short: bool) -> list[list[str]]:
-    """A row for each contender, a column for each measure that somebody has a figure for.
+    """A row for each contender, a column for each measure that has a figure.
 
-    :param short: the ratio to stock alone, and bytes as they are.
+    :param short: only the ratio to stock, and bytes as they are.
     """
     by = {(f.contender, f.measure): f for f in found}
     measures = [m for m in measures if any(k[1] == m for k in by)]
@@ -111,7 +111,7 @@ TABLES = {
 
 
 def control_table(found: Iterable[Figure]) -> list[list[str]]:
-    """l2wgctl beside wg; empty where that was not measured."""
+    """l2wgctl beside wg; empty if that was not measured."""
     by = {(f.contender, f.measure): f.value for f in found if f.contender in ("wg", "l2wgctl")}
     rows = []
     for contender, measure in by:
@@ -186,7 +186,7 @@ def draw(report: Path, folder: Path) -> None:
 
 
 def readme(report: dict[str, Any], name: str) -> str:
-    """What the README says of a report."""
+    """The README's part of a report."""
     found = report["figures"]
     aims = [a for a in stats.aims(found) if a.found is not None]
     missed = [a for a in aims if not a.met]
@@ -207,7 +207,7 @@ def readme(report: dict[str, Any], name: str) -> str:
 
 
 def page(report: dict[str, Any], name: str) -> str:
-    """What docs/bench.md says of a report."""
+    """The part of docs/bench.md that comes from a report."""
     found, machine = report["figures"], report["machine"]
     lines = [
         f"From [{name}](bench/{name}): Linux {report['linux']} ({report['kernel']}) in "
@@ -229,7 +229,7 @@ def page(report: dict[str, Any], name: str) -> str:
 
 
 def between(document: str, new: str) -> str:
-    """A document with what is between the marks replaced.
+    """A document with the text between the marks replaced.
 
     :raises ToolError: it has no marks.
     """

@@ -13,16 +13,16 @@ from typing import Any
 
 from toolkit.errors import ToolError
 
-STOCK = "wireguard"  # what ratios are against
+STOCK = "wireguard"  # the contender that ratios are to
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a measure is.
+    """A measure.
 
     :ivar title: for tables.
-    :ivar more: a larger value is the better one.
-    :ivar tolerance: what two runs may differ by, as a part of the value, and mean nothing.
+    :ivar more: a larger value is better.
+    :ivar tolerance: a smaller difference of two runs, as a part of the value, means nothing.
     :ivar portable: the value does not depend on the machine that runs the guest; otherwise only
         ratios may be compared.
     """
@@ -64,7 +64,7 @@ MEASURES: dict[str, Measure] = {
 class Figure:
     """A median over rounds.
 
-    :ivar spread: largest less smallest value of a round, as a part of the median.
+    :ivar spread: largest minus smallest value of a round, as a part of the median.
     :ivar ratio: median of the ratios to the stock module in the same round; None without it.
     :ivar rounds: how many values there were.
     """
@@ -110,7 +110,7 @@ def figures(records: Iterable[Mapping[str, Any]], stock: str = STOCK) -> list[Fi
 
 
 def as_json(found: Iterable[Figure]) -> list[dict[str, Any]]:
-    """For the ``figures`` of a report: six significant digits are more than there are."""
+    """The ``figures`` of a report, with six significant digits, more than are known."""
     return [
         {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in asdict(f).items()}
         for f in found
@@ -139,7 +139,7 @@ def read(file: Path) -> dict[str, Any]:
 class Change:
     """A figure that differs from an earlier one by more than chance explains.
 
-    :ivar by: change as a part of the old value; above 0 where it is better.
+    :ivar by: change as a part of the old value; above 0 if it is better.
     """
 
     new: Figure
@@ -158,7 +158,7 @@ class Change:
 
 
 def _comparable(f: Figure) -> float | None:
-    """The value where it means the same on every machine, else the ratio to stock."""
+    """The value if it means the same on every machine, else the ratio to stock."""
     return f.value if MEASURES[f.measure].portable else f.ratio
 
 
@@ -166,7 +166,7 @@ def compare(old: Iterable[Figure], new: Iterable[Figure]) -> list[Change]:
     """What became better or worse, the worst first.
 
     A change counts if it exceeds the measure's tolerance and the larger spread of the two.
-    What only one of the two has is left out.
+    A figure that only one of the two has is left out.
     """
     before = {(f.contender, f.measure): f for f in old}
     changes = []
@@ -185,7 +185,7 @@ def compare(old: Iterable[Figure], new: Iterable[Figure]) -> list[Change]:
 
 @dataclass(frozen=True)
 class Aim:
-    """What we want of our own figures; ``found`` is None where it was not measured."""
+    """What we want of our own figures; ``found`` is None if it was not measured."""
 
     text: str
     found: float | None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Captures that Debian's packages ship as examples: other people's frames for the replay test."""
+"""Captures that Debian's packages ship as examples: frames from elsewhere for the replay test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from toolkit import paths
 from toolkit.kernels.archive import Archive, unpack
 
-#: package -> what its captures have
+#: package -> what is in its captures
 PACKAGES = {
     "golang-github-google-gopacket-dev": "pcapng of both byte orders, DHCP",
     "python3-dpkt": "HTTP in PPPoE, DNS",
@@ -22,9 +22,9 @@ SUFFIXES = (".pcap", ".pcap.gz", ".pcapng")
 def debian() -> list[Path]:
     """The capture files, sorted; their packages are unpacked into the cache, not installed.
 
-    Not every file is whole, and not all are of Ethernet: some are examples of that.
+    Some files are not whole, or not of Ethernet, because they are examples of that.
 
-    :raises ToolError: a package is not in the cache and cannot be had.
+    :raises ToolError: a package is not in the cache and cannot be fetched.
     """
     archive = Archive(RELEASE)
     found: list[Path] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv matrix: every kernel builds, loads and passes, or the table says which one does not."""
+"""./inv matrix: does every kernel build, load and pass? The table says which does not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KERNELS = ("5.10", "6.1", "6.12+deb12", "6.12+deb13", "newest")
 #: Two machines with two kernels.
 PAIRS = (("5.10", "newest"), ("6.1", "6.12+deb13"))
 
-#: Files of tests/vm that share a guest, by kernel; what is not named is in a guest of the rest.
+#: Files of tests/vm that share a guest, by kernel; the other files share one more guest.
 GUESTS = (
     ("test_link.py", "test_underlays.py"),
     ("test_hostile.py", "test_replay.py"),
@@ -51,14 +51,14 @@ rmmod l2wireguard
 
 @dataclass
 class Cell:
-    """One step of one kernel: what to show, and the log of a failure."""
+    """One step of one kernel: the text to show, and the log of a failure."""
 
     text: str = ""
     log: str = ""
 
     @property
     def shown(self) -> str:
-        """With the log's name, if it failed."""
+        """The text, with the log's name if the step failed."""
         return f"{self.text} ({self.log})" if self.log else self.text
 
 
@@ -103,9 +103,9 @@ class PairRow:
 
 
 def matrix(kernels: list[str] | None = None, *, guests: int = suite.GUESTS) -> bool:
-    """Run it, print the table, and write docs/kernels.md; did all pass?
+    """Run it, print the table and write docs/kernels.md; did all pass?
 
-    :param kernels: only these, and the pairs of them; the others' rows stay as they were.
+    :param kernels: only these and their pairs; the rows of the others stay as they were.
     :param guests: virtual machines at a time.
     """
     names = kernels or list(KERNELS)
@@ -128,7 +128,7 @@ def matrix(kernels: list[str] | None = None, *, guests: int = suite.GUESTS) -> b
 
 
 def two(first: str, second: str) -> bool:
-    """Two machines with these kernels, and their row in docs/kernels.md; did all pass?"""
+    """Test two machines with these kernels and write their row in docs/kernels.md; did all pass?"""
     row = PairRow((first, second), date=time.strftime("%Y-%m-%d"))
     _pair_job(row)()
     _report([], [row])
@@ -158,7 +158,7 @@ def _build(row: Row) -> bool:
 
 
 def _jobs(row: Row) -> list[Callable[[], None]]:
-    """What to run in guests, the longest first."""
+    """The jobs to run in guests, the longest first."""
     here = sorted(p.name for p in (paths.ROOT / "tests/vm").glob("test_*.py"))
     named = [[n for n in group if n in here] for group in GUESTS]
     rest = [n for n in here if not any(n in group for group in named)]
@@ -261,7 +261,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _remember(rows: list[Row], pairs: list[PairRow]) -> None:
-    """Into docs/kernels.md, with the rows of earlier runs that this one did not run."""
+    """Write docs/kernels.md, and keep the rows of earlier runs for what this run left out."""
     memory = paths.BUILD / "matrix.json"
     with paths.alone(memory):
         try:
@@ -276,7 +276,7 @@ def _remember(rows: list[Row], pairs: list[PairRow]) -> None:
 
 def _cell(stored: dict[str, str]) -> str:
     text, log = stored["text"], stored["log"]
-    # in a document a checkout has no place
+    # a document does not name our checkout
     places = log.replace(f"{paths.ROOT}/", "")
     return f"**{text or 'not run'}** (`{places}`)" if log else text or "not run"
 

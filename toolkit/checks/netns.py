@@ -20,8 +20,8 @@ SCRIPT = Path("tools/testing/selftests/wireguard/netns.sh")
 PASSED = "Objects that were created were also destroyed."
 LIMIT = {True: 900, False: 3600}  # seconds; keyed by `short`
 
-#: Under TCG the parallel streams and three-second runs take most of the time: what to write
-#: instead. A script that has none of a row's left side has changed, and the row is to be mended.
+#: Under TCG the parallel streams and three-second runs take most of the time. Each row says what to
+#: write instead. If a script lacks a row's left side, it has changed, and the row has to be mended.
 SHORTENED = (
     (r"for max in 4 5 50; do|pids=\( \) i$", {"for max in 4 5 50; do": "for max in 4; do"}),
     (r"iperf3 .*-t 3 ", {"-t 3 ": "-t 1 "}),
@@ -41,15 +41,15 @@ def shorten(script: str) -> str:
     return script
 
 
-#: Since this version `wg set ... allowed-ips -ADDRESS` takes an address away; the netns.sh of later
-#: kernels asks for it.
+#: From this version on, `wg set ... allowed-ips -ADDRESS` removes an address; the netns.sh of later
+#: kernels uses that.
 WG_THAT_TAKES_AWAY = Version("1.0.20250521")
 
 
 def wg_for(script: str, folder: Path) -> Path | None:
-    """A folder with a `wg` that knows what the script asks of it; None if this machine's does.
+    """A folder with a `wg` that can do what the script needs; None if this machine's `wg` can.
 
-    It is a later release's, with that release's C library, out of their packages.
+    It comes from the packages of a later release, with that release's C library.
     """
     said = run(["wg", "--version"], hint="apt-get install wireguard-tools").stdout
     here = re.search(r"v([0-9.]+)", said)
@@ -74,7 +74,7 @@ def wg_for(script: str, folder: Path) -> Path | None:
 
 
 def selftest(wanted: str | None = None, *, short: bool = False, stock: bool = False) -> float:
-    """Run it in a guest; the time it took, in seconds.
+    """Run it in a guest; the seconds that it took.
 
     :param stock: against the stock module, for comparison.
     :raises ToolError: it fails, or the kernel complains; the logs are kept.
@@ -90,8 +90,8 @@ def selftest(wanted: str | None = None, *, short: bool = False, stock: bool = Fa
     (folder / SCRIPT.name).write_text(shorten(script) if short else script)
     path = f"PATH={shlex.quote(str(tools))}:$PATH && " if (tools := wg_for(script, folder)) else ""
     say(f"WireGuard's netns.sh on {lab.kernel.label} with {module}, up to {LIMIT[short] // 60} min")
-    # The script's last check reads the messages of object lifetimes; without these it would
-    # find nothing and be content.
+    # The script's last check reads the messages about objects' lifetimes. Without these messages it
+    # would find nothing and pass.
     debug = " && ".join(
         f"echo 'module {module} format {word} +p' >/sys/kernel/debug/dynamic_debug/control"
         for word in ("created", "destroyed")

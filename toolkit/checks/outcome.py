@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a part of a test run came to, as pytest's own report has it."""
+"""The result of a part of a test run, from pytest's own report."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read(name: str, report: Path, seconds: float) -> Outcome:
 
 
 def total(outcomes: list[Outcome]) -> Outcome:
-    """All of them together."""
+    """The sum of several outcomes."""
     return Outcome(
         "all",
         sum(o.passed for o in outcomes),
@@ -58,7 +58,7 @@ def total(outcomes: list[Outcome]) -> Outcome:
 
 
 def pytest_argv(select: list[str], report: Path, limit: int = 300) -> list[str]:
-    """pytest as it runs in a guest.
+    """The command line of pytest in a guest.
 
     :param limit: seconds for one test, unless it says otherwise.
     """

@@ -26,9 +26,9 @@ TESTS = ["tests/machines"]
 
 @dataclass(frozen=True)
 class Pair:
-    """What two machines left.
+    """The result of two machines.
 
-    :ivar releases: their kernels, the testing one's first.
+    :ivar releases: their kernels; the first machine runs the tests.
     """
 
     releases: tuple[str, str]
@@ -38,7 +38,7 @@ class Pair:
 def cable(sockets: Path, end: int) -> str:
     """QEMU's options for one end of a cable: datagrams between two Unix sockets.
 
-    Without a connection neither of them has to be there first.
+    Datagrams need no connection, so neither machine has to be there first.
     """
     local, remote = sockets / f"end{end}", sockets / f"end{1 - end}"
     return (
@@ -84,7 +84,7 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
         try:
             results = [end.result() for end in ends]
         except ToolError as error:
-            # one end alone has no cable to the other
+            # one machine alone has no cable to the other
             again = f"./inv pair --kernels {first},{second}"
             raise ToolError(error.what, f"logs: {folder}; again: {again}") from None
     name = f"{made[0].kernel.release} and {made[1].kernel.release}"
@@ -97,7 +97,7 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
 
 
 def _prove(lab: Lab, folder: Path) -> None:
-    """The second machine's own word that it ran, with that kernel and our module."""
+    """Check the second machine's own report: it ran, with that kernel and our module."""
     try:
         said = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError):

@@ -30,10 +30,10 @@ AT_A_TIME = 2
 
 @dataclass(frozen=True)
 class Tried:
-    """One linux-source package and what the patches said to it.
+    """One linux-source package, and whether the patches apply to it.
 
-    :ivar trouble: the line of the patch that failed; empty if all went in, and out again.
-    :ivar here: the mirror has the package; its index may name some that it has no longer.
+    :ivar trouble: the line of the patch that failed; empty if all went in and out again.
+    :ivar here: the mirror has the package; its index may name some that are gone.
     """
 
     codename: str
@@ -110,7 +110,7 @@ def sweep(*, write: bool = False) -> bool:
 
 
 def _driver(archive: Archive, package: Package, progress: Progress) -> Path:
-    """The tree with the package's driver; the package itself is not kept if it was not here."""
+    """The tree with the package's driver; the package is removed again if it was not here."""
     folder = sources.unpacked(package.version)
     if not folder.exists():
         store = paths.cache() / "debs"
@@ -125,7 +125,7 @@ def _driver(archive: Archive, package: Package, progress: Progress) -> Path:
 def try_one(tree: Path, label: str) -> None:
     """Put the patches into a copy of the tree's driver, without fuzz, and take them out again.
 
-    :raises ToolError: one does not apply, or what is left is not what was there.
+    :raises ToolError: one does not apply, or taking them out does not restore the original.
     """
     with tempfile.TemporaryDirectory(prefix="l2wg-sweep-") as temporary:
         root = Path(temporary)

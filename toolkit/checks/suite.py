@@ -22,7 +22,7 @@ from toolkit.run import say
 
 NEWEST = "newest"
 
-#: Of the link's tests what a new kernel's API can break, without the long cycles.
+#: Those of the link's tests that a new kernel's API can break, without the long ones.
 LINK_ESSENTIALS = (
     *("test_it_is_an_ethernet_interface", "test_the_plain_kind_is_as_it_was"),
     *("test_it_keeps_an_ipv6_link_local_address", "test_vlans_on_top_keep_the_offloads"),
@@ -54,7 +54,7 @@ FUZZ = 60  # seconds of fuzzing
 
 
 def unit() -> Outcome:
-    """The tests that need neither root nor a guest, linters among them."""
+    """The tests that need neither root nor a guest, among them the linters."""
     report = paths.LOGS / "unit.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Man pages: docs/man/NAME.SECTION.md to l2wgctl/data/man/NAME.SECTION.
 
-The Markdown is parsed by markdown-it-py, which is locked already because rich needs it; pandoc
-would be 150 MB for two pages. The pages are kept in the repository, so that pip alone installs
-them, and a test holds them against their source. Build them with `python -m toolkit.debs.man`.
+markdown-it-py parses the Markdown; rich needs it anyway, and pandoc would be 150 MB for two pages.
+The pages are kept in the repository, so that pip alone installs them, and a test compares them with
+their source. Build them with `python -m toolkit.debs.man`.
 
 What the source may hold: a first line `% NAME(SECTION) SOURCE | MANUAL`, headings of two levels,
 paragraphs, code blocks, emphasis, code spans, and lists. An item whose first line ends with a
@@ -34,7 +34,7 @@ def escape(text: str) -> str:
 
 
 def _protect(text: str) -> str:
-    """Lines that begin with a dot are text, too."""
+    """Protect lines that begin with a dot: they are text here, not requests."""
     return re.sub(r"^\.", r"\\&.", text, flags=re.MULTILINE)
 
 

@@ -33,9 +33,9 @@ def packages(
 ) -> list[Path]:
     """Build both packages; the same inputs make the same files.
 
-    :param given: kernel trees whose series the DKMS package is to carry besides Debian's.
+    :param given: kernel trees whose series the DKMS package carries in addition to Debian's.
     :param output: folder for them, ``build/packages`` by default.
-    :param lint: have lintian judge them; an error of its is an error.
+    :param lint: have lintian judge them; an error of lintian is an error.
     :raises ToolError: a source cannot be fetched, a patch does not apply, the build fails.
     """
     output = (output or FOLDER).resolve()
@@ -100,7 +100,7 @@ def _lay_out(work: Path, origins: list[Origin]) -> None:
 
 
 def lay_out_dkms(dkms: Path, series: list[str]) -> None:
-    """All but the drivers: what DKMS reads, and our own C."""
+    """Everything except the drivers: what DKMS reads, and our own C."""
     dkms.mkdir(parents=True, exist_ok=True)
     values: dict[str, object] = {"name": build.MODULE, "version": paths.version(), "series": series}
     for name, template in TEMPLATES.items():
@@ -117,7 +117,7 @@ def _lay_out_python(folder: Path) -> None:
 
 
 def _lay_out_files(work: Path, debian: Path) -> None:
-    """What l2wgctl's install-files would install, at the place in which Debian wants it."""
+    """The files of l2wgctl's install-files, at the places where Debian wants them."""
     for name, place in CTL_FILES.items():
         target = work / "files" / ("usr/" + place).replace("zsh/site-functions", _ZSH)
         if place.startswith("lib/"):
@@ -135,7 +135,7 @@ _ZSH = "zsh/vendor-completions"
 
 
 def _install_lists(work: Path, debian: Path) -> None:
-    """debian/*.install, for what is there."""
+    """debian/*.install, for the files that are there."""
     source = f"usr/src/{build.MODULE}-{paths.version()}"
     mine = [p.name for p in (work / "dkms").iterdir() if p.name != "dkms.conf"]
     (debian / f"{DKMS}.install").write_text("".join(f"dkms/{n} {source}\n" for n in sorted(mine)))

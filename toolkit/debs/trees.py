@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The WireGuard drivers that the DKMS package carries: patched, one for each that differs."""
+"""The WireGuard drivers that the DKMS package carries: patched, and each only once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from toolkit.kernels.source import Source
 from toolkit.kmod import build, patching
 from toolkit.run import say
 
-#: Debian releases whose kernels the package is for: all but the one that is in the making.
+#: Debian releases whose kernels the package is for: all except the one in development.
 RELEASES = tuple(release for release in kernels.RELEASES if release != "sid")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a driver is from.
+    """A driver and its origin.
 
     :ivar source: the driver.
     :ivar name: for people: ``linux-source-6.1 6.1.192-2``.
@@ -61,7 +61,7 @@ def served() -> dict[str, list[tuple[Archive, Package]]]:
 
 
 def _first(packages: Iterable[tuple[Archive, Package]]) -> Origin:
-    """The first that can be had: an index may name what the mirror has no longer."""
+    """The first that can be fetched: an index may name packages that the mirror has dropped."""
     trouble: ToolError | None = None
     for archive, package in packages:
         try:
@@ -75,10 +75,10 @@ def _first(packages: Iterable[tuple[Archive, Package]]) -> Origin:
 
 
 def origins(given: Sequence[Path] = ()) -> list[Origin]:
-    """What to carry: Debian's, and trees of the user's own.
+    """What to carry: Debian's drivers, and the user's own trees.
 
     :param given: kernel trees, for series that Debian does not have.
-    :raises ToolError: one of them is none, or does not tell its version.
+    :raises ToolError: one of them is no kernel tree, or does not tell its version.
     """
     found = []
     for path in given:
@@ -89,7 +89,7 @@ def origins(given: Sequence[Path] = ()) -> list[Origin]:
             )
         found.append(Origin(source, f"{path.name}, Linux {source.version}"))
     for packages in served().values():
-        # What an update of a series has changed in the driver is in one of them, or in neither.
+        # The oldest and the newest: a change of the driver between them is in the newest.
         found += [_first(packages), _first(reversed(packages))]
     return found
 
@@ -97,10 +97,10 @@ def origins(given: Sequence[Path] = ()) -> list[Origin]:
 def carry(folder: Path, all_origins: Iterable[Origin]) -> list[Origin]:
     """Put the patched drivers into ``folder``, each in a folder named by its version.
 
-    One that is the same as that of the version before it, in its series, is left out: the
-    choice of the nearest that is not newer finds the other one. What is ours is not in them.
+    A driver that equals that of the version before it in its series is left out, because the choice
+    of the nearest one that is not newer finds the earlier one. Our own files are not in them.
 
-    :returns: those that were put there, by version.
+    :returns: the drivers that were put there, by version.
     :raises ToolError: a patch does not apply.
     """
     carried: list[Origin] = []

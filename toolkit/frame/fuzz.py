@@ -2,7 +2,7 @@
 """Fuzz the length function: libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer.
 
 The corpus is one capture file, which `./inv frames` and every capture tool can read. A run unpacks
-it, adds to the unpacked copy what it finds, and says how much of the function that copy reaches.
+it, adds what it finds to the unpacked copy, and says how much of the function that copy reaches.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class FuzzResult:
-    """What a run of `seconds` did: inputs executed, and what the corpus reached after it."""
+    """The result of a run: its seconds, inputs executed, and what the corpus reached after it."""
 
     seconds: int
     executions: int
@@ -58,7 +58,10 @@ class FuzzResult:
 
 
 def call(command: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `command` with its output captured. Raises ToolError when it is not installed."""
+    """Run `command` with its output captured.
+
+    :raises ToolError: it is not installed.
+    """
     try:
         return subprocess.run(
             [str(word) for word in command],
@@ -74,7 +77,10 @@ def call(command: Sequence[str | Path], **environment: str) -> subprocess.Comple
 
 
 def build(name: str, flags: Sequence[str], source: Path = SOURCES[0]) -> Path:
-    """Build the harness around `source` unless it is there; return its path. Raises ToolError."""
+    """Build the harness around `source` unless it is there; return its path.
+
+    :raises ToolError: clang is missing or refuses.
+    """
     if not shutil.which("clang"):
         raise ToolError("no clang", PACKAGES)
     command = ["clang", *flags, "-Wall", "-Wextra", "-I", str(SOURCES[1].parent)]
@@ -82,7 +88,10 @@ def build(name: str, flags: Sequence[str], source: Path = SOURCES[0]) -> Path:
 
 
 def load(capture: Path = CORPUS) -> list[bytes]:
-    """The frames of the corpus. Raises FileNotFoundError."""
+    """The frames of the corpus.
+
+    :raises FileNotFoundError: there is no corpus.
+    """
     from scapy.utils import RawPcapReader
 
     with RawPcapReader(str(capture)) as reader:
@@ -90,7 +99,7 @@ def load(capture: Path = CORPUS) -> list[bytes]:
 
 
 def save(frames: Iterable[bytes], capture: Path = CORPUS) -> None:
-    """Write the corpus, the same bytes for the same frames."""
+    """Write the corpus; the same frames make the same bytes."""
     from scapy.utils import RawPcapWriter
 
     capture.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +117,10 @@ def unpack(frames: Iterable[bytes], folder: Path) -> None:
 
 
 def coverage(frames: Iterable[bytes]) -> tuple[Reach, Reach]:
-    """Lines and branches of kernel/l2wg_frame.c that `frames` reach. Raises ToolError."""
+    """Lines and branches of kernel/l2wg_frame.c that `frames` reach.
+
+    :raises ToolError: a program of LLVM is missing or fails.
+    """
     binary = build("coverage", COVERAGE)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
@@ -132,7 +144,7 @@ def coverage(frames: Iterable[bytes]) -> tuple[Reach, Reach]:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, or "no message"."""
+    """The last line that is not empty, or "no message"."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "no message")
 
 
@@ -145,7 +157,7 @@ def complaint(log: str) -> str:
 def fuzz(seconds: int, folder: Path, source: Path = SOURCES[0], seed: int = 0) -> int:
     """Fuzz for `seconds`, from and into the files of `folder`; return the inputs executed.
 
-    Raises ToolError when an input breaks a promise; it names the input.
+    :raises ToolError: an input breaks a promise; the error names the input.
     """
     binary = build("fuzz", SANITIZERS, source)
     done = call(
@@ -175,7 +187,7 @@ def fuzz(seconds: int, folder: Path, source: Path = SOURCES[0], seed: int = 0) -
 def run(seconds: int = 60) -> FuzzResult:
     """Fuzz for `seconds` (at least 1), from the corpus of the repository; print the figures.
 
-    Raises ToolError when a promise is broken, the corpus is missing or clang is not installed.
+    :raises ToolError: a promise is broken, the corpus is missing or clang is not installed.
     """
     if seconds < 1:
         raise ToolError(f"seconds is not 1 or more: {seconds}")
@@ -200,7 +212,8 @@ def found(folder: Path) -> list[bytes]:
 def minimise(extra: Iterable[bytes] = ()) -> int:
     """Rewrite the corpus with the fewest inputs of the last run (and `extra`) that reach as much.
 
-    Returns their number. Raises ToolError as run().
+    :returns: their number.
+    :raises ToolError: see :func:`run`.
     """
     binary = build("fuzz", SANITIZERS)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """kernel/l2wg_frame.c, the length function of the module, called from Python.
 
-The shared library is built on first use into build/frame/ and named after its sources, so that
-an edited source is a new library and nothing else is ever built twice.
+The shared library is built on first use into build/frame/ and named after its sources: an edited
+source makes a new library, and nothing is built twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Verdict(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """`struct l2wg_frame`: a verdict and the bytes that it is about (see `enum l2wg_verdict`)."""
+    """`struct l2wg_frame`: a verdict and its number of bytes (see `enum l2wg_verdict`)."""
 
     verdict: Verdict
     len: int
@@ -45,14 +45,20 @@ class _Frame(ctypes.Structure):
 
 
 def build() -> Path:
-    """Build the shared library unless it is there; return its path. Raises ToolError."""
+    """Build the shared library unless it is there; return its path.
+
+    :raises ToolError: the compiler is missing or refuses.
+    """
     command = [os.environ.get("CC", "cc"), *CFLAGS, "-shared"]
     return compiled(BUILD / "l2wg_frame", ".so", command, SOURCES)
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The loaded library, with the types of its function set. Raises ToolError as build()."""
+    """The loaded library, with the types of its function set.
+
+    :raises ToolError: see :func:`build`.
+    """
     loaded = ctypes.CDLL(str(build()))
     loaded.l2wg_frame_parse.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
     loaded.l2wg_frame_parse.restype = _Frame
@@ -68,11 +74,10 @@ def parse_at(address: int, avail: int, length: int) -> Frame:
 def parse(data: bytes, avail: int | None = None, wire: int | None = None) -> Frame:
     """Ask the length function about a frame that starts with `data`.
 
-    `avail` bytes of it may be read (all of them unless given), and the whole frame has `wire`
-    bytes (as many as `data` unless given), at most 2^31 - 1.
-
-    Raises ValueError when `avail` is not in 0..len(data) or `wire` is less than len(data),
-    ToolError as build().
+    :param avail: how many bytes of it may be read; all of them by default.
+    :param wire: bytes of the whole frame, at most 2^31 - 1; as many as `data` has by default.
+    :raises ValueError: `avail` is not in 0..len(data), or `wire` is less than len(data).
+    :raises ToolError: see :func:`build`.
     """
     avail = len(data) if avail is None else avail
     wire = len(data) if wire is None else wire
@@ -88,8 +93,10 @@ def parse(data: bytes, avail: int | None = None, wire: int | None = None) -> Fra
 def sent(frame: bytes, most: int) -> bytes:
     """The plaintext in which the module sends `frame` on a link of MTU `most` - 14.
 
-    Zeros up to a multiple of 16 bytes and up to `most`, only where the receiver can tell them
-    from the frame (docs/frames.md). Raises ToolError as build().
+    It is padded with zeros to a multiple of 16 bytes, but at most to `most`, if the receiver can
+    tell them from the frame (docs/frames.md).
+
+    :raises ToolError: see :func:`build`.
     """
     if parse(frame) != Frame(Verdict.LENGTH, len(frame)):
         return frame
@@ -98,10 +105,12 @@ def sent(frame: bytes, most: int) -> bytes:
 
 
 def delivered(plaintext: bytes) -> bytes | None:
-    """The frame that the module delivers for a decrypted `plaintext`, or None when it drops it.
+    """The frame that the module delivers for a decrypted `plaintext`, or None if it drops it.
 
-    Zeros behind the length are padding, anything else there is a trailer and stays
-    (docs/frames.md). Raises ToolError as build().
+    Zeros behind the length are padding; anything else there is a trailer and stays
+    (docs/frames.md).
+
+    :raises ToolError: see :func:`build`.
     """
     found = parse(plaintext)
     if found.verdict is Verdict.MALFORMED:

@@ -22,7 +22,7 @@ GZIP = b"\x1f\x8b"
 #: python3-libtrace's examples were compressed a second time by Debian's dh_compress.
 GZIP_LAYERS = 3
 
-# https://www.tcpdump.org/linktypes.html: the ones that people do capture
+# https://www.tcpdump.org/linktypes.html: those that people capture
 LINK_TYPES = {
     0: "BSD loopback",
     101: "raw IP",
@@ -34,14 +34,14 @@ LINK_TYPES = {
     276: "Linux cooked v2",
 }
 
-# The words of the report; "short" is a frame of which too little was captured to tell.
+# The words of the report; "short": too little of the frame was captured to tell.
 VERDICTS = ("length", "opaque", "malformed", "short")
 NOT_ETHERNET = "not-ethernet"
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A frame of a capture: its first bytes, and how many it had on the wire (at least those)."""
+    """A frame of a capture: its first bytes, and how many it had on the wire (not fewer)."""
 
     number: int
     linktype: int
@@ -51,7 +51,7 @@ class Captured:
 
 @dataclass(frozen=True)
 class Answer:
-    """A line of the report; `ethertype` and `payload` (in bytes) are None where there is none."""
+    """A line of the report; `ethertype` and `payload` (in bytes) are None if there is none."""
 
     number: int
     ethertype: int | None
@@ -84,13 +84,15 @@ Record = tuple[int, bytes, int]  # link type, captured bytes, length on the wire
 def reader_of(stream: io.BufferedReader, path: Path) -> Callable[[], Record | None]:
     """A function that reads the next record of a pcap or pcapng stream with scapy.
 
-    It returns None for a pcapng block that is not a frame, and raises EOFError when the record is
-    cut off or damaged. Raises ToolError when the stream is no capture.
+    It returns None for a pcapng block that is not a frame, and raises EOFError if the record is cut
+    off or damaged.
+
+    :raises ToolError: the stream is no capture.
     """
     from scapy.error import Scapy_Exception
     from scapy.utils import RawPcapNgReader, RawPcapReader
 
-    # What it has to say about a damaged file is ours to say, in one line.
+    # We report a damaged file ourselves, in one line.
     logging.getLogger("scapy.runtime").setLevel(logging.CRITICAL)
 
     class SectionReader(RawPcapNgReader):  # type: ignore[misc]
@@ -134,8 +136,8 @@ def reader_of(stream: io.BufferedReader, path: Path) -> Callable[[], Record | No
 def captured(path: Path) -> Iterator[Captured]:
     """The frames of a capture file, gzip-compressed or not, from number 1 on.
 
-    Raises ToolError when the file can't be read or is no capture, and behind its last whole frame
-    when it is cut off or damaged there.
+    :raises ToolError: the file cannot be read or is no capture; or, behind the last whole frame, it
+        is cut off or damaged there.
     """
     number = 0
     try:
@@ -147,7 +149,8 @@ def captured(path: Path) -> Iterator[Captured]:
             if stream.peek(2)[:2] == GZIP:
                 raise ToolError(f"{path}: compressed more than {GZIP_LAYERS} times", "gunzip it")
             read = reader_of(stream, path)
-            # scapy ends quietly wherever the file does; only between two records is it the end.
+            # scapy ends quietly wherever the file does; it is whole only if that is between
+            # records.
             while stream.peek(1):
                 record = read()
                 if record is None:
@@ -166,7 +169,10 @@ def captured(path: Path) -> Iterator[Captured]:
 
 
 def ask(frame: Captured) -> Answer:
-    """What the length function says about a captured frame. Raises ToolError as frame.build()."""
+    """What the length function says about a captured frame.
+
+    :raises ToolError: see :func:`toolkit.frame.library.build`.
+    """
     if frame.linktype != ETHERNET:
         return Answer(frame.number, None, frame.wire, NOT_ETHERNET, None)
     ethertype = int.from_bytes(frame.data[12:14], "big") if len(frame.data) >= 14 else None
@@ -187,17 +193,17 @@ def table(counts: Counter[tuple[str, str]]) -> str:
 def report(path: str | Path, each: bool = False) -> None:
     """Print how many frames of each EtherType of a capture are length, opaque or malformed.
 
-    With `each` print one tab-separated line per frame instead, and the table to stderr: number,
-    EtherType, frame length on the wire, verdict, payload length or "-". A frame that was captured
-    too short to tell is "short", one that is not Ethernet is "not-ethernet".
+    A frame of which too little was captured is "short", one that is not Ethernet "not-ethernet".
 
-    Raises ToolError when the file is missing, no capture, cut off (after the report of what is
-    there), or holds nothing but frames that are not Ethernet.
+    :param each: print one tab-separated line for each frame instead, and the table to stderr:
+        number, EtherType, frame length on the wire, verdict, payload length or "-".
+    :raises ToolError: the file is missing, no capture, cut off (after the report of what is there),
+        or holds no Ethernet frames.
     """
     try:
         _report(Path(path), each)
     except BrokenPipeError:
-        # The reader (head, less) has seen enough. Nothing more may go to that pipe, at exit either.
+        # The reader (head, less) has ended. Nothing more may go to that pipe, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The second machine of a pair: runs there what the first one's tests ask for.
+"""The second machine of a pair: it runs what the tests on the first one ask for.
 
-One JSON object a line over TCP, on the cable between the two: a command, its standard input and
-the time that it may take; back come its status and what it printed. It obeys whoever connects, and
-is for the lab's guests, whose only network is that cable.
+They talk over TCP on the cable between the two, one JSON object a line. A request has a command,
+its standard input and the time that it may take; the answer has its status and what it printed. The
+agent obeys whoever connects: it is for the lab's guests, whose only network is that cable.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from toolkit.guest.hosts import Failed
 
 PORT = 7
 CABLE = "eth0"
-#: of the two machines' ends of the cable
+#: MAC addresses of the two ends of the cable.
 MACS = ("52:54:00:6c:32:01", "52:54:00:6c:32:02")
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
 SRCVERSION = Path("/sys/module/l2wireguard/srcversion")
-IDLE = 600.0  # seconds without a connection after which nobody will come any more
+IDLE = 600.0  # seconds without a connection, after which none will come
 BYE = "bye"
 
 
@@ -56,7 +56,7 @@ def serve(report: Path) -> None:
     """Serve one connection after the other until one says goodbye.
 
     :param report: JSON file that says at the end which machine this was and what it did.
-    :raises TimeoutError: nobody has come for IDLE seconds.
+    :raises TimeoutError: nobody has connected for IDLE seconds.
     """
     join(1)
     hosts.sh("modprobe", "l2wireguard")

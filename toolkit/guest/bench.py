@@ -2,7 +2,7 @@
 """Inside the guest: measure each contender in turn, round after round.
 
 ``python3 -m toolkit.guest.bench PLAN RESULTS`` reads a plan (JSON, see :class:`Plan`) and appends
-what it finds to RESULTS, one line of JSON for each value, as soon as it has it.
+each value to RESULTS as soon as it has it, as one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pathlib import Path
 from toolkit.guest.contenders import CONTENDERS, KEYS, OUTER, Contender, use_module
 from toolkit.guest.hosts import Failed, Host, cable, eventually, sh, stop
 
-PACKETS = "/tmp/bench-packets"  # in memory: a read through 9p costs what the host makes of it
+PACKETS = "/tmp/bench-packets"  # in memory: the cost of a read through 9p depends on the host
 HEADERS = 28  # bytes of IPv4 and UDP
 SMALL, LARGE = 64, 1406  # bytes of an IP packet
-#: The packets whose instructions are counted: they fit every contender's MTU, and each remainder
-#: of a block of ChaCha20 (64 bytes) comes once, since a block begun costs a whole one.
+#: The packets whose instructions are counted. They fit every contender's MTU, and each remainder of
+#: a block of ChaCha20 (64 bytes) comes once, because a part of a block costs a whole one.
 FRAMES = range(1280, 1344)
 WINDOW = {"icount": 32, "wall": 64}  # packets on their way at once
 SIZES = range(1200, 1216)  # each remainder of padding to 16 bytes once
@@ -40,11 +40,11 @@ class Plan:
 
     :ivar clock: ``icount`` where guest time is executed instructions, else ``wall``.
     :ivar contenders: names, in the order of the first round; every other one goes backwards.
-    :ivar frames: packets of the long and of the short run, of which the difference counts.
-    :ivar milliseconds: for each run that goes by time.
+    :ivar frames: packets of the long and of the short run; their difference counts.
+    :ivar milliseconds: of each run that ends by time.
     :ivar echoes: round trips.
     :ivar peers: numbers of peers on one link to measure with.
-    :ivar keys: folder with what make_keys() left.
+    :ivar keys: the folder that make_keys() filled.
     """
 
     clock: str
@@ -77,7 +77,7 @@ def packets(*arguments: object, timeout: float = 600) -> dict[str, int]:
 
 
 def per_frame(to: str, sizes: range, plan: Plan) -> float:
-    """Instructions for a packet from A's program to B's, everything in between included.
+    """Instructions of a packet from A's program to B's, with everything in between.
 
     :param sizes: bytes of the IP packets, which come in turn; ``plan.frames`` are multiples.
     """
@@ -109,8 +109,8 @@ def wire(a: Host, contender: Contender, record: Record) -> None:
 def _bytes_for(a: Host, to: str, size: int, count: int, span: int = 1) -> int:
     """Bytes on the wire for so many packets of ``span`` sizes from ``size`` on.
 
-    The smallest of three runs: ARP or a keepalive may come in between. And the long run less the
-    short one: what every run begins with goes out.
+    The smallest of three runs counts, because ARP or a keepalive may come in between. It is the
+    long run minus the short one, so that the start of a run does not count.
     """
     few, many = (
         min(_wire_run(a, to, size, n, span) for _ in range(3)) for n in (span, span + count)
@@ -125,7 +125,7 @@ def _wire_run(a: Host, to: str, size: int, count: int, span: int) -> int:
 
 
 def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> None:
-    """What is measured where guest time is executed instructions."""
+    """What is measured when guest time is executed instructions."""
     wire(a, c, record)
     record("instructions_per_frame", per_frame(c.address, FRAMES, plan), "instructions")
     record(
@@ -133,7 +133,7 @@ def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) 
         per_frame(c.address, range(SMALL, SMALL + 1), plan),
         "instructions",
     )
-    # what a congestion window makes of one stream differs by 2 % from run to run
+    # by its congestion window, one stream differs by 2 % from run to run
     one = [goodput(c.address, 1, plan) for _ in range(3)]
     record("tcp_goodput", statistics.median(one), "Mbit/s")
     record("tcp_goodput_4_streams", goodput(c.address, 4, plan), "Mbit/s")
@@ -158,13 +158,13 @@ def by_the_clock(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> 
 
 
 def goodput(to: str, streams: int, plan: Plan) -> float:
-    """Bytes that B's program reads from A's in so many TCP streams, Mbit/s."""
+    """What B's program reads from A's in some number of TCP streams, Mbit/s."""
     found = packets("tcp", "A", "B", to, streams, plan.milliseconds)
     return found["bytes"] * 8e3 / found["elapsed"]
 
 
 def add_peers(host: Host, number: int) -> None:
-    """Fill a link up to so many peers, each with an address of its own, near to the real one's."""
+    """Fill a link up to a number of peers, each with its own address near the real peer's."""
     config = Path(f"/tmp/{host.name}-peers.conf")
     with config.open("w") as f:
         for i in range(number - 1):
@@ -224,7 +224,7 @@ def reached(a: Host, address: str) -> bool:
 
 
 def main(plan_file: str, results: str) -> int:
-    """Carry a plan out; 0 if every contender could be measured in every round, else SOME_FAILED."""
+    """Carry out a plan; 0 if each round measured every contender, else SOME_FAILED."""
     plan = Plan(**json.loads(Path(plan_file).read_text()))
     shutil.copytree(plan.keys, KEYS)
     shutil.copy(plan.packets, PACKETS)

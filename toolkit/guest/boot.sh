@@ -9,9 +9,9 @@ out=$1 how=${2-}
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 # virtme-ng's root, and the overlays that it lays over /usr and the like, do not cache: every
-# program start reads the program and its libraries anew. The same files a second time, with a
-# cache, and the rest of the guest's mounts in them, make the tests some five times faster under
-# TCG. Messages stay small because Linux before 6.0 allocates (and clears) two buffers of the
+# program start reads the program and its libraries again. So we mount the same files a second time,
+# with a cache, and bind the guest's other mounts into them. The tests run some five times faster so
+# under TCG. Messages stay small because Linux before 6.0 allocates (and clears) two buffers of the
 # maximum for each request.
 tag=l2wgroot root=/run/l2wg-root
 
@@ -34,7 +34,7 @@ cached_root() {
 }
 
 ip link set lo up
-# Where the fast root cannot be had the slow one serves.
+# If there is no fast root, use the slow one.
 if cached_root 2>/dev/null; then
 	set -- chroot "$root" sh "$out/command"
 else

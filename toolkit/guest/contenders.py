@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Inside the guest: what is measured against what, and how each of them is set up.
+"""Inside the guest: the contenders of the benchmark, and how to set up each of them.
 
 Hosts A and B are joined by a veth pair (10.0.0.1 and .2, MTU 1500). Each contender makes a link
 between them at 192.168.157.1 and .2, with its own default MTU and as its manual says.
@@ -24,13 +24,13 @@ KEYS = Path("/tmp/bench-keys")  # in the guest's memory
 class Contender:
     """A way to join two hosts.
 
-    :ivar name: as the figures have it.
-    :ivar what: for the table.
+    :ivar name: its name in the figures.
+    :ivar what: its description in the table.
     :ivar link: its link in both hosts.
-    :ivar set_up: makes the links; does not wait until they carry something.
+    :ivar set_up: makes the links; it does not wait until they carry traffic.
     :ivar module: the WireGuard module that it needs.
     :ivar address: B's address.
-    :ivar program: how to ask for its version.
+    :ivar program: the command that prints its version.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Contender:
 
 
 def use_module(wanted: str) -> None:
-    """Have the stock module loaded, or ours, and not both: each offers the kind `wireguard`.
+    """Load the stock module or ours, and unload the other: each offers the kind `wireguard`.
 
-    And /dev/net/tun for the contenders that are programs.
+    This also makes /dev/net/tun, for the contenders that are programs.
 
-    :raises Failed: the other one does not go.
+    :raises Failed: the other module cannot be unloaded.
     """
     for module in ("wireguard", "l2wireguard"):
         if module != wanted and Path("/sys/module", module).exists():
@@ -170,7 +170,7 @@ CONTENDERS = {
 def make_keys(folder: Path) -> None:
     """Certificates for OpenVPN and keys for tinc, for hosts A and B, good for one run.
 
-    On this machine and not in the guest: an RSA key takes long under TCG.
+    They are made on this machine, because an RSA key takes long in a guest under TCG.
 
     :raises Failed: openssl or tincd fails.
     """

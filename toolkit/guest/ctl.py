@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""l2wgctl beside `wg` on the same links of the same kernel: time and memory, and their ratio.
+"""Compare l2wgctl with `wg` on the same links of one kernel: time and memory, and their ratio.
 
 ``python3 -m toolkit.guest.ctl`` prints a table and, as the last line, JSON.
 """
@@ -24,7 +24,7 @@ LINK = "l2wgb"  # and a number: each link is new
 SIZES = (10, 1_000, 10_000)
 COMMANDS = ("setconf", "show dump", "syncconf")
 TOOLS = ("wg", "l2wgctl")
-#: One peer in so many differs in the file that `syncconf` brings in.
+#: `syncconf` brings in a file in which one of this many peers differs.
 CHANGED = 100
 PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 
@@ -33,9 +33,10 @@ PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 class Cost:
     """What one tool takes for one command.
 
-    :ivar seconds: wall time, the least of several runs, the program's start included.
-    :ivar cpu: processor time in seconds, its own and the kernel's for it, the least likewise;
-        what else runs on the machine disturbs it less.
+    :ivar seconds: wall time with the program's start, the least of several runs.
+    :ivar cpu: processor time in seconds, the program's and the kernel's for it, the least of
+    several
+        runs. Other work on the machine disturbs it less.
     :ivar kilobytes: the most memory that the process had resident, kB.
     """
 
@@ -46,7 +47,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """One command on a link with so many peers, done by both tools."""
+    """One command on a link with a number of peers, done by both tools."""
 
     command: str
     peers: int
@@ -55,12 +56,12 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Time of l2wgctl over that of wg."""
+        """Time of l2wgctl divided by that of wg."""
         return self.l2wgctl.seconds / self.wg.seconds
 
     @property
     def cpu_ratio(self) -> float:
-        """Processor time of l2wgctl over that of wg."""
+        """Processor time of l2wgctl divided by that of wg."""
         return self.l2wgctl.cpu / self.wg.cpu
 
 
@@ -108,8 +109,8 @@ def seconds(argv: Sequence[str], output: Path) -> tuple[float, float]:
 def kilobytes(argv: Sequence[str]) -> int:
     """Peak resident memory of a command (getrusage(2)), kB.
 
-    A process inherits the peak of what it was before exec(2), which after Python would be
-    Python's. So a small shell starts it, and we take it over when the shell is gone.
+    exec(2) does not reset the peak of a process, so a child of Python would have Python's. A small
+    shell starts the command instead, and we become its parent when the shell has ended.
 
     :raises OSError: the command fails.
     """
@@ -125,8 +126,8 @@ def kilobytes(argv: Sequence[str]) -> int:
 class Bench:
     """One size: its files, and new links of `kind` to try them on.
 
-    A link with peers is never taken away before the end: Linux before 5.17 waits for an RCU grace
-    period for each of them, which is minutes for 10,000.
+    A link with peers stays until the end: Linux before 5.17 waits for an RCU grace period for each
+    peer when a link is removed, which takes minutes for 10,000.
     """
 
     def __init__(self, peers: int, folder: Path, kind: str = "l2wireguard") -> None:
@@ -149,7 +150,7 @@ class Bench:
         return name
 
     def state(self, link: str) -> list[str]:
-        """What the link has now, in any order."""
+        """The link's settings, in any order."""
         out = subprocess.check_output(["wg", "show", link, "dump"], text=True)
         return sorted(out.splitlines())
 
@@ -170,7 +171,7 @@ class Bench:
                 if command == "setconf":
                     link = self.fresh_link()
                 if command == "syncconf" and tool != TOOLS[0]:
-                    # back to where the first tool began, with both doing the same
+                    # back to where the first tool began, so that both do the same
                     subprocess.run(["wg", "syncconf", link, self.files[run % 2]], check=True)
                 words = {
                     "setconf": ["setconf", link, str(self.files[0])],
@@ -190,7 +191,7 @@ class Bench:
         return Row(command, self.peers, wg, ours)
 
     def clean(self) -> None:
-        """Take the links away."""
+        """Remove the links."""
         for name in self.links:
             subprocess.run(["ip", "link", "delete", name], check=False)
 
@@ -206,9 +207,9 @@ def compare(
 ) -> list[Row]:
     """Every command for every number of peers; needs root and the module.
 
-    :param runs: the least time of so many counts.
-    :param folder: for the files; one in memory, to measure the tools only.
-    :param clean: take the links away, which takes long; a guest ends by itself.
+    :param runs: the least time of this many runs counts.
+    :param folder: for the files; in memory, so that only the tools are measured.
+    :param clean: remove the links, which takes long and is not needed in a guest.
     """
     rows = []
     for peers in sizes:

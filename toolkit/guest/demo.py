@@ -26,7 +26,7 @@ PublicKey = {public}
 Endpoint = {endpoint}
 AllowedIPs = 0.0.0.0/0, ::/0
 """
-#: Where l2wgctl looks, and where a host has what it sees there (ip-netns(8)).
+#: Where l2wgctl looks, and where ip-netns(8) takes a host's own files for it from.
 FOLDER = Path("/etc/l2wg")
 HOST_FOLDER = "/etc/netns/{}/l2wg"
 BIN = Path("/tmp/bin")

@@ -17,7 +17,7 @@ COMPLAINTS = re.compile(
 def complaints(log: str) -> list[str]:
     """Lines of a kernel log that mean a defect.
 
-    Not what the guest's init, a program, writes there: what this machine lacks is none.
+    Lines of the guest's init do not count: it is a program, and reports what this machine lacks.
     """
     lines = (line for line in log.splitlines() if "] virtme-ng-init: " not in line)
     return [line for line in lines if COMPLAINTS.search(line)]

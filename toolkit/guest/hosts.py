@@ -25,10 +25,10 @@ class Failed(Exception):
 
 @dataclass
 class Host:
-    """A network namespace and what runs in it; or a machine as a whole.
+    """A network namespace and what runs in it, or a whole machine.
 
-    :ivar machine: it is all of its machine, not a namespace there.
-    :ivar sh: runs a command on its machine, as :func:`sh` does here.
+    :ivar machine: it is a whole machine, not a namespace.
+    :ivar sh: runs a command on its machine, as :func:`sh` does on this one.
     """
 
     name: str
@@ -57,9 +57,9 @@ class Host:
         self.sh("ip", "netns", "delete", self.name, check=False)
 
     def ip(self, *commands: str, timeout: float = 120) -> None:
-        """Several `ip` commands in it by one process: starting one takes long under TCG.
+        """Run several `ip` commands in it by one process, because each start takes long under TCG.
 
-        :raises Failed: one of them fails; those behind it have not been run.
+        :raises Failed: one of them fails; the later ones have not been run.
         """
         batch = "".join(f"{c}\n" for c in commands)
         self.sh(*self._in(("ip", "-batch", "-")), stdin=batch, timeout=timeout)
@@ -67,7 +67,7 @@ class Host:
     def run(
         self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
     ) -> str:
-        """Run a command in it; its output, both streams.
+        """Run a command in it and return its output, both streams.
 
         :raises Failed: the command fails.
         """
@@ -95,10 +95,10 @@ class Host:
         return True
 
     def ping(self, address: str, *options: str, count: int = 3) -> str:
-        """Ping, every echo must come back.
+        """Ping; every echo must come back.
 
-        ping waits for the last one no longer than an interval or two round trips, whatever -W says
-        (iputils, __schedule_exit()). On a busy machine that is too short: then once more, slowly.
+        ping waits for the last echo no longer than an interval or two round trips, whatever -W says
+        (iputils, __schedule_exit()). On a busy machine that is too short, so it tries again slowly.
         """
         out = ""
         for interval in ("0.2", "3"):
@@ -116,7 +116,7 @@ class Host:
         return found[0]
 
     def counter(self, name: str, counter: str) -> int:
-        """One of `ethtool -S`'s counters of ours."""
+        """One of our own counters in `ethtool -S`."""
         for line in self.run("ethtool", "-S", name).splitlines():
             if line.strip().startswith(counter + ":"):
                 return int(line.split(":")[1])
@@ -136,9 +136,9 @@ class Host:
 
 @contextlib.contextmanager
 def inside(host: Host) -> Iterator[None]:
-    """This thread in the host's network namespace; a socket made in it stays there.
+    """Move this thread into the host's network namespace; a socket made there stays there.
 
-    By hand because importing pyroute2 takes half a minute of each boot under TCG.
+    pyroute2 could do this, but importing it takes very long under TCG.
     """
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -157,7 +157,7 @@ def inside(host: Host) -> Iterator[None]:
 
 
 def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120) -> str:
-    """Run a command; its output, both streams.
+    """Run a command and return its output, both streams.
 
     :raises Failed: the command fails or takes longer than ``timeout`` seconds.
     """
@@ -181,7 +181,7 @@ def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float 
 
 
 def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -> str:
-    """End a process that Host.start() started; what it had to say."""
+    """End a process that Host.start() started and return its output."""
     if process.poll() is None:
         process.send_signal(how)
     try:
@@ -195,7 +195,7 @@ def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -
 def eventually(test: Callable[[], bool], what: str, seconds: float = 30) -> None:
     """Wait until something has become true.
 
-    :raises Failed: it has not within that time.
+    :raises Failed: it has not become true in that time.
     """
     deadline = time.monotonic() + seconds
     while not test():
@@ -220,9 +220,9 @@ def kernel_memory() -> dict[str, int]:
 
 @contextlib.contextmanager
 def no_more_memory(limit: int) -> Iterator[None]:
-    """The kernel has at most that much more memory afterwards, kB.
+    """After the block the kernel may have at most that much more memory, kB.
 
-    It is given time, because some of what is freed is only freed after a grace period (RCU).
+    It gets time, because some memory is only freed after a grace period (RCU).
 
     :raises Failed: it has more, 30 s later.
     """
@@ -258,7 +258,7 @@ def underlay(a: Host, b: Host, number: int = 0, *, mtu: int = 1500) -> None:
 
 @functools.cache
 def _key_pair(_name: str) -> tuple[str, str]:
-    """A host of that name has the same key pair as long as this program runs."""
+    """The key pair for a host's name, always the same while this program runs."""
     key = sh("wg", "genkey").strip()
     return key, sh("wg", "pubkey", stdin=key).strip()
 
@@ -314,11 +314,11 @@ def tunnel(
 
 @contextlib.contextmanager
 def capture(host: Host, link: str, expression: str = "", *, options: str = "") -> Iterator[Path]:
-    """tcpdump on a link while the block runs; a pcap file that is complete after it."""
+    """Run tcpdump on a link during the block; the pcap file is complete after it."""
     file = Path(f"/tmp/{host.name}-{link}-{time.monotonic_ns()}.pcap")
     process = host.start(
         *("tcpdump", "-i", link, "-U", "--immediate-mode", "-w", str(file)),
-        # a ring of slots of the snapshot length: with the default a burst of 30 frames overflows it
+        # the ring has slots of the snapshot length; by default a burst of 30 frames overflows it
         *("-s", "10000", "-B", "16384"),
         *options.split(),
         *([expression] if expression else []),
@@ -337,7 +337,7 @@ def capture(host: Host, link: str, expression: str = "", *, options: str = "") -
 
 
 def _settle(file: Path, still: float = 0.5, limit: float = 10) -> None:
-    """Wait until a file has not grown for ``still`` seconds: what is on its way arrives."""
+    """Wait until a file has not grown for ``still`` seconds, so that late packets arrive."""
     deadline, since, size = time.monotonic() + limit, time.monotonic(), -1
     while time.monotonic() < min(deadline, since + still):
         now = file.stat().st_size if file.exists() else 0

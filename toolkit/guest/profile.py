@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """In which functions a frame's instructions are: ``python3 -m toolkit.guest.profile PLAN RESULTS``.
 
-perf in a guest whose clock is executed instructions: an interrupt every so many instructions notes
-the function.
+perf runs in a guest whose clock is executed instructions. After every so many instructions, an
+interrupt notes the function.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from toolkit.guest import bench as bench_guest
 from toolkit.guest.contenders import CONTENDERS, use_module
 from toolkit.guest.hosts import Host, eventually, sh
 
-HERTZ = 20_000  # samples a second of guest time: one for each 50,000 instructions
+HERTZ = 20_000  # samples a second of guest time: one in 50,000 instructions
 COUNT = 30_000
-#: `    12.34%  [k] function` of `perf report --sort symbol`; a clone of the compiler's
-#: (`.isra.0`) is the function that it was made from
+#: `    12.34%  [k] function` of `perf report --sort symbol`; a clone that the compiler made
+#: (`.isra.0`) counts as the function that it was made from
 LINE = re.compile(r"^\s*(\d+\.\d+)%\s+\[(.)\]\s+([^\s.]+)")
 
 
 def shares(report: str) -> dict[str, float]:
-    """Part of all samples by function, out of `perf report`; programs are one entry."""
+    """Each function's part of all samples, from `perf report`; programs are one entry."""
     found: dict[str, float] = defaultdict(float)
     for line in report.splitlines():
         if match := LINE.match(line):
@@ -46,7 +46,7 @@ def profile(a: Host, address: str, plan: bench_guest.Plan) -> dict[str, float]:
     )
     report = sh("perf", "report", "-i", data, "--stdio", "-g", "none", "--sort", "symbol")
     found = shares(report)
-    # what slept, and what perf itself did, was not for a frame
+    # sleep, and the work of perf itself, was not for a frame
     mine = {f: s for f, s in found.items() if f not in ("native_safe_halt", "default_idle")}
     whole /= sum(mine.values())
     return {f: s * whole for f, s in mine.items()}

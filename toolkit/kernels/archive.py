@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian's archive: any release's packages, from this machine's mirror, through apt.
 
-apt runs with a state folder of its own below the cache, so that the machine's lists, sources and
-status are neither used nor touched; signatures are checked as always.
+apt runs with a state folder of its own in the cache, so it neither uses nor changes the machine's
+lists, sources and status. It checks signatures as always.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def mirrors() -> tuple[str, str]:
     :raises ToolError: no source of this machine's apt is Debian's.
     """
     ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(LABEL)"]
-    # What has been fetched has its label; then all that is configured, by name: after an update
-    # that has fetched some lists only, the rest would be missing.
+    # Lists that have been fetched have a label. Then come all that are configured, by name, because
+    # an update may have fetched only some of them.
     listing = [
         line
         for more in ([], ["--no-release-info"])
@@ -67,7 +67,7 @@ def mirrors() -> tuple[str, str]:
     ]
     main = security = ""
     for uri, release, label in (line.split("|") for line in listing):
-        # Without a label the suite's name tells.
+        # Without a label, the suite's name decides.
         known = label if label.startswith("Debian") else ""
         if known == "Debian-Security" or (not known and release.endswith("-security")):
             security = security or uri
@@ -119,7 +119,7 @@ class Archive:
         if not KEYRING.exists():
             raise ToolError(f"{KEYRING} is missing", "apt-get install debian-archive-keyring")
         main, security = mirrors()
-        # the packages only: this machine's apt may be set up for more (apt-file's Contents)
+        # only the packages: this machine's apt may fetch more (apt-file's Contents)
         options = f"[signed-by={KEYRING} target=Packages]"
         rows = [
             f"deb {options} {security if secure else main} {self.codename}{suffix} main"
@@ -129,7 +129,7 @@ class Archive:
         return "\n".join(rows) + "\n"
 
     def _serves(self, suffix: str) -> bool:
-        # bullseye has left the mirror but for these; sid is one suite
+        # these have left the mirror; sid is one suite
         left = {"bullseye": ("-updates", "-backports"), "sid": tuple(s for s, _ in SUITES if s)}
         return suffix not in left.get(self.codename, ())
 
@@ -188,7 +188,7 @@ class Archive:
         return stamp.stat().st_mtime if stamp.exists() else 0
 
     def _remembered(self) -> dict[str, Any]:
-        """What was found in these very lists before: apt takes a second for each question."""
+        """What was found since the lists were last fetched whole: apt takes seconds to answer."""
         try:
             date, known = json.loads((self.state / "found.json").read_text())
         except (OSError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which kernel: from what the user says to a folder with which kbuild builds a module."""
+"""Which kernel: from the user's word for it to the folder that kbuild builds a module with."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from toolkit.run import run, say
 
 DEFAULT = "5.10"
 
-#: Debian releases in which we look for a kernel, and the series that each is known for, its own
-#: first: a series by itself is the kernel of the release whose own it is.
+#: Debian releases in which we look for a kernel, and the series that each serves, its own first. A
+#: series without a release means the kernel of the release whose own series it is.
 RELEASES: dict[str, tuple[str, ...]] = {
     "bullseye": ("5.10", "6.1"),
     "bookworm": ("6.1", "6.12"),
@@ -26,7 +26,7 @@ RELEASES: dict[str, tuple[str, ...]] = {
     "sid": (),
 }
 
-#: What `uname -r` has of the release that a kernel was built in (6.12.117+deb12-amd64).
+#: How `uname -r` names the release that a kernel was built in (6.12.117+deb12-amd64).
 BUILT_IN = {"deb11": "bullseye", "deb12": "bookworm", "deb13": "trixie", "deb14": "sid"}
 
 #: `--kernel newest`: the newest kernel of Debian stable and its backports.
@@ -40,8 +40,8 @@ class Kernel:
 
     :ivar release: what `uname -r` says there, ``5.10.0-46-amd64``.
     :ivar build: kernel build folder (headers, configuration, kbuild).
-    :ivar package: the headers' package, None where the build folder is the user's own.
-    :ivar archive: where that package is from.
+    :ivar package: the headers' package; None if the build folder is the user's own.
+    :ivar archive: the archive of that package.
     """
 
     release: str
@@ -148,7 +148,7 @@ def _codenames(series: str, built_in: str | None) -> list[str]:
 
 
 def _from_series(wanted: str, series: str, codenames: list[str]) -> Kernel:
-    """The newest kernel of a series; the last one that was built where the mirror is away.
+    """The newest kernel of a series; without the mirror, the last one that was built.
 
     :param series: regular expression.
     """
@@ -199,7 +199,7 @@ def _fetched(archive: Archive, package: Package) -> Kernel:
         if match := re.match(
             r"\s*(linux-(?:headers|kbuild)-[^\s(]+)(?:\s*\((>?=) ([^)]+)\))?", need
         ):
-            # kbuild's dependency is `>=`: the one of the same version is what Debian built with
+            # kbuild's dependency is `>=`; Debian built with the one of the same version
             wanted.append(archive.get(match[1], package.version))
     debs = [archive.fetch(p) for p in wanted]
     root = unpack(debs, paths.cache() / "headers" / f"{release}_{package.version}", _relocate)
@@ -207,13 +207,13 @@ def _fetched(archive: Archive, package: Package) -> Kernel:
 
 
 def _relocate(root: Path) -> None:
-    """Debian's headers name each other by absolute paths; here they lie somewhere else."""
+    """Debian's headers name each other by absolute paths, but here they are elsewhere."""
     source = root / "usr/src"
     for makefile in source.glob("linux-headers-*/Makefile"):
         text = makefile.read_text()
         if "include /usr/src/" in text and len(text) < 500:
-            # relative to the Makefile itself, so that the folder may move; `:=` because a later
-            # Makefile is the last word then
+            # relative to the Makefile itself, so that the folder may move; `:=` because later the
+            # last word is another Makefile
             here = "$(dir $(realpath $(lastword $(MAKEFILE_LIST))))../"
             text = re.sub(r"^(\w+) *:?= */usr/src/(?=\S+$)", rf"\1 := {here}", text, flags=re.M)
             text = re.sub(r"^include /usr/src/(?=\S+$)", f"include {here}", text, flags=re.M)

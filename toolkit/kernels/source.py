@@ -23,7 +23,7 @@ from toolkit.run import say
 
 DRIVER = Path("drivers/net/wireguard")
 
-#: What we take out of a linux-source package; the rest of its 1.2 GB stays packed.
+#: What we unpack of a linux-source package, which has 1.2 GB.
 WANTED = (
     f"{DRIVER}/",
     "tools/testing/selftests/wireguard/",
@@ -38,8 +38,8 @@ class Source:
     """A WireGuard driver of one kernel version.
 
     :ivar driver: its ``drivers/net/wireguard`` folder.
-    :ivar tree: the tree that this lies in, as far as there is one.
-    :ivar version: upstream version, ``5.10.262``; None where a lone folder does not tell.
+    :ivar tree: the tree that the driver is in, or the part of it that we have.
+    :ivar version: upstream version, ``5.10.262``; None for a lone folder, which does not tell.
     """
 
     driver: Path
@@ -50,8 +50,8 @@ class Source:
 def of(kernel: Kernel, given: Path | None = None) -> Source:
     """The source that ``kernel``'s module is built from.
 
-    :param given: the user's: a kernel tree or a ``drivers/net/wireguard`` folder.
-    :raises ToolError: there is none, or it is not of the headers' version.
+    :param given: the user's own kernel tree or ``drivers/net/wireguard`` folder.
+    :raises ToolError: there is none, or its version is not that of the headers.
     """
     if given:
         source = from_folder(given)
@@ -103,7 +103,7 @@ def tree_version(tree: Path) -> str | None:
 
 
 def _packaged(kernel: Kernel) -> Source:
-    """The driver out of the linux-source package of exactly the headers' version."""
+    """The driver from the linux-source package of exactly the headers' version."""
     assert kernel.package
     series = ".".join(kernel.version.split(".")[:2])
     name, version = f"linux-source-{series}", kernel.package.version
@@ -119,9 +119,9 @@ def _packaged(kernel: Kernel) -> Source:
 
 
 def packaged(archive: Archive, package: Package) -> Source:
-    """The driver out of a linux-source package, which is fetched if it has not been.
+    """The driver from a linux-source package, which is fetched if necessary.
 
-    :raises ToolError: it cannot be, or has no driver.
+    :raises ToolError: it cannot be fetched, or has no driver.
     """
     folder = unpacked(package.version)
     with paths.alone(folder):
@@ -133,15 +133,15 @@ def packaged(archive: Archive, package: Package) -> Source:
 
 
 def unpacked(version: str) -> Path:
-    """Where what we need of a linux-source package of that version is, or would be."""
+    """The folder for what we need of the linux-source package of a version."""
     return paths.cache() / "source" / version
 
 
 def extract(deb: Path, folder: Path, progress: Progress) -> None:
-    """Take what we need out of a linux-source package.
+    """Unpack what we need of a linux-source package.
 
-    :param folder: see :func:`unpacked`; there whole or not at all.
-    :param progress: gets a line for as long as it takes.
+    :param folder: see :func:`unpacked`; afterwards it is there whole or not at all.
+    :param progress: shows a line while it runs.
     :raises ToolError: the package has no driver.
     """
     task = progress.add_task(f"Reading {deb.name}", total=None)
@@ -156,7 +156,7 @@ def extract(deb: Path, folder: Path, progress: Progress) -> None:
                 assert packed
                 progress.update(task, total=member.size)
                 _extract_wanted(packed, work, lambda at: progress.update(task, completed=at))
-        # Nothing behind the source is of interest.
+        # We need nothing that comes after the source.
         packer.stdout.close()
         packer.wait()
         if not (work / DRIVER / "main.c").exists():

@@ -30,7 +30,7 @@ ALIAS = "rtnl-link-l2wireguard"
 #: What a module that is not for debugging goes through (the kernel's INSTALL_MOD_STRIP=1).
 STRIP = ("strip", "--strip-debug")
 
-#: What a compiler says when it is not the one that the kernel was configured for -> why
+#: What a compiler says if the kernel was configured for another one -> why
 REFUSALS = (
     (r"unrecognized command-line option '?‘?([^'’;]+)", "does not know the kernel's option {}"),
     (r"(incompatible gcc/plugin versions)", "has {}"),
@@ -70,7 +70,7 @@ def build(
     :param output: folder for the module; ``build/<release>`` by default.
     :param debug: WireGuard's own self-tests at load, debug messages, debug information.
     :param signer: who signs it.
-    :raises ToolError: see there; or the build fails (its log is kept).
+    :raises ToolError: there is no such kernel or source, or the build fails (its log is kept).
     """
     kernel = kernels.resolve(wanted)
     wireguard = sources.of(kernel, source)
@@ -155,13 +155,13 @@ def _kbuild(kernel: Kernel, source: Source, tools: Toolchain, work: Path, *, deb
     log.unlink()
     module = driver / f"{MODULE}.ko"
     if module.exists() and not debug:
-        # as distributions ship theirs: DWARF is 97 % of the file, and each load reads it all
+        # as distributions do: DWARF is 97 % of the file, and each load reads all of it
         tools.run([*STRIP, module], work)
     return module
 
 
 def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[str]:
-    """The kbuild command line for a driver folder out of prepare()."""
+    """The kbuild command line for a driver folder that prepare() made."""
     jobs = os.cpu_count() or 1
     return [
         "make",
@@ -177,11 +177,11 @@ def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[s
 
 
 def _anywhere(kernel: Kernel, driver: Path) -> str:
-    """Compiler flags that make the same module whatever the folders.
+    """Compiler flags that make the same module in whatever folders.
 
-    WARN_ON() puts a file's name into it, and the build ID is a hash over debug information too,
-    which has the names of all folders. They are in no variable of our Kbuild, because that does
-    not get at how kbuild compiles l2wireguard.mod.c.
+    WARN_ON() puts a file's name into the module, and the build ID is also a hash over debug
+    information, which has the names of all folders. These flags cannot be a variable of our Kbuild,
+    because that has no influence on how kbuild compiles l2wireguard.mod.c.
     """
     maps = {f"{driver}/": f"{DRIVER}/"}
     if kernel.package:
@@ -215,7 +215,7 @@ def _why(log: Path, kernel: Kernel, tools: Toolchain) -> tuple[str, str]:
 
 
 def _check(module: Path, kernel: Kernel) -> None:
-    """Is it what modprobe will accept there, and what `ip link add` will find?"""
+    """Will modprobe accept it there, and `ip link add` find it?"""
     if not module.exists():
         raise ToolError(f"kbuild of {kernel.release} made no {module.name}")
     magic = run(["modinfo", "--field", "vermagic", module]).stdout.split(" ")[0]
@@ -230,7 +230,7 @@ def _check(module: Path, kernel: Kernel) -> None:
 
 
 def _put(built: Path, file: Path, inputs: str) -> None:
-    """Into the output folder, the module first, so that a stamp never vouches for an old one."""
+    """Put it into the output folder, before its stamp, which so never vouches for an old module."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".ko.new")
     shutil.copyfile(built, temporary)

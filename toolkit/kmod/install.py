@@ -14,7 +14,7 @@ from toolkit.kmod import build
 from toolkit.kmod.signing import Signer
 from toolkit.run import run, say
 
-#: modules_install's own folder for modules from outside of the kernel's tree; depmod prefers it.
+#: The folder of modules_install for modules from outside the kernel's tree; depmod prefers it.
 UPDATES = "updates"
 DKMS = "updates/dkms"
 
@@ -28,12 +28,12 @@ def install(
 ) -> Path:
     """Build the module for a kernel of this machine, put it below ``/lib/modules`` and run depmod.
 
-    The initramfs is not touched: the module is not wanted before the root file system is there.
+    The initramfs stays as it is, because nothing needs the module before the root file system.
 
-    :param root: as the kernel's ``INSTALL_MOD_PATH``: what ``/lib/modules`` lies in.
+    :param root: the folder that has ``lib/modules``, as the kernel's ``INSTALL_MOD_PATH``.
     :returns: the installed module.
-    :raises ToolError: there are no such modules there, DKMS has the module there, we may not
-        write; the folder is as it was then.
+    :raises ToolError: there are no modules of that kernel, DKMS has installed ours, or we may not
+        write. The folder is then as it was.
     """
     kernel = kernels.resolve(wanted)
     modules = _modules(root, kernel.release)
@@ -66,9 +66,9 @@ def install(
 
 
 def uninstall(wanted: str = "running", *, root: Path = Path("/")) -> Path:
-    """Take out what install() has put there, and run depmod.
+    """Remove what install() has put there, and run depmod.
 
-    :returns: the file that is gone.
+    :returns: the file that has been removed.
     :raises ToolError: it is not there, or we may not write.
     """
     release = os.uname().release if wanted == "running" else _release(wanted)
@@ -90,7 +90,7 @@ def uninstall(wanted: str = "running", *, root: Path = Path("/")) -> Path:
 
 
 def _release(wanted: str) -> str:
-    """A release as it is; a series means the newest kernel of it, as for the build."""
+    """A release stays as it is; a series means its newest kernel, as for the build."""
     return wanted if re.match(r"\d+\.\d+.*-", wanted) else kernels.resolve(wanted).release
 
 
@@ -114,7 +114,7 @@ def _depmod(root: Path, release: str) -> None:
 
 
 def _forget(folder: Path) -> None:
-    """updates/ was made for us if nothing else is in it."""
+    """Remove updates/ if it is empty: then it was made for us."""
     if not any(folder.iterdir()):
         folder.rmdir()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Our series of patches and our own files: into a WireGuard driver, and out again."""
+"""Put our patches and files into a WireGuard driver, and take them out again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.errors import ToolError
 from toolkit.kernels.source import DRIVER, tree_version
 from toolkit.run import run, say
 
-#: Our files that a driver gets: all of kernel/ that is C, and this template.
+#: A driver gets all C files of kernel/, and this template.
 VERSION_HEADER = "l2wg_version.h"
 
 
@@ -45,7 +45,7 @@ def render(template: str, **values: object) -> str:
 def add_to(driver: Path, root: Path, kernel: str) -> None:
     """Patch the driver below ``root`` and add our files to it.
 
-    :param driver: ``root / DRIVER``; a copy, since a failure leaves it half patched.
+    :param driver: ``root / DRIVER``; give a copy, because a failure leaves it half patched.
     :param kernel: for messages, ``Linux 5.10.262``.
     :raises ToolError: a patch does not apply, with its name, file and hunk.
     """
@@ -102,7 +102,7 @@ def _rejected(patch: Path, output: str, kernel: str, *, reverse: bool) -> str:
             hunk = match[1]
             break
         elif match := re.match(r"\|--- a/(\S+)", line):
-            # what patch quotes of a patch whose file it has not found
+            # patch quotes this of a patch whose file it has not found
             return f"patches/{patch.name}: {match[1]} is not in {kernel}"
     verb = "cannot be taken out of" if reverse else "does not apply to"
     return f"patches/{patch.name}: hunk {hunk} of {file} {verb} {kernel}"
@@ -111,10 +111,12 @@ def _rejected(patch: Path, output: str, kernel: str, *, reverse: bool) -> str:
 def patch_tree(tree: Path, *, reverse: bool = False) -> list[str]:
     """Put l2wg into a kernel source tree in place, or take it out.
 
-    Works on a copy of the driver; the tree changes only when everything has gone well.
+    This works on a copy of the driver; the tree changes only if everything has succeeded.
 
     :returns: names of the files that were changed, added or removed.
-    :raises ToolError: not a kernel tree, already (not) patched, or a patch does not apply.
+    :raises ToolError: it is no kernel tree, is patched already (or not patched), or a patch does
+    not
+        apply.
     """
     driver = tree / DRIVER
     version = tree_version(tree)

@@ -15,7 +15,7 @@ from toolkit.errors import ToolError
 from toolkit.kernels.kernel import Kernel
 from toolkit.run import run
 
-#: What sign-file says -> what that means; it prints OpenSSL's own words.
+#: What sign-file says, in OpenSSL's words -> what that means.
 REASONS = (
     (r"key values mismatch|does not match certificate", "the certificate is not that key's"),
     (r"bad decrypt|bad password|empty password|problems getting password", "the key's passphrase"),
@@ -25,9 +25,9 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Signer:
-    """A key, and the certificate of it that the machine trusts.
+    """A key, and its certificate, which the machine trusts.
 
-    The key's path is all that is kept of it, and handed to sign-file.
+    We keep only the path of the key, and give it to sign-file.
 
     :ivar key: private key, PEM.
     :ivar certificate: X.509 certificate, PEM or DER.
@@ -45,8 +45,8 @@ class Signer:
 def signer(key: str | Path | None, certificate: str | Path | None) -> Signer | None:
     """What `--sign KEY CERT` names; None if it names nothing.
 
-    :raises ToolError: one of the two is not named, is missing, cannot be read, or is what the
-        other one should be.
+    :raises ToolError: one of the two is not named, is missing or cannot be read, or they are in the
+        wrong order.
     """
     if key is None and certificate is None:
         return None
@@ -72,14 +72,13 @@ def signer(key: str | Path | None, certificate: str | Path | None) -> Signer | N
 
 
 def sign(module: Path, by: Signer, kernel: Kernel) -> None:
-    """Append the signature to a module, in the hash that the kernel's configuration names.
+    """Append the signature to a module, with the hash that the kernel's configuration names.
 
-    A passphrase is taken from ``KBUILD_SIGN_PIN`` in the environment, as the kernel's own build
-    takes it.
+    A passphrase comes from ``KBUILD_SIGN_PIN`` in the environment, as in the kernel's own build.
 
     :raises ToolError: the kernel does not check signatures, there is no sign-file, or it fails.
     """
-    # sign-file replaces its target only when it has succeeded
+    # sign-file replaces its target only if it has succeeded
     tried = run([sign_file(kernel), _hash(kernel), by.key, by.certificate, module], check=False)
     if tried.returncode:
         raise ToolError(f"signing with {by.certificate.name}: {_reason(tried.stderr)}")
@@ -108,10 +107,11 @@ def _hash(kernel: Kernel) -> str:
 
 
 def sign_file(kernel: Kernel) -> Path:
-    """The kernel's sign-file, or that of another kernel if it does not run here.
+    """The kernel's sign-file, or that of another kernel if the kernel's does not run here.
 
-    Debian's of another release may want another libcrypto. What it makes is the same: the format
-    (PKCS#7 behind the module, include/linux/module_signature.h) has not changed since Linux 4.3.
+    The sign-file of another Debian release may need another libcrypto. All make the same: the
+    format (PKCS#7 behind the module, include/linux/module_signature.h) has not changed since Linux
+    4.3.
 
     :raises ToolError: there is none that runs.
     """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""With what a kernel's modules are built: this machine's tools, or those of the kernel's release.
+"""The tools that build a kernel's modules: this machine's, or those of the kernel's release.
 
-A kernel's headers come with programs (modpost, objtool, ...) that want the libc of their release,
-and with a configuration that wants its compiler. Where this machine's are older, a minimal chroot
-of that release serves. It is made once, by mmdebstrap, which checks Debian's signatures; programs
-run in it through bubblewrap, which leaves neither mounts nor files in it.
+A kernel's headers come with programs (modpost, objtool, ...) that need the libc of their release,
+and with a configuration that needs its compiler. If this machine's are older, we use a minimal
+chroot of that release. mmdebstrap makes it once, and checks Debian's signatures. Programs run in it
+through bubblewrap, which leaves neither mounts nor files in it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from toolkit.kernels.archive import Archive
 from toolkit.kernels.kernel import Kernel
 from toolkit.run import run, say
 
-#: What kbuild needs beyond what the headers' packages depend on.
+#: What kbuild needs in addition to what the headers' packages depend on.
 ALWAYS = ("make",)
 
-#: Folders that a chroot has of this machine, or empty.
+#: Folders that a chroot gets from this machine, or empty.
 OURS = ("dev", "proc", "sys", "tmp", "run", "home", "root", "mnt", "media", "srv", "boot", "opt")
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Where programs of a kernel's build run.
+    """The place where the programs of a kernel's build run.
 
     :ivar compiler: its name there, ``gcc-14``.
     :ivar chroot: root folder, None for this machine itself.
-    :ivar kernel: whose.
+    :ivar kernel: the kernel to build for.
     """
 
     compiler: str
@@ -77,7 +77,7 @@ class Toolchain:
     def run(
         self, argv: Sequence[str | Path], *folders: Path, log: Path | None = None, hint: str = ""
     ) -> str:
-        """Run a program there; what it prints.
+        """Run a program there and return what it prints.
 
         :param folders: see :meth:`argv`.
         :raises ToolError: it fails, or the chroot cannot be entered.
@@ -97,7 +97,7 @@ class Toolchain:
 def of(kernel: Kernel) -> Toolchain:
     """The toolchain for a kernel; its chroot is made if it needs one and there is none yet.
 
-    ``$CC`` names a compiler of this machine's, which then serves.
+    If ``$CC`` names a compiler of this machine, that one is used.
 
     :raises ToolError: the chroot cannot be made.
     """
@@ -107,7 +107,7 @@ def of(kernel: Kernel) -> Toolchain:
 
 
 def _compiler(kernel: Kernel, chroot: Path | None) -> str:
-    """The one that built the kernel if it is there, else gcc."""
+    """The compiler that built the kernel if it is there, else gcc."""
     config = kernel.build / ".config"
     if config.exists():
         with config.open() as f:
@@ -130,15 +130,15 @@ def _depends(kernel: Kernel) -> str:
 
 
 def _chroot(kernel: Kernel) -> Path | None:
-    """The chroot of the kernel's release, or None where this machine's tools will do."""
+    """The chroot of the kernel's release, or None if this machine's tools will do."""
     if not kernel.archive or not kernel.build.is_relative_to(paths.cache()):
-        # the user's own folder, or installed with all that it depends on
+        # it is the user's own folder, or installed with all that it depends on
         return None
     depends = _depends(kernel)
     if not _newer(depends):
         return None
     names = [d.split("|")[0].split("(")[0].strip() for d in depends.split(",")]
-    # gcc-14-for-host has the name with the architecture in front only, gcc-14 has both
+    # gcc-14-for-host has only the name with the architecture in front, gcc-14 has both
     wanted = {n.removesuffix("-for-host") for n in names if n and not n.startswith("linux-")}
     return make_chroot(kernel.archive, sorted(wanted | set(ALWAYS)))
 
@@ -163,9 +163,9 @@ def _gcc() -> int:
 
 
 def make_chroot(archive: Archive, wanted: Sequence[str]) -> Path:
-    """A chroot of a release with these packages, out of the cache or made now.
+    """A chroot of a release with these packages, from the cache or made now.
 
-    As root or not: mmdebstrap makes it in a user namespace then.
+    It needs no root: mmdebstrap then makes it in a user namespace.
 
     :raises ToolError: it cannot be made; nothing is left.
     """

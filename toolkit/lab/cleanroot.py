@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A clean Debian in a folder: programs run in it natively, and its own kernels boot on it.
 
-Compiling in an emulated machine takes long, so packages are installed in a chroot. What has been
-installed is then tried under the kernel that it was installed for.
+Packages are installed in a chroot, because compiling in an emulated machine takes long. The result
+is then tried under the kernel that it was installed for.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from toolkit.kmod import build
 from toolkit.lab.lab import Lab, Result
 from toolkit.run import run, say
 
-#: What a person's Debian has beyond the packages without which there is no Debian, as far as it
-#: is needed to look at a link. policy-rc.d keeps services from starting in the chroot.
+#: Packages beyond the essential ones: those that one needs to look at a link. policy-rc.d keeps
+#: services from starting in the chroot.
 INCLUDED = ("ca-certificates", "iproute2", "iputils-ping", "kmod")
 #: The other two save time: the initramfs is for a machine that boots from this folder's disk.
 SETTINGS = {
@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
 }
 
-#: What is not part of what is installed.
+#: Folders whose files do not belong to what is installed.
 PASSING = ("/dev", "/proc", "/run", "/sys", "/tmp", "/var/cache", "/var/log", "/var/lib/apt")
 
 
@@ -80,7 +80,7 @@ class CleanRoot:
         return sorted(p.name.removeprefix("vmlinuz-") for p in images)
 
     def files(self) -> set[str]:
-        """Every path in it, but for what comes and goes."""
+        """Every path in it, except temporary ones."""
         found = set()
         for at, folders, names in os.walk(self.folder):
             here = "/" + os.path.relpath(at, self.folder).removeprefix(".")
@@ -120,7 +120,7 @@ class Installed(Lab):
 
     @property
     def files(self) -> Path:
-        """Those of the clean root."""
+        """The files of the clean root."""
         return self.root
 
     @property
@@ -129,7 +129,7 @@ class Installed(Lab):
         return Path("/")
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """That of a program in the clean root; nothing of ours."""
+        """The environment of a program in the clean root, without anything of ours."""
         return ENVIRONMENT
 
     def shares(self, folder: Path) -> list[str | Path]:

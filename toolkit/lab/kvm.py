@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whether KVM can be trusted here. That /dev/kvm exists proves nothing: in a nested virtual
-machine guests may hang."""
+"""Whether KVM works here. That /dev/kvm exists proves nothing: in a nested virtual machine, guests
+may hang."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from toolkit import paths
 from toolkit.lab import process
 from toolkit.run import say
 
-LIMIT = 25  # seconds in which a guest under KVM must have done its command
+LIMIT = 25  # seconds in which a guest under KVM must finish its command
 
 
-#: From a folder to the command line of a guest under KVM that leaves ``status`` there.
+#: Makes, for a folder, the command line of a guest under KVM that leaves ``status`` there.
 ArgvFor = Callable[[Path], Sequence[str | Path]]
 
 
 def works(argv_for: ArgvFor) -> bool:
-    """Does a guest boot under KVM here? Tried once for each boot of this machine.
+    """Does a guest boot under KVM here? It is tried once for each boot of this machine.
 
-    ``L2WG_KVM=0`` or ``1`` answers instead.
+    ``L2WG_KVM=0`` or ``1`` answers without a trial.
 
-    :param argv_for: called if it has to be tried.
+    :param argv_for: called for a trial.
     """
     known = remembered()
     if known is not None:
@@ -40,7 +40,7 @@ def works(argv_for: ArgvFor) -> bool:
 
 
 def remembered() -> bool | None:
-    """What is known without a trial; None: nothing."""
+    """What is known without a trial; None if nothing is known."""
     if answer := os.environ.get("L2WG_KVM"):
         return answer == "1"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The lab: a stock Debian kernel in a virtual machine, with this machine's files and our module.
 
-virtme-ng boots the kernel image on this machine's own root file system (read-only), so every tool
-that is installed here is there, too. One folder is shared read-write; everything the guest says
-goes through it, for without a terminal its standard output is lost.
+virtme-ng boots the kernel image on this machine's own root file system (read-only), so the guest
+has every tool that is installed here. One folder is shared read-write. All output of the guest goes
+through it, because without a terminal its standard output is lost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from toolkit.lab import kvm, process
 from toolkit.lab.vm import Vm
 from toolkit.run import run, say
 
-#: By which the guest's boot.sh knows the files that this machine has for it.
+#: The 9p tag by which the guest's boot.sh mounts this machine's files.
 ROOT_TAG = "l2wgroot"
 BOOT = paths.ROOT / "toolkit/guest/boot.sh"
 DEFAULT = Vm()
@@ -40,7 +40,7 @@ DEFAULT = Vm()
 
 @dataclass(frozen=True)
 class Result:
-    """What a command in the guest left.
+    """The result of a command in the guest.
 
     :ivar status: its exit status.
     :ivar seconds: wall time, boot included.
@@ -62,10 +62,10 @@ class Result:
         return (self.folder / "output").read_text(errors="replace")
 
     def must_be_good(self, what: str) -> None:
-        """The command has succeeded, and the kernel has nothing to complain about.
+        """Check that the command has succeeded and the kernel has not complained.
 
-        :param what: what it was, for the error.
-        :raises ToolError: it is not so.
+        :param what: what the command was, for the error.
+        :raises ToolError: the command failed, or the kernel complained.
         """
         again = f"logs: {self.folder}; again: {again_line(self.folder)}"
         if self.status:
@@ -79,7 +79,7 @@ class Result:
 class Lab:
     """A kernel image and its modules, ours among them, laid out so that modprobe finds them.
 
-    :ivar module: what ``$L2WG_MODULE`` is in the guest.
+    :ivar module: the value of ``$L2WG_MODULE`` in the guest.
     :ivar root: folder with ``boot/`` and ``lib/modules/<release>``.
     """
 
@@ -98,7 +98,7 @@ class Lab:
 
     @property
     def files(self) -> Path:
-        """Whose files the guest has: this machine's."""
+        """The root of the files that the guest has: this machine's."""
         return Path("/")
 
     @property
@@ -107,7 +107,7 @@ class Lab:
         return paths.ROOT
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """What a command finds in its environment.
+        """The environment of a command.
 
         :param folder: see :meth:`run`.
         """
@@ -136,7 +136,7 @@ class Lab:
         return self.argv(folder, Vm(kvm=True))
 
     def shell(self) -> int:
-        """An interactive root shell in a guest, in the current folder; its exit status."""
+        """Run an interactive root shell in a guest, in the current folder; its exit status."""
         with tempfile.TemporaryDirectory(prefix="l2wg-lab-") as shared:
             folder = Path(shared)
             self.prepare(folder, ["bash", "-i"], home=Path.cwd())
@@ -155,11 +155,12 @@ class Lab:
     ) -> Result:
         """Run one command as root in a guest of its own.
 
-        :param folder: shared with the guest at the same path and kept; ``$L2WG_OUT`` there. The
+        :param folder: shared with the guest at the same path and kept; the guest's ``$L2WG_OUT``.
+        The
             script ``again`` in it starts the same guest with the command on the terminal.
         :param timeout: seconds for the command, after the boot.
         :param show: copy its output to standard output as it comes.
-        :param prefix: what each line of that begins with, where several guests run at once.
+        :param prefix: what each of these lines begins with, if several guests run at once.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -177,9 +178,9 @@ class Lab:
 
         started = time.monotonic()
         try:
-            boot("--append=loglevel=1")  # the console stays silent, and fast, until a panic
+            boot("--append=loglevel=1")  # the console is silent, and so fast, until a panic
         except process.NotBooted as error:
-            # our module is not in it yet; and this time its console tells
+            # our module is not loaded yet; this time the console shows messages
             say(f"{error}: once more, with the kernel's messages")
             boot()
         status = folder / "status"
@@ -193,9 +194,9 @@ class Lab:
         return Result(int(status.read_text()), time.monotonic() - started, folder)
 
     def argv(self, folder: Path, vm: Vm, *options: str, terminal: bool = False) -> list[str | Path]:
-        """What starts a guest whose folder has been prepared.
+        """The command line that starts a guest whose folder has been prepared.
 
-        :param options: more of vng's.
+        :param options: more options of vng.
         :param terminal: its command has the terminal.
         :raises ToolError: there is no QEMU.
         """
@@ -218,9 +219,9 @@ class Lab:
         ]
 
     def prepare(self, folder: Path, command: list[str], *, home: Path | None = None) -> None:
-        """Put into a guest's folder what it runs: boot.sh, and the script ``command``.
+        """Put boot.sh and the script ``command`` into a guest's folder, for it to run.
 
-        :param home: where the command starts, unless in the lab's own ``home``.
+        :param home: where the command starts; the lab's own ``home`` by default.
         """
         shutil.copyfile(BOOT, folder / BOOT.name)
         exports = [f"export {k}={shlex.quote(v)}" for k, v in self.environment(folder).items()]
@@ -241,7 +242,7 @@ class Lab:
 
 
 def again_line(folder: Path) -> str:
-    """How to start by hand the guest that ran with that folder."""
+    """The command that starts the guest of that folder again by hand."""
     return f"sh {shlex.quote(paths.shown(folder / 'again'))}"
 
 
@@ -257,7 +258,7 @@ def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
     digest = hashlib.sha256(module.file.read_bytes() + str(image).encode()).hexdigest()
     root = paths.BUILD / "lab" / module.file.parent.name
     stamp = root / "made-from"
-    with paths.alone(root):  # another one may boot from it as soon as it is there
+    with paths.alone(root):  # another process may boot from it as soon as it is there
         if not (stamp.exists() and stamp.read_text() == digest):
             with paths.built_whole(root) as work:
                 _lay_out(work, module, image, modules)
@@ -266,8 +267,8 @@ def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
 
 
 def _compile() -> None:
-    """Our Python to bytecode, as pip does what it installs: in the guest, which may not write here,
-    each program that starts would compile it anew, which takes it seconds.
+    """Compile our Python to bytecode, as pip does when it installs. The guest may not write here,
+    so each program that starts there would have to compile it again.
     """
     for package in ("l2wgctl", "toolkit"):
         compileall.compile_dir(paths.ROOT / package, quiet=2)
@@ -281,11 +282,11 @@ def _image(kernel: Kernel) -> tuple[Path, Path]:
         whole = kernel.archive.get(f"linux-image-{release}", version)
         target = paths.cache() / "images" / f"{release}_{version}"
         if not target.exists():
-            # later kernels come in parts, of which the image's package is the sum
+            # later kernels come in parts, and the image's package depends on them
             parts = re.findall(rf"\blinux-[a-z]+-{re.escape(release)}(?= |,|$)", whole.depends)
             wanted = [whole, *(kernel.archive.get(p, version) for p in dict.fromkeys(parts))]
             unpack([kernel.archive.fetch(p) for p in wanted], target, lambda _: None)
-        # whether /lib is /usr/lib is the release's matter
+        # /lib is /usr/lib in some releases only
         here = [target / lib / "modules" / release for lib in ("lib", "usr/lib")]
         modules = next(folder for folder in here if folder.is_dir())
         kept = target / "boot" / f"vmlinuz-{release}"
@@ -311,7 +312,7 @@ def image_of(kernel: Kernel) -> tuple[Path, Path]:
 
 
 def _lay_out(root: Path, module: build.Module, image: Path, modules: Path) -> None:
-    """Debian's modules stay where they are; ours goes beside them and depmod knows both."""
+    """Debian's modules stay where they are; ours goes beside them, and depmod finds both."""
     release = module.kernel.release
     (root / "boot").mkdir()
     (root / "boot" / f"vmlinuz-{release}").symlink_to(image)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest as a process on this machine: started, watched and ended with all that it started."""
+"""A guest as a process on this machine: start it, watch it, end it with all that it started."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.errors import ToolError
 
 BOOT_LIMIT = 400  # seconds until the guest must have started our command; idle, TCG takes 7 to 30
 
-#: What a guest leaves in its folder; an earlier one's is none of this one's.
+#: What a guest leaves in its folder; an earlier guest's is removed first.
 LEFT = ("booted", "status", "dmesg", "output", "console")
 
 
@@ -27,13 +27,13 @@ class NotBooted(ToolError):
 
 
 def environment() -> dict[str, str]:
-    """For vng, which starts its own programs by name."""
+    """The environment of vng, which starts its own programs by name."""
     tools = Path(sys.executable).parent
     return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}:/usr/sbin:/sbin"}
 
 
 def start(argv: Sequence[str | Path], console: int) -> subprocess.Popen[bytes]:
-    """Start one without a terminal, to be ended by :func:`end`.
+    """Start a guest without a terminal; :func:`end` ends it.
 
     :param console: file descriptor for what it prints.
     """
@@ -59,15 +59,15 @@ def boot(
     *,
     hint: str,
 ) -> None:
-    """One guest, from its start to its end.
+    """Run one guest from its start to its end.
 
     :param release: its kernel.
     :param folder: where it writes ``booted`` when its command starts, ``output``, ``status``.
     :param timeout: seconds for the command, after the boot.
-    :param prefix: what each line of its output begins with on standard output; None: not copied.
+    :param prefix: what each line of its output begins with on standard output; None: do not copy.
     :param hint: for the errors.
     :raises NotBooted: the command has not started after BOOT_LIMIT seconds.
-    :raises ToolError: or has not ended in time.
+    :raises ToolError: the command has not ended in time.
     """
     for stale in LEFT:
         (folder / stale).unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def _watch(
     prefix: str | None,
     hint: str,
 ) -> None:
-    """Until the guest is gone: copy the command's output, and mind the time."""
+    """Copy the command's output and watch the time until the guest has ended."""
     output, at = folder / "output", 0
     deadline, booted = time.monotonic() + BOOT_LIMIT, False
     while True:
@@ -106,7 +106,7 @@ def _watch(
 
 
 def _copy(output: Path, at: int, prefix: str, *, rest: bool) -> int:
-    """Copy what is new in a file to standard output, by whole lines; how many bytes that was."""
+    """Copy what is new in a file to standard output, in whole lines; the number of bytes."""
     with output.open("rb") as f:
         f.seek(at)
         data = f.read()
@@ -119,7 +119,7 @@ def _copy(output: Path, at: int, prefix: str, *, rest: bool) -> int:
 
 
 class _Here(threading.local):
-    """Of each thread: the guests of the pools that it works for, the outermost first."""
+    """For each thread: the guests of the pools that it works for, the outermost first."""
 
     pools: tuple[set[subprocess.Popen[bytes]], ...] = ()
 
@@ -131,8 +131,8 @@ _here = _Here()
 def pool(size: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that run guests, ``size`` at a time.
 
-    If the block fails or is interrupted, what waits never starts, and the guests of these threads
-    are ended: whoever waits for one is told that it ended early.
+    If the block fails or is interrupted, waiting guests never start, and running ones are ended;
+    whoever waits for one is told that it ended early.
     """
     mine: set[subprocess.Popen[bytes]] = set()
     pools = (*_here.pools, mine)
@@ -151,7 +151,7 @@ def _join(pools: tuple[set[subprocess.Popen[bytes]], ...]) -> None:
 
 
 def end(guest: subprocess.Popen[bytes]) -> None:
-    """vng starts QEMU and helpers: end them all."""
+    """End a guest with QEMU and all helpers that vng has started."""
     for guests in _here.pools:
         guests.discard(guest)
     try:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a guest's machine is made of, and the options of virtme-ng and QEMU for it."""
+"""A guest's hardware, and the options of virtme-ng and QEMU for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: For an emulated processor. Its time stamp counters are in step, but Linux cannot know: it would
-#: ask the emulated HPET for the time, an exit to QEMU under its one lock that halves what the guest
-#: does. And nothing speculates there that mitigations would have to hold back.
+#: For an emulated processor. Its time stamp counters are in step, but Linux cannot know that. It
+#: would ask the emulated HPET for the time; each time is an exit to QEMU under its one lock, and
+#: halves the speed of the guest. Mitigations are off because nothing speculates there.
 TCG_ARGUMENTS = ("tsc=reliable", "mitigations=off")
 
-#: A thread for each emulated processor, QEMU's default, is not safe for a kernel that patches its
-#: own code, as Linux does for each static key: one processor may meet the breakpoint that another
-#: one has just taken back, and panics (docs/kernels.md). In one thread they take turns. That costs
-#: a third less processor time, too, where as many guests run as the machine has cores.
+#: By default QEMU gives each emulated processor a thread. That is not safe for a kernel that
+#: patches its own code, as Linux does for each static key: one processor may meet the breakpoint
+#: that another has just removed, and panic (docs/kernels.md). In one thread the processors take
+#: turns. If as many guests run as the machine has cores, this also costs a third less processor
+#: time.
 ONE_THREAD = "-accel tcg,thread=single"
 
 
@@ -22,9 +23,9 @@ class Vm:
     """A virtual machine.
 
     :ivar cpus: its processors.
-    :ivar memory: as QEMU writes it, ``1G``.
-    :ivar kvm: on KVM; None: where KVM works.
-    :ivar parallel: without KVM: its processors run at the same time, against ONE_THREAD.
+    :ivar memory: as QEMU takes it, ``1G``.
+    :ivar kvm: use KVM; None: use it if it works.
+    :ivar parallel: without KVM, let its processors run at the same time, despite ONE_THREAD.
     :ivar qemu: more options for QEMU; a later one replaces an earlier one (``-cpu``).
     :ivar append: more arguments for the kernel.
     """

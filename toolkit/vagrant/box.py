@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A Vagrant box out of Debian's packages, for where no box can be downloaded.
+"""A Vagrant box made from Debian's packages, for machines that cannot download one.
 
 Debian bookworm on one ext4 file system without a partition table, started by extlinux, with the
-kernel that the lab boots for the same --kernel; so our module, built here, fits. What the box is
-made of comes through apt with its signatures checked, as everything else.
+kernel that the lab boots for the same --kernel; so our module, built here, fits. The packages come
+through apt with their signatures checked, as everywhere.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from toolkit.vagrant import wheels
 
 DEFAULT = "6.1"
 SUITE = "bookworm"
-SIZE = 2 << 30  # bytes of the disk; what is not used takes no room in the image
-DATE = 1704067200  # 2024-01-01: for whatever is not dated by its package
+SIZE = 2 << 30  # bytes of the disk; unused ones take no room in the image
+DATE = 1704067200  # 2024-01-01: for files that no package dates
 #: The file system's identity is the same in each build; nothing compares it across machines.
 UUID = "6c327767-0001-4000-8000-6c3277670001"
-#: Vagrant's well-known key: it puts its own in place of it at the first `vagrant up`.
+#: Vagrant's well-known key; Vagrant replaces it at the first `vagrant up`.
 KEY_FILE = "keys/vagrant.pub"
 
-#: What a node needs to be one, and the tools of the tests
+#: What a node needs, and the tools of the tests
 INCLUDE = (
     *("ifupdown", "initramfs-tools", "isc-dhcp-client", "openssh-server", "python3"),
     *("rsync", "sudo", "systemd-sysv", "udev"),
@@ -96,7 +96,7 @@ def make(wanted: str | None = None, *, fresh: bool = False) -> Box:
     """The box with a kernel, made unless it is in the cache.
 
     :param wanted: see :func:`toolkit.kernels.kernel.resolve`; 6.1 by default.
-    :param fresh: make it anew, with the packages of today.
+    :param fresh: make it again, with today's packages.
     :raises ToolError: we are not root, a package cannot be fetched, a step fails.
     """
     wanted = wanted or DEFAULT
@@ -116,7 +116,7 @@ def make(wanted: str | None = None, *, fresh: bool = False) -> Box:
 
 
 def add(box: Box) -> None:
-    """Have Vagrant know the box, if it does not know this very one."""
+    """Add the box to Vagrant, unless Vagrant has exactly this one."""
     listed = paths.cache() / "boxes" / "added.json"
     home = Path(os.environ.get("VAGRANT_HOME") or Path.home() / ".vagrant.d")
     folder = home / "boxes" / box.name.replace("/", "-VAGRANTSLASH-") / "0" / "libvirt"
@@ -134,7 +134,7 @@ def add(box: Box) -> None:
 
 
 def _recipe(kernel: Kernel) -> str:
-    """A hash over what the box is made by: this file, and the kernel."""
+    """A hash over all that decides what is in the box: this file, and the kernel."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     digest.update(f"{kernel.release} {kernel.version}".encode())
     return digest.hexdigest()[:12]
@@ -205,7 +205,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _public_key() -> str:
-    """The public half of Vagrant's well-known key, out of its own files."""
+    """The public half of Vagrant's well-known key, from Vagrant's own files."""
     found = run(["gem", "contents", "vagrant"], check=False).stdout.splitlines()
     places = [Path(p) for p in found if p.endswith(KEY_FILE)]
     for root in ("/usr/share/rubygems-integration/all/gems", "/opt/vagrant/embedded/gems/gems"):
@@ -260,7 +260,7 @@ def _mounted(raw: Path) -> Iterator[Path]:
 
 
 def _pack(work: Path, image: Path) -> Path:
-    """The box: a tar file with what Vagrant wants to know, and the disk."""
+    """The box: a tar file with Vagrant's metadata, and the disk."""
     about = {"provider": "libvirt", "format": "qcow2", "virtual_size": SIZE >> 30}
     (work / "metadata.json").write_text(json.dumps(about) + "\n")
     (work / "Vagrantfile").write_text(VAGRANTFILE)
@@ -280,7 +280,7 @@ def _pack(work: Path, image: Path) -> Path:
 
 
 def prepare(wanted: str | None, *, fresh: bool = False) -> Box:
-    """The box, known to Vagrant, and what its machines take from here: module and wheels.
+    """Make the box, add it to Vagrant, and build module and wheels for its machines.
 
     :param wanted: see :func:`make`.
     :raises ToolError: see :func:`make`; or the module cannot be built.

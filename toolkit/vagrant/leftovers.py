@@ -14,12 +14,12 @@ PREFIX = "LIBVIRT_"
 
 
 def state() -> dict[str, str]:
-    """What is there before: put_back() restores that."""
+    """The state before libvirtd runs, which put_back() restores."""
     return {"forward": FORWARD.read_text().strip(), "chains": "yes" if _chains() else ""}
 
 
 def put_back(before: dict[str, str]) -> list[str]:
-    """Take back what has come since ``state()``; what was done, for the user."""
+    """Remove what has come since ``state()``; what was done, for the user."""
     done = []
     if not before["chains"] and (commands := _chains()):
         for command in commands:
@@ -32,7 +32,7 @@ def put_back(before: dict[str, str]) -> list[str]:
 
 
 def _chains() -> list[list[str]]:
-    """The commands that remove libvirt's chains: first all references, then what is in them."""
+    """The commands that remove libvirt's chains: first all references, then their rules."""
     commands = []
     for program in ("iptables", "ip6tables"):
         if not shutil.which(program):

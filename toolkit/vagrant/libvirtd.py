@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """libvirt for the time of a test, on a machine where it is installed and does not run.
 
-What is changed for it is said, and can be undone after a crash, too: the original of each file
-stays beside it, and what was started is remembered. A libvirt that answers is used as it is.
+It says what it changes, and can undo it even after a crash: the original of each file stays beside
+it, and a note says what was started. A libvirt that answers is used as it is.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ URI = "qemu:///system"
 POOL = "l2wg"
 CONF = Path("/etc/libvirt/qemu.conf")
 SAVED = Path("/etc/libvirt/qemu.conf.before-l2wg")
-#: Disks below root's home have to be readable; and with a security driver every call probes KVM
-#: anew, which takes seconds where it does not work.
+#: Disks in root's home have to be readable. With a security driver, every call would probe KVM
+#: again, which takes seconds if KVM does not work.
 SETTINGS = 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
 STARTED = Path("/run/l2wg-libvirt.json")
 DAEMONS = ("virtlogd", "libvirtd")
@@ -39,29 +39,29 @@ def answers() -> bool:
 
 
 def virsh(*argv: str, check: bool = True) -> str | None:
-    """What `virsh` prints, None when it fails and that is not an error."""
+    """What `virsh` prints; None if it fails and `check` is off."""
     # a hanging KVM must not hang us
     done = run(["virsh", "--connect", URI, "--quiet", *argv], check=check, timeout=300)
     return None if done.returncode else done.stdout
 
 
 def pool_folder() -> Path:
-    """Where the disks of the machines are while libvirt is set up by us."""
+    """The folder of the machines' disks if we have set libvirt up."""
     return paths.cache() / "pool"
 
 
 def is_ours() -> bool:
-    """Has libvirt been set up by us, and not been put back?"""
+    """Have we set libvirt up, and not undone that yet?"""
     return STARTED.exists() or SAVED.exists()
 
 
 @contextlib.contextmanager
 def ready(*, setup: bool, keep: bool) -> Iterator[str | None]:
-    """libvirt, answering; the name of our pool where it is set up by us.
+    """libvirt answers in the block; the name of our pool if we have set libvirt up.
 
-    :param setup: may we set it up?
-    :param keep: leave it so.
-    :raises ToolError: it does not answer, and we may not.
+    :param setup: we may set it up.
+    :param keep: leave it running afterwards.
+    :raises ToolError: it does not answer, and we may not set it up.
     """
     check(setup=setup)
     try:
@@ -86,7 +86,7 @@ def check(*, setup: bool) -> None:
 
 
 def set_up() -> None:
-    """Settings, daemons, a pool; each is said.
+    """Change settings, start daemons, make a pool, and say so each time.
 
     :raises ToolError: we are not root, or a daemon does not answer.
     """
@@ -150,7 +150,7 @@ def _alive(pid_file: Path) -> int | None:
 
 
 def undo() -> None:
-    """Put back what set_up() has changed; what the machine's owner had is left.
+    """Undo what set_up() has changed; what the machine's owner had stays.
 
     :raises ToolError: virtual machines still run.
     """

@@ -30,13 +30,13 @@ ENDS = ("l2wg-a", "l2wg-b")
 THIRD = "l2wg-c"
 UP_LIMIT = 1800  # seconds; under TCG, with other load
 TEST_LIMIT = 3600
-#: The version that the module of the upgrade test says it has
+#: The version of the module in the upgrade test
 NEXT = "1.0.0-next"
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run has shown.
+    """The result of a run.
 
     :ivar machines: name -> `uname -r` there.
     :ivar up: seconds until they were up and provisioned.
@@ -60,15 +60,15 @@ def test(
 
     :param wanted: kernel of our own box, see :func:`toolkit.vagrant.box.make`.
     :param box: another box, by Vagrant's name for it.
-    :param third: with the machine on A's Ethernet; otherwise a namespace on A stands for it.
-    :param setup: libvirt may be set up for it, see :mod:`toolkit.vagrant.libvirtd`.
-    :param keep: leave the machines, and libvirt as it is then.
+    :param third: also start C, on A's Ethernet; without it, a namespace on A stands for C.
+    :param setup: set libvirt up if necessary, see :mod:`toolkit.vagrant.libvirtd`.
+    :param keep: leave the machines and libvirt running.
     :param only: pytest's -k.
     :raises ToolError: no libvirt, no box, or a machine does not come up.
     """
     started = time.monotonic()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    # before the minutes that the rest takes
+    # first, because the rest takes minutes
     libvirtd.check(setup=setup)
     env = {"L2WG_C": "1" if third else "0", "L2WG_CONSOLE": str(FOLDER)}
     lab = labs.make(wanted or boxes.DEFAULT)
@@ -105,7 +105,7 @@ def destroy(env: Mapping[str, str] | None = None) -> None:
 
 
 def end() -> None:
-    """./inv vagrant-test --destroy: the machines, and libvirt if it was set up by us."""
+    """./inv vagrant-test --destroy: end the machines, and libvirt if we have set it up."""
     if libvirtd.answers():
         destroy()
     if libvirtd.is_ours():
@@ -154,7 +154,7 @@ def _up_and_test(env: Mapping[str, str], only: str | None) -> Ran:
 
 
 def _next_version(wanted: str) -> Path:
-    """The module once more as a later version, to upgrade to."""
+    """Build the module again as a later version, to upgrade to."""
     kernel = kernels.resolve(wanted)
     source = sources.of(kernel)
     tree = FOLDER / "next/linux"

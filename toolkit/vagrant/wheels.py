@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""l2wgctl and what it stands on as wheels, for machines that have no package index at hand."""
+"""l2wgctl and its dependencies as wheels, for machines without a package index."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PYTHON = "3.11"  # Debian bookworm's
 #: What Debian bookworm's glibc (2.36) can load
 PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")
 ABIS = ("cp311", "abi3", "none")
-#: What our own wheel is made of
+#: The files of our own wheel
 PROJECT = ("l2wgctl", "pyproject.toml", "README.md", "LICENSE")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 HINT = "is the Python package index reachable?"
 
 
 def make() -> Path:
-    """Fill ``build/wheels``: ours is built, the others are fetched with the lock's hashes.
+    """Fill ``build/wheels``: build ours, and fetch the others by the lock's hashes.
 
     :raises ToolError: the package index cannot be reached, or the lock lacks one of them.
     """
@@ -92,7 +92,7 @@ def _fetch(wanted: str, folder: Path) -> None:
 
 
 def _own(folder: Path) -> None:
-    """Out of a copy: a build leaves things behind in the tree."""
+    """Build ours from a copy, because a build leaves files in the tree."""
     with tempfile.TemporaryDirectory(prefix="l2wg-wheel-") as work:
         for name in PROJECT:
             source = paths.ROOT / name
