@@ -2,8 +2,8 @@
 /*
  * The link kind `l2wireguard`: setup, operations and registration.
  *
- * The kind is the plain one with other properties: it is set up, opened,
- * stopped and removed by the driver's own functions, and then differs.
+ * The driver's own functions set up, open, stop and remove the kind as they
+ * do the plain one. Here is what differs.
  */
 
 #include "l2wg_priv.h"
@@ -17,7 +17,7 @@
 
 static bool plain = true;
 module_param(plain, bool, 0444);
-MODULE_PARM_DESC(plain, "Offer the plain wireguard kind, too, unless another module has it (default Y)");
+MODULE_PARM_DESC(plain, "Also offer the plain wireguard kind, unless another module has it (default Y)");
 MODULE_INFO(l2wg_version, L2WG_VERSION);
 MODULE_ALIAS_RTNL_LINK(L2WG_KIND);
 MODULE_ALIAS_GENL_FAMILY(L2WG_KIND);
@@ -63,8 +63,8 @@ static int l2wg_stop(struct net_device *dev)
 	return plain_netdev_ops->ndo_stop(dev);
 }
 
-/* Every frame for the link arrives: there is no filter to set. That there is
- * such an operation is what SIOCADDMULTI (teamd's LACP) asks for.
+/* Every frame for the link arrives, so there is no filter to set. But without
+ * this operation SIOCADDMULTI fails, which teamd's LACP needs.
  */
 static void l2wg_set_rx_mode(struct net_device *dev)
 {
@@ -96,7 +96,7 @@ static void l2wg_setup(struct net_device *dev)
 	max_mtu = dev->max_mtu;
 
 	ether_setup(dev);
-	/* We keep our own state in what we are given to send. */
+	/* We keep state of our own in the buffers that we are given. */
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_UNICAST_FLT;
 	dev->netdev_ops = &l2wg_netdev_ops;
@@ -148,7 +148,7 @@ int __init l2wg_link_register(struct rtnl_link_ops *plain_ops,
 	plain_setup = plain_ops->setup;
 	plain_netdev_ops = plain_ndo;
 
-	/* No assignment: later kernels have a constant field in it. */
+	/* Not assigned: in later kernels a field of it is constant. */
 	memcpy(&l2wg_link_ops, plain_ops, sizeof(l2wg_link_ops));
 	l2wg_link_ops.kind = L2WG_KIND;
 	l2wg_link_ops.setup = l2wg_setup;
@@ -189,8 +189,8 @@ void l2wg_link_unregister(struct rtnl_link_ops *plain_ops)
  * l2wg_genl_register() - register the generic-netlink family
  * @family:	the driver's family, named for the plain kind
  *
- * The family goes by the kinds: where another module has the plain kind it
- * has the family of that name, too, and ours gets the Ethernet kind's name.
+ * A module that has the plain kind also has the family of that name. If that
+ * is another module, our family gets the Ethernet kind's name.
  *
  * Context: Module init, after l2wg_link_register().
  * Return: 0 or a negative errno.

@@ -21,8 +21,8 @@
  */
 #define L2WG_PLAIN_KIND "wireguard"
 
-/* Our own module must not be what `ip link add type wireguard` loads: that
- * stays the stock module's. Built in the tree, there is no other module.
+/* `ip link add type wireguard` must go on loading the stock module, and not
+ * ours. In a kernel tree there is no other module.
  */
 #ifdef L2WG_STANDALONE
 #define L2WG_IN_TREE(alias)
@@ -44,8 +44,8 @@ extern const struct net_device_ops l2wg_netdev_ops;
  * l2wg_is_ether() - is this link an Ethernet link of ours?
  * @dev: any network device, or NULL
  *
- * The one question that separates the two kinds, and it is asked of the
- * device: a packet can look like anything.
+ * This one question separates the two kinds. It is asked of the device,
+ * because a packet can look like anything.
  *
  * Context: Any.
  * Return: true for a link of kind l2wireguard that this module made.
@@ -55,7 +55,7 @@ static inline bool l2wg_is_ether(const struct net_device *dev)
 	return dev && dev->netdev_ops == &l2wg_netdev_ops;
 }
 
-/* device.c: the plain kind's, which serves both. */
+/* device.c: serves both kinds. */
 netdev_tx_t wg_xmit(struct sk_buff *skb, struct net_device *dev);
 
 int l2wg_link_register(struct rtnl_link_ops *plain_ops,

@@ -15,7 +15,7 @@
  * - The EtherType is shared by versions and formats, or leads to somebody else's
  *   frame (PTP, MPLS, ...). The frame is opaque unless its header is one that
  *   we know in full. What lies inside a tunnel can't make the frame malformed:
- *   the network that the tunnel leads to is to judge that.
+ *   the network that the tunnel leads to judges that.
  *
  * docs/frames.md has the table in prose.
  */

@@ -2,8 +2,8 @@
 /*
  * The length of an Ethernet frame, read from the frame's own headers.
  *
- * One source for the module, for the tests and for the tools: it depends on
- * nothing of the kernel but the names of the integer types.
+ * One source for the module, for the tests and for the tools: all that it
+ * needs of the kernel is the names of the integer types.
  */
 #ifndef _L2WG_FRAME_H
 #define _L2WG_FRAME_H

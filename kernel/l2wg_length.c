@@ -8,8 +8,8 @@
 
 #include "messages.h"
 
-/* Ask for the frame's length, pulling what the function needs to see. It
- * rarely does: a header is in the linear part but in a reassembled packet.
+/* Ask for the frame's length, pulling what the function needs to see. That is
+ * rare: only in a reassembled packet can a header be outside the linear part.
  * Verdict L2WG_SHORT means that there was no memory.
  */
 static struct l2wg_frame l2wg_parse(struct sk_buff *skb)
@@ -102,7 +102,7 @@ static bool l2wg_is_zero_from(const struct sk_buff *skb, unsigned int offset)
  * (the sender's, or a NIC's that made a frame 60 bytes long) and are cut. If
  * anything else is there it is a trailer: the sender has not padded such a
  * frame, and it stays whole. Opaque frames, trailers and malformed frames are
- * counted in ours.
+ * counted in our own counters.
  *
  * Context: NAPI poll.
  * Return: what the headers say; %L2WG_SHORT if there is no memory.

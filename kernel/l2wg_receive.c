@@ -35,8 +35,8 @@ bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer)
 		     !pskb_may_pull(skb, ETH_HLEN)))
 		goto no_memory;
 
-	/* The Poly1305 tag has been verified: as on the plain kind, what has
-	 * not been changed on its way needs no other checksum.
+	/* The Poly1305 tag has been verified. As on the plain kind, a frame
+	 * that nobody has changed on its way needs no other checksum.
 	 */
 	skb->ip_summed = CHECKSUM_UNNECESSARY;
 	skb->csum_level = ~0;
