@@ -6,15 +6,20 @@ from __future__ import annotations
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from toolkit import needs as packages
 from toolkit.errors import ToolError
+
+if TYPE_CHECKING:
+    from toolkit.kernels.kernel import Kernel
+    from toolkit.lab.lab import Lab
 
 
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,11 +40,23 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def needs(name: str) -> None:
+def needs(name: str, but: Collection[str] = ()) -> None:
     """Have the Debian packages that a task needs."""
-    from toolkit import needs as packages
+    packages.ensure(name, but)
 
-    packages.ensure(name)
+
+def kernel_named(name: str | None) -> Kernel:
+    """What --kernel says, resolved: whatever is below takes a Kernel or a Lab."""
+    from toolkit.kernels import kernel as kernels
+
+    return kernels.resolve(name)
+
+
+def lab_for(name: str | None) -> Lab:
+    """The lab with that kernel."""
+    from toolkit.lab import lab as labs
+
+    return labs.make(kernel_named(name))
 
 
 KERNEL = {"kernel": "running, newest, 5.10, 6.12+deb12, a release or a build folder"}
@@ -77,7 +94,7 @@ def build_module(
     from toolkit.run import say
 
     module = build.build(
-        kernel,
+        kernel_named(kernel),
         source=Path(source) if source else None,
         output=Path(output) if output else None,
         debug=debug,
@@ -110,7 +127,7 @@ def install(
     from toolkit.kmod import signing
 
     target = installs.install(
-        kernel,
+        kernel_named(kernel),
         source=Path(source) if source else None,
         root=Path(root),
         signer=signing.signer(sign, cert),
@@ -122,9 +139,10 @@ def install(
 @friendly
 def uninstall(_c: Context, kernel: str = "running", root: str = "/") -> None:
     """Take the module out of the running kernel's updates/ folder."""
+    from toolkit.kernels import kernel as kernels
     from toolkit.kmod import install as installs
 
-    print(f"removed {installs.uninstall(kernel, root=Path(root))}")
+    print(f"removed {installs.uninstall(kernels.release_of(kernel), root=Path(root))}")
 
 
 @task(
@@ -177,9 +195,7 @@ def patch(_c: Context, tree: str, reverse: bool = False) -> None:
 def lab(c: Context, kernel: str | None = None) -> None:
     """A root shell in a virtual machine with the module at hand; or one command after `--`."""
     needs("lab")
-    from toolkit.lab import lab as labs
-
-    machine = labs.make(kernel)
+    machine = lab_for(kernel)
     if c.remainder:
         status = machine.run(["sh", "-c", c.remainder]).status
     elif sys.stdin.isatty():
@@ -197,21 +213,38 @@ def demo(_c: Context, kernel: str | None = None) -> None:
     needs("demo")
     from toolkit.lab import demo as demos
 
-    demos.demo(kernel)
+    demos.demo(lab_for(kernel))
 
 
-@task(help={"unit": "only what needs no virtual machine", "vm": "only the virtual machines"})
+@task(
+    iterable=["files"],
+    help={
+        "k": "only tests that match: an expression of pytest's",
+        "files": "some files, folders or tests: ./inv test tests/vm/test_link.py",
+        "kernel": "of the guests, if some tests are picked (default: 5.10)",
+        "unit": "only what needs no virtual machine",
+        "vm": "only the virtual machines",
+    },
+)
 @friendly
-def test(_c: Context, unit: bool = False, vm: bool = False) -> None:
-    """Run the tests: unit tests, linters and a minute of fuzzing here; scenarios in VMs."""
-    both = unit == vm
-    if unit or both:
-        needs("test-unit")
-    if vm or both:
-        needs("test-vm")
-    from toolkit.checks import suite
+def test(
+    _c: Context,
+    files: list[str],
+    k: str | None = None,
+    kernel: str | None = None,
+    unit: bool = False,
+    vm: bool = False,
+) -> None:
+    """Run all tests: unit tests, linters and fuzzing here, scenarios in VMs; or some of them."""
+    from toolkit.checks import pick, suite
 
-    if not suite.run(units=unit or both, guests=vm or both):
+    both = unit == vm
+    if files or k or kernel:
+        rooms = pick.ROOMS if both else [pick.HERE] if unit else pick.GUESTS
+        good = pick.run(files, k, kernel, rooms=rooms)
+    else:
+        good = suite.run(units=unit or both, vms=vm or both)
+    if not good:
         raise Exit(code=1)
 
 
@@ -253,7 +286,7 @@ def selftest(
     needs("selftest")
     from toolkit.checks import netns as selftests
 
-    seconds = selftests.selftest(kernel, short=short, stock=stock)
+    seconds = selftests.selftest(lab_for(kernel), short=short, stock=stock)
     print(f"netns.sh passed in {seconds:.0f} s")
 
 
@@ -263,9 +296,8 @@ def bench_ctl(_c: Context, kernel: str | None = None) -> None:
     """Time and memory of l2wgctl beside wg, for 10, 1,000 and 10,000 peers, in a VM."""
     needs("bench-ctl")
     from toolkit.bench import ctl as benches
-    from toolkit.lab import lab as labs
 
-    benches.bench_ctl(labs.make(kernel))
+    benches.bench_ctl(lab_for(kernel))
 
 
 @task(
@@ -287,13 +319,12 @@ def bench(
     compare: str | None = None,
 ) -> None:
     """Measure l2wg beside WireGuard, VXLAN, GRETAP, OpenVPN, tinc and n2n."""
-    needs("bench")
     from toolkit.bench import measure as benches
 
+    much = benches.extent(quick, contenders, counted=counted)
+    needs("bench", but=set(packages.RIVALS) - much.packages())
     earlier = Path(compare) if compare else None
-    if not benches.bench(
-        kernel, quick=quick, counted=counted, contenders=contenders, compare=earlier
-    ):
+    if not benches.bench(lab_for(kernel), much, compare=earlier):
         raise Exit(code=1)
 
 
@@ -303,11 +334,12 @@ def profile(
     _c: Context, kernel: str | None = None, contenders: str = "wireguard,wireguard-ours,l2wireguard"
 ) -> None:
     """Say in which functions a frame's instructions are, ours beside the stock module's."""
-    needs("profile")
+    from toolkit.bench import measure as benches
     from toolkit.bench import profile as bench_profile
-    from toolkit.lab import lab as labs
 
-    bench_profile.run(labs.make(kernel), contenders)
+    much = benches.extent(True, contenders)
+    needs("profile", but=set(packages.RIVALS) - much.packages())
+    bench_profile.run(lab_for(kernel), much)
 
 
 @task(
@@ -322,7 +354,7 @@ def matrix(_c: Context, kernels: str | None = None, guests: int = 2) -> None:
     needs("test-vm")
     from toolkit.checks import matrix as matrices
 
-    if not matrices.matrix(kernels.split(",") if kernels else None, guests=guests):
+    if not matrices.matrix(kernels.split(",") if kernels else None, at_a_time=guests):
         raise Exit(code=1)
 
 
@@ -364,7 +396,7 @@ def box(_c: Context, kernel: str | None = None, fresh: bool = False) -> None:
     from toolkit.run import say
     from toolkit.vagrant import box as boxes
 
-    made = boxes.prepare(kernel, fresh=fresh)
+    made = boxes.prepare(kernel_named(kernel or boxes.DEFAULT), fresh=fresh)
     say(f"Linux {made.release}; now: L2WG_BOX={made.name} vagrant up --provider libvirt")
     print(made.name)
 
@@ -393,12 +425,14 @@ def vagrant_test(
 ) -> None:
     """Start the Vagrantfile's machines and run the tests against them."""
     needs("vagrant-test")
+    from toolkit.vagrant import box as boxes
     from toolkit.vagrant import machines
 
     if destroy:
         machines.end()
         return
-    if not machines.test(kernel, box=box, third=third, setup=setup_libvirt, keep=keep, only=only):
+    wanted = kernel_named(kernel or boxes.DEFAULT)
+    if not machines.test(wanted, box=box, third=third, setup=setup_libvirt, keep=keep, only=only):
         raise Exit(code=1)
 
 

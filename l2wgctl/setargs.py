@@ -43,13 +43,13 @@ def _checked(name: str, parse: Callable[[str], T], text: str) -> T:
         raise UsageError(without_keys(f"set: {name} {problem.what}"), problem.hint) from None
 
 
-def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[str]]:
+def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[Problem]]:
     """(networks, replace, warnings) of `allowed-ips`.
 
     A `+` or `-` before any network makes the change incremental; an empty text removes all.
     """
     networks: list[AllowedIP] = []
-    warnings: list[str] = []
+    warnings: list[Problem] = []
     replace = True
     text = "".join(text.split())
     for item in text.split(",") if text else []:
@@ -60,7 +60,9 @@ def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[str]
         network = values.allowed_ip(item)
         meant = values.host_bits(network)
         if meant:
-            warnings.append(f"allowed-ips '{item}' has bits set beyond its prefix|{meant}")
+            what = f"allowed-ips '{item}' has bits set beyond its prefix"
+            hint = f"the kernel takes it as {meant}"
+            warnings.append(Problem("set", what, hint, True, code="host-bits"))
         networks.append(network._replace(remove=sign == "-"))
     return tuple(networks), replace, warnings
 
@@ -105,13 +107,7 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
                 networks, replace, found = _checked(word, parse_allowed_ips, text)
                 fields["allowed_ips"] = networks
                 fields["replace_allowed_ips"] = replace
-                for warning in found:
-                    what, _, meant = warning.partition("|")
-                    warnings.append(
-                        Problem(
-                            "set", what, f"the kernel takes it as {meant}", True, code="host-bits"
-                        )
-                    )
+                warnings += found
         else:
             raise UsageError(_misplaced(word, fields is not None), grammar.SET)
     finish()

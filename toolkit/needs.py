@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable, Sequence
 
 from toolkit.errors import ToolError
 from toolkit.run import run, say
@@ -62,7 +63,9 @@ LIBVIRT = (
     # without it apt would install systemd where there is none
     *(() if os.path.isdir("/run/systemd/system") else ("libvirt-daemon-system-sysv",)),
 )
-BENCH = ("n2n", "openssl", "openvpn", "python3-matplotlib", "tinc", "valgrind")
+BENCH = ("python3-matplotlib", "valgrind")
+#: What `./inv bench` measures l2wg beside; see the packages of toolkit.guest.contenders.
+RIVALS = ("n2n", "openssl", "openvpn", "tinc")
 #: lintian, and what debian/control asks for.
 PACKAGE = ("debhelper", "dh-dkms", "dh-python", "dpkg-dev", "fakeroot", "lintian", "python3")
 
@@ -80,12 +83,15 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "fuzz": FUZZ,
     "box": BUILD + BOX,
     "vagrant-test": BUILD + LAB + BOX + LIBVIRT,
-    "bench": BUILD + LAB + BENCH,
-    "profile": BUILD + LAB + BENCH + ("linux-perf",),
+    "bench": BUILD + LAB + BENCH + RIVALS,
+    "profile": BUILD + LAB + BENCH + RIVALS + ("linux-perf",),
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,
     "selftest": BUILD + LAB + TEST_VM,
 }
+
+
+INSTALL = ("apt-get", "install", "--no-install-recommends")
 
 
 def missing(names: tuple[str, ...]) -> list[str]:
@@ -98,19 +104,37 @@ def missing(names: tuple[str, ...]) -> list[str]:
     return sorted(set(names) - present)
 
 
-def ensure(task: str) -> None:
+def line(names: Iterable[str]) -> str:
+    """The command that installs packages, to be typed by a user."""
+    return f"sudo {' '.join([*INSTALL, *sorted(names)])}"
+
+
+def lacking(task: str, but: Collection[str] = ()) -> list[str]:
+    """What ``task`` still lacks when we have installed what we may; as root, nothing.
+
+    :param but: what it can do without this time.
+    :raises ToolError: we are root, and apt fails.
+    """
+    missing_here = missing(tuple(name for name in NEEDS[task] if name not in but))
+    if missing_here and os.geteuid() == 0:
+        _install(missing_here)
+        return []
+    return missing_here
+
+
+def ensure(task: str, but: Collection[str] = ()) -> None:
     """Install what ``task`` needs and this machine lacks.
 
+    :param but: what it can do without this time.
     :raises ToolError: something is missing and we are not root; nothing has been done then.
     """
-    lacking = missing(NEEDS[task])
-    if not lacking:
-        return
-    line = "apt-get install --no-install-recommends " + " ".join(lacking)
-    if os.geteuid() != 0:
-        raise ToolError(f"{task}: packages are missing", f"sudo {line}")
-    say(f"Installing {' '.join(lacking)}")
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *lacking]
+    if names := lacking(task, but):
+        raise ToolError(f"{task}: packages are missing", line(names))
+
+
+def _install(names: Sequence[str]) -> None:
+    say(f"Installing {' '.join(names)}")
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names]
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     if run(install, env=env, check=False).returncode:
         # A fresh machine has no package lists, or outdated ones.

@@ -68,7 +68,7 @@ def run(
     except subprocess.TimeoutExpired as late:
         _append(log, line, (late.stdout or b"").decode(errors="replace"))
         raise ToolError(
-            f"{args[0]}: no answer after {timeout:g} s: {line}", _join(hint, log)
+            f"{args[0]}: no answer after {timeout:g} s: {line}", hint, log=log
         ) from None
     _append(log, line, done.stdout or "")
     if check and done.returncode:
@@ -76,7 +76,8 @@ def run(
         last = f": {said[-1]}" if said else ""
         raise ToolError(
             f"{args[0]} failed with status {done.returncode}{last}",
-            _join(hint, log) or f"command: {line}",
+            hint or ("" if log else f"command: {line}"),
+            log=log,
         )
     return done
 
@@ -86,7 +87,3 @@ def _append(log: Path | None, line: str, said: str) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as f:
             f.write(f"+ {line}\n{said}")
-
-
-def _join(hint: str, log: Path | None) -> str:
-    return "; ".join(x for x in (hint, f"log: {log}" if log else "") if x)

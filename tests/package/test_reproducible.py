@@ -62,7 +62,7 @@ def test_dkms_builds_what_we_build(series: str, dkms: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     module = dkms / "l2wireguard.ko"
     run([*build.STRIP, module])
-    assert module.read_bytes() == build.build(series).file.read_bytes()
+    assert module.read_bytes() == build.build(kernel).file.read_bytes()
 
 
 def test_every_driver_of_a_series_builds_for_its_newest_kernel(dkms: Path) -> None:

@@ -57,7 +57,7 @@ def test_the_module_has_its_signer(keys: tuple[Path, Path], tmp_path: Path) -> N
     assert field(module, "signer") == NAME
     assert field(module, "sig_hashalgo") == "sha256"
     # the signature is behind the module, which is otherwise the same
-    plain = build.build(SERIES).file.read_bytes()
+    plain = build.build(kernel.resolve(SERIES)).file.read_bytes()
     signed = module.read_bytes()
     assert signed.startswith(plain) and signed.endswith(b"~Module signature appended~\n")
     # OpenSSL, which had no part in it, finds it good
@@ -82,17 +82,20 @@ def test_a_certificate_in_der_and_a_key_with_a_passphrase(
     run(["openssl", "x509", "-in", cert, "-outform", "DER", "-out", der])
     signer = signing.signer(key, der)
     with pytest.raises(ToolError, match="passphrase is wrong or missing .KBUILD_SIGN_PIN.$"):
-        build.build(SERIES, output=tmp_path, signer=signer)
+        build.build(kernel.resolve(SERIES), output=tmp_path, signer=signer)
     assert not (tmp_path / "l2wireguard.ko").exists()
     monkeypatch.setenv("KBUILD_SIGN_PIN", "open sesame")
-    assert field(build.build(SERIES, output=tmp_path, signer=signer).file, "signer") == NAME
+    assert (
+        field(build.build(kernel.resolve(SERIES), output=tmp_path, signer=signer).file, "signer")
+        == NAME
+    )
 
 
 def test_another_keys_certificate(keys: tuple[Path, Path], tmp_path: Path) -> None:
     other = make_key(tmp_path, "other")
     signer = signing.signer(keys[0], other[1])
     with pytest.raises(ToolError) as error:
-        build.build(SERIES, output=tmp_path, signer=signer)
+        build.build(kernel.resolve(SERIES), output=tmp_path, signer=signer)
     assert str(error.value) == "signing with other.pem: the certificate is not that key's"
     assert not (tmp_path / "l2wireguard.ko").exists()
 
@@ -101,7 +104,7 @@ def test_a_kernel_whose_own_sign_file_does_not_run_here(
     keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Debian 11's wants OpenSSL 1.1."""
-    module = build.build("5.10", output=tmp_path, signer=signing.signer(*keys)).file
+    module = build.build(kernel.resolve("5.10"), output=tmp_path, signer=signing.signer(*keys)).file
     assert field(module, "signer") == NAME
 
 
@@ -109,9 +112,12 @@ def test_signed_and_unsigned_are_not_taken_for_each_other(
     keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
     signer = signing.signer(*keys)
-    signed = [build.build(SERIES, output=tmp_path, signer=s).fresh for s in (signer, signer)]
+    signed = [
+        build.build(kernel.resolve(SERIES), output=tmp_path, signer=s).fresh
+        for s in (signer, signer)
+    ]
     assert signed == [True, False]
-    assert build.build(SERIES, output=tmp_path).fresh
+    assert build.build(kernel.resolve(SERIES), output=tmp_path).fresh
     assert field(tmp_path / "l2wireguard.ko", "signer") == ""
 
 
@@ -132,7 +138,7 @@ def listing(root: Path) -> set[str]:
 
 def test_install_and_uninstall(root: Path, keys: tuple[Path, Path]) -> None:
     before = listing(root)
-    target = install.install(SERIES, root=root, signer=signing.signer(*keys))
+    target = install.install(kernel.resolve(SERIES), root=root, signer=signing.signer(*keys))
     assert target.parts[-2:] == ("updates", "l2wireguard.ko")
     assert field(target, "signer") == NAME
     dep = target.parents[1] / "modules.dep"
@@ -140,13 +146,13 @@ def test_install_and_uninstall(root: Path, keys: tuple[Path, Path]) -> None:
     assert dep.read_text().startswith("updates/l2wireguard.ko:")
     assert "alias rtnl-link-l2wireguard l2wireguard" in alias.read_text()
     # once more is an upgrade
-    assert install.install(SERIES, root=root) == target
+    assert install.install(kernel.resolve(SERIES), root=root) == target
     assert field(target, "signer") == ""
-    install.uninstall(SERIES, root=root)
+    install.uninstall(kernel.release_of(SERIES), root=root)
     assert listing(root) == before
     assert "l2wireguard" not in dep.read_text() + alias.read_text()
     with pytest.raises(ToolError, match="not there, nothing to uninstall$"):
-        install.uninstall(SERIES, root=root)
+        install.uninstall(kernel.release_of(SERIES), root=root)
 
 
 def test_install_where_depmod_fails_leaves_what_was(
@@ -159,14 +165,14 @@ def test_install_where_depmod_fails_leaves_what_was(
     with monkeypatch.context() as patched:
         patched.setattr(install, "_depmod", no_depmod)
         with pytest.raises(ToolError, match="depmod failed"):
-            install.install(SERIES, root=root)
+            install.install(kernel.resolve(SERIES), root=root)
     assert listing(root) == before
-    target = install.install(SERIES, root=root)
+    target = install.install(kernel.resolve(SERIES), root=root)
     old = target.read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(install, "_depmod", no_depmod)
         with pytest.raises(ToolError, match="depmod failed"):
-            install.install(SERIES, root=root)
+            install.install(kernel.resolve(SERIES), root=root)
     assert target.read_bytes() == old
     assert [p.name for p in target.parent.iterdir()] == ["l2wireguard.ko"]
 
@@ -176,9 +182,9 @@ def test_install_beside_dkms_is_refused(root: Path) -> None:
     (modules / "updates/dkms").mkdir(parents=True)
     (modules / "updates/dkms/l2wireguard.ko").touch()
     with pytest.raises(ToolError, match="DKMS has installed the module for this kernel"):
-        install.install(SERIES, root=root)
+        install.install(kernel.resolve(SERIES), root=root)
     with pytest.raises(ToolError, match="apt-get purge l2wireguard-dkms"):
-        install.uninstall(SERIES, root=root)
+        install.uninstall(kernel.release_of(SERIES), root=root)
     shutil.rmtree(root)
     with pytest.raises(ToolError, match="no modules of that kernel there"):
-        install.install(SERIES, root=root)
+        install.install(kernel.resolve(SERIES), root=root)

@@ -52,7 +52,8 @@ def test_an_option(name: str, option: str) -> None:
     sections = re.split(r"^#+ ", ALL, flags=re.MULTILINE)
     about = [s for s in sections if re.search(rf"\./inv {re.escape(name)}(?![\w-])", s)]
     # a positional one is shown as ./inv TASK NAME
-    usage = rf"--{re.escape(option)}(?![\w-])|\./inv {re.escape(name)} {option.upper()}\b"
+    dashes = "-" if len(option) == 1 else "--"
+    usage = rf"{dashes}{re.escape(option)}(?![\w-])|\./inv {re.escape(name)} {option.upper()}\b"
     assert any(re.search(usage, s) for s in about), f"./inv {name} --{option}"
 
 

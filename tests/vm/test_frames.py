@@ -11,6 +11,8 @@ import wire
 from toolkit.guest import hosts as guest
 from toolkit.guest.hosts import Host, capture, underlay
 
+pytestmark = pytest.mark.newest
+
 Hosts = Callable[..., list[Host]]
 
 

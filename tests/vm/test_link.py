@@ -35,6 +35,7 @@ def add(host: Host, name: str = "wg1", *options: str, kind: str = "l2wireguard")
     host.run("ip", "link", "add", "dev", name, *options, "type", kind)
 
 
+@pytest.mark.newest
 def test_it_is_an_ethernet_interface(host: Host) -> None:
     add(host)
     host.run("ip", "link", "set", "wg1", "up")
@@ -48,6 +49,7 @@ def test_it_is_an_ethernet_interface(host: Host) -> None:
     assert "DEVTYPE=l2wireguard" in host.run("cat", "/sys/class/net/wg1/uevent")
 
 
+@pytest.mark.newest
 def test_the_plain_kind_is_as_it_was(host: Host) -> None:
     add(host, "wg0", kind="wireguard")
     host.run("ip", "link", "set", "wg0", "up")
@@ -94,6 +96,7 @@ def test_a_wrong_address_is_refused_with_a_reason(host: Host, address: str, why:
     assert f"Error: {why}." in str(error.value)
 
 
+@pytest.mark.newest
 def test_it_keeps_an_ipv6_link_local_address(host: Host) -> None:
     add(host, "wg1", "address", MACS[0])
     host.run("ip", "link", "set", "wg1", "up")
@@ -122,6 +125,7 @@ def test_redirects_are_sent_as_the_administrator_wants(host: Host) -> None:
     assert [redirects(name) for name in ("all", "wg0")] == ["0", "0"]
 
 
+@pytest.mark.newest
 def test_mtu_can_be_set_within_an_ethernets_limits(host: Host) -> None:
     add(host)
     for mtu in ("68", "1280", "9000", "65521"):
@@ -131,6 +135,7 @@ def test_mtu_can_be_set_within_an_ethernets_limits(host: Host) -> None:
         host.run("ip", "link", "set", "wg1", "mtu", "67")
 
 
+@pytest.mark.newest
 def test_vlans_on_top_keep_the_offloads(host: Host) -> None:
     add(host)
     add_vlan = ("ip", "link", "add", "link", "wg1", "name", "wg1.128", "type", "vlan", "id", "128")
@@ -148,6 +153,7 @@ def test_ethtool_knows_the_driver_and_a_speed_for_lacp(host: Host) -> None:
     assert host.counter("wg1", "rx_malformed") == 0
 
 
+@pytest.mark.newest
 def test_wg_configures_it(host: Host) -> None:
     keys(host)
     add(host)
@@ -169,6 +175,7 @@ def test_wg_configures_it(host: Host) -> None:
         host.run("wg", "show", "lo")
 
 
+@pytest.mark.newest
 def test_it_moves_to_another_namespace_and_its_tunnel_stays(hosts: Hosts) -> None:
     """The link moves, its UDP socket stays where the link was made.
 
@@ -244,6 +251,7 @@ class TestModules:
         assert Path("/sys/module/wireguard").exists()
         assert not Path("/sys/module/l2wireguard").exists()
 
+    @pytest.mark.newest
     def test_beside_the_stock_module_it_offers_the_ethernet_kind_only(self, hosts: Hosts) -> None:
         a, b = hosts("A", "B")
         underlay(a, b)
@@ -266,6 +274,7 @@ class TestModules:
         sh("rmmod", "l2wireguard")
         a.ping("192.168.157.2")
 
+    @pytest.mark.newest
     def test_loaded_first_it_offers_both_kinds(self, hosts: Hosts) -> None:
         a, b = hosts("A", "B")
         underlay(a, b)

@@ -13,6 +13,8 @@ import wire
 from toolkit.guest import hosts as guest
 from toolkit.guest.hosts import Host, capture, eventually, sh, underlay
 
+pytestmark = pytest.mark.newest
+
 Hosts = Callable[..., list[Host]]
 MEGABYTES = 20
 

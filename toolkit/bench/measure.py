@@ -29,8 +29,8 @@ from toolkit.errors import ToolError
 from toolkit.guest import contenders as bench_links
 from toolkit.guest import hosts
 from toolkit.guest.bench import SOME_FAILED, Plan
-from toolkit.lab import lab as labs
 from toolkit.lab import process
+from toolkit.lab.lab import Lab
 from toolkit.lab.vm import Vm
 from toolkit.run import say
 
@@ -59,6 +59,7 @@ class Extent:
     :ivar milliseconds: of a run, in guest time of counted instructions; by the clock, where TCG is
         slower, a run has three times as many.
     :ivar ctl: numbers of peers for l2wgctl against wg.
+    :ivar whole: all that there is to measure, and so fit for the docs.
     """
 
     contenders: tuple[str, ...]
@@ -70,10 +71,24 @@ class Extent:
     echoes: int
     peers: tuple[int, ...]
     ctl: tuple[int, ...]
+    whole: bool = False
+
+    def packages(self) -> set[str]:
+        """Debian's packages that its contenders need, of those that only some need."""
+        return {p for name in self.contenders for p in bench_links.CONTENDERS[name].packages}
 
 
 FULL = Extent(
-    tuple(bench_links.CONTENDERS), 2, 2, 3, (8000, 512), 600, 500, (100, 1000), (10, 1000, 10000)
+    tuple(bench_links.CONTENDERS),
+    2,
+    2,
+    3,
+    (8000, 512),
+    600,
+    500,
+    (100, 1000),
+    (10, 1000, 10000),
+    True,
 )
 QUICK = Extent(
     ("wireguard", "wireguard-ours", "l2wireguard", "vxlan"),
@@ -81,35 +96,21 @@ QUICK = Extent(
 )
 
 
-def bench(
-    wanted: str | None = None,
-    *,
-    quick: bool = False,
-    counted: bool = False,
-    contenders: str | None = None,
-    compare: Path | None = None,
-) -> bool:
+def bench(lab: Lab, much: Extent, *, compare: Path | None = None) -> bool:
     """Measure, print the table, write the report; False if something became worse.
 
-    :param counted: leave out what goes by the clock of the guest, because on a machine that has
-        other work those figures say nothing.
-    :param contenders: names with commas between them, instead of all.
     :param compare: an earlier report.
     :raises ToolError: a guest fails, one of WireGuard's own contenders carries nothing, or
         ``compare`` is not a report.
     """
     old = stats.read(compare) if compare else None
-    much = extent(quick, contenders)
-    if counted:
-        much = dataclasses.replace(much, wall_rounds=0)
-    lab = labs.make(wanted)
     records = [
         *_guests(lab, much),
         *_control_plane(lab, much),
         *length.records(),
     ]
     report = describe(lab, records, much)
-    folder = paths.BUILD / "bench" if quick or contenders else WHERE
+    folder = WHERE if much.whole else paths.BUILD / "bench"
     file = folder / f"{report['date']}-{report['kernel']}.json"
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1) + "\n")
@@ -122,12 +123,17 @@ def bench(
     return not old or bench_report.tell_changes(old["figures"], found)
 
 
-def extent(quick: bool, contenders: str | None) -> Extent:
+def extent(quick: bool, contenders: str | None, *, counted: bool = False) -> Extent:
     """What to measure, from the options.
 
+    :param contenders: names with commas between them, instead of all.
+    :param counted: leave out what goes by the clock of the guest, because on a machine that has
+        other work those figures say nothing.
     :raises ToolError: there is no such contender.
     """
     found = QUICK if quick else FULL
+    if counted:
+        found = dataclasses.replace(found, wall_rounds=0)
     if not contenders:
         return found
     names = tuple(contenders.split(","))
@@ -136,10 +142,10 @@ def extent(quick: bool, contenders: str | None) -> Extent:
             f"--contenders: there is no {', '.join(sorted(unknown))}",
             f"write some of {','.join(bench_links.CONTENDERS)}",
         )
-    return dataclasses.replace(found, contenders=names)
+    return dataclasses.replace(found, contenders=names, whole=False)
 
 
-def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
+def _guests(lab: Lab, extent: Extent) -> list[dict[str, Any]]:
     """Run the guests: first those that count, together; then, alone, the one by the clock."""
     jobs = [(f"icount {i + 1}", "icount", extent.icount_rounds) for i in range(extent.guests)]
     records: list[dict[str, Any]] = []
@@ -151,16 +157,14 @@ def _guests(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
     return records
 
 
-def _guest(
-    lab: labs.Lab, extent: Extent, name: str, clock: str, rounds: int
-) -> list[dict[str, Any]]:
+def _guest(lab: Lab, extent: Extent, name: str, clock: str, rounds: int) -> list[dict[str, Any]]:
     """Carry out one guest's plan; its records, with round numbers that no other guest has."""
     folder = run_guest(lab, extent, name, clock, rounds)
     return _checked(folder, name, extent)
 
 
 def run_guest(
-    lab: labs.Lab,
+    lab: Lab,
     extent: Extent,
     name: str,
     clock: str,
@@ -181,7 +185,7 @@ def run_guest(
     say(f"[{name}] {len(extent.contenders)} contenders in a guest with {lab.kernel.label}")
     try:
         try:
-            bench_links.make_keys(keys)
+            bench_links.make_keys(keys, extent.contenders)
         except hosts.Failed as error:
             raise ToolError(f"bench: no keys for OpenVPN and tinc: {error}") from None
         plan = Plan(
@@ -199,10 +203,8 @@ def run_guest(
         )
     finally:
         shutil.rmtree(keys, ignore_errors=True)
-    if result.status not in (0, SOME_FAILED):
-        raise ToolError(f"bench: the guest failed with status {result.status}", f"logs: {folder}")
-    if bad := result.complaints:
-        raise ToolError(f"bench: the kernel complained: {bad[0]}", f"logs: {folder}")
+    if result.status != SOME_FAILED:
+        result.must_be_good("bench")
     return folder
 
 
@@ -217,7 +219,7 @@ def _checked(folder: Path, name: str, extent: Extent) -> list[dict[str, Any]]:
     have = {r["contender"] for r in records}
     for missing in set(extent.contenders) - have:
         if not bench_links.CONTENDERS[missing].program:
-            raise ToolError(f"bench: no figures for {missing}", f"logs: {folder}")
+            raise ToolError(f"bench: no figures for {missing}", log=folder)
         say(f"[{name}] {missing} does not work here and is left out: {folder / 'output'}")
     return [{**r, "round": f"{name} {r['round']}"} for r in records]
 
@@ -232,7 +234,7 @@ def packets_program() -> Path:
     return compiled(paths.BUILD / "bench/bench-packets", "", command, [source])
 
 
-def _control_plane(lab: labs.Lab, extent: Extent) -> list[dict[str, Any]]:
+def _control_plane(lab: Lab, extent: Extent) -> list[dict[str, Any]]:
     """l2wgctl against wg; the contenders are the two programs.
 
     :raises ToolError: one of them fails, or they do not come to the same result.
@@ -264,7 +266,7 @@ def control_records(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
                 }
 
 
-def describe(lab: labs.Lab, records: list[dict[str, Any]], extent: Extent) -> dict[str, Any]:
+def describe(lab: Lab, records: list[dict[str, Any]], extent: Extent) -> dict[str, Any]:
     """The report: what was measured, where, which versions, and the figures."""
     found = stats.figures(records)
     aims = stats.aims(found)

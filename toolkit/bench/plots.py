@@ -14,20 +14,12 @@ from pathlib import Path
 import matplotlib
 
 from toolkit.bench.stats import STOCK, Figure, read
+from toolkit.guest.contenders import CONTENDERS
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
-NAMES = {
-    "wireguard": "WireGuard (IP)",
-    "wireguard-ours": "our module (IP)",
-    "l2wireguard": "l2wireguard",
-    "vxlan": "VXLAN in WireGuard",
-    "gretap": "GRETAP in WireGuard",
-    "openvpn": "OpenVPN tap",
-    "tinc": "tinc switch",
-    "n2n": "n2n",
-}
+NAMES = {c.name: c.label for c in CONTENDERS.values() if c.label}
 OURS, IP, OTHERS, INK, GREY = "#1a7f37", "#8b949e", "#b35900", "#24292f", "#6e7781"
 
 

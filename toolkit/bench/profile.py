@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit.bench import measure
 from toolkit.bench import report as bench_report
+from toolkit.bench.measure import Extent
 from toolkit.lab.lab import Lab
 
 SHOWN = 30  # functions
@@ -34,14 +35,12 @@ def differences(profiles: dict[str, dict[str, float]]) -> list[list[str]]:
     return rows
 
 
-def run(lab: Lab, contenders: str = "wireguard,wireguard-ours,l2wireguard") -> None:
+def run(lab: Lab, much: Extent) -> None:
     """Profile in a guest and print the table.
 
     :raises ToolError: see :func:`toolkit.bench.measure.run_guest`.
     """
-    extent = dataclasses.replace(
-        measure.extent(quick=True, contenders=contenders), frames=(4096, 512)
-    )
+    extent = dataclasses.replace(much, frames=(4096, 512))
     folder = measure.run_guest(lab, extent, "profile", "icount", 1, module="toolkit.guest.profile")
     profiles: dict[str, Any] = json.loads((folder / "results").read_text())
     print(bench_report.aligned(differences(profiles)))

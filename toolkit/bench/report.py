@@ -12,19 +12,9 @@ from toolkit import paths
 from toolkit.bench import stats
 from toolkit.bench.stats import MEASURES, Aim, Figure
 from toolkit.errors import ToolError
+from toolkit.guest.contenders import CONTENDERS
 from toolkit.run import run, say
 
-ORDER = (
-    "veth",
-    "wireguard",
-    "wireguard-ours",
-    "l2wireguard",
-    "vxlan",
-    "gretap",
-    "openvpn",
-    "tinc",
-    "n2n",
-)
 #: Debian's Python, which sees Debian's matplotlib.
 PYTHON = "/usr/bin/python3"
 README = paths.ROOT / "README.md"
@@ -63,7 +53,7 @@ def table(found: Iterable[Figure], measures: Sequence[str], *, short: bool) -> l
     measures = [m for m in measures if any(k[1] == m for k in by)]
     units = {f.measure: f.unit for f in by.values()}
     rows = [["", *(_head(m, units[m], short=short) for m in measures)]]
-    for contender in ORDER:
+    for contender in CONTENDERS:
         if any(k[0] == contender for k in by):
             cells = [_cell(by.get((contender, m)), short=short) for m in measures]
             rows.append([contender, *cells])

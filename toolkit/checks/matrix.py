@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -15,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from toolkit import paths
-from toolkit.checks import marked, outcome, pair, suite
+from toolkit.checks import guests, marked, outcome, pair, suite
 from toolkit.checks import netns as selftest
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
-from toolkit.lab import lab as labs
 from toolkit.lab import process
+from toolkit.lab.lab import Lab, Labs
 from toolkit.run import say
 
 #: The kernels that people run, oldest first; see toolkit.kernels.kernel.resolve().
@@ -28,12 +27,6 @@ KERNELS = ("5.10", "6.1", "6.12+deb12", "6.12+deb13", "newest")
 #: Two machines with two kernels.
 PAIRS = (("5.10", "newest"), ("6.1", "6.12+deb13"))
 
-#: Files of tests/vm that share a guest, by kernel; the other files share one more guest.
-GUESTS = (
-    ("test_link.py", "test_underlays.py"),
-    ("test_hostile.py", "test_replay.py"),
-    ("test_ctl.py", "test_ctl_up.py"),
-)
 LIMIT = 5400  # seconds for the tests of one guest; the machine may be busy
 TEST_LIMIT = 900  # seconds for one test
 
@@ -102,25 +95,24 @@ class PairRow:
         return bool(self.result.text) and not self.result.log
 
 
-def matrix(kernels: list[str] | None = None, *, guests: int = suite.GUESTS) -> bool:
-    """Run it, print the table and write docs/kernels.md; did all pass?
+def matrix(kernels: list[str] | None = None, *, at_a_time: int = suite.GUESTS) -> bool:
+    """Run it, print the table, and write docs/kernels.md; did all pass?
 
     :param kernels: only these and their pairs; the rows of the others stay as they were.
-    :param guests: virtual machines at a time.
+    :param at_a_time: virtual machines at a time.
     """
     names = kernels or list(KERNELS)
     rows = {name: Row(name, date=time.strftime("%Y-%m-%d")) for name in names}
     pairs = [PairRow(p, date=time.strftime("%Y-%m-%d")) for p in PAIRS if set(p) <= set(names)]
+    for row in rows.values():
+        shutil.rmtree(_logs(row.kernel, "build").parent, ignore_errors=True)
     # one after the other: they share a cache, and each has the whole machine
-    ready = [row for row in rows.values() if _build(row)]
-    if ready:
-        labs.make(ready[0].kernel).kvm_works()
-    jobs: list[Callable[[], None]] = []
-    for row in ready:
-        jobs += _jobs(row)
-    built = {row.kernel for row in ready}
-    jobs += [_pair_job(p) for p in pairs if set(p.kernels) <= built]
-    with process.pool(guests) as pool:
+    made = Labs(names)
+    built = [row for row in rows.values() if _build(row, made)]
+    jobs = [job for row in built for job in _jobs(row, made[row.kernel])]
+    ready = {row.kernel for row in built}
+    jobs += [_pair_job(p, made) for p in pairs if set(p.kernels) <= ready]
+    with process.pool(at_a_time) as pool:
         for waiting in [pool.submit(job) for job in jobs]:
             waiting.result()
     _report(list(rows.values()), pairs)
@@ -130,7 +122,7 @@ def matrix(kernels: list[str] | None = None, *, guests: int = suite.GUESTS) -> b
 def two(first: str, second: str) -> bool:
     """Test two machines with these kernels and write their row in docs/kernels.md; did all pass?"""
     row = PairRow((first, second), date=time.strftime("%Y-%m-%d"))
-    _pair_job(row)()
+    _pair_job(row, Labs([first, second]))()
     _report([], [row])
     return row.good
 
@@ -139,17 +131,14 @@ def _logs(kernel: str, part: str) -> Path:
     return paths.LOGS / f"matrix-{kernel}" / part
 
 
-def _build(row: Row) -> bool:
-    folder = _logs(row.kernel, "build")
-    shutil.rmtree(folder.parent, ignore_errors=True)
+def _build(row: Row, made: Labs) -> bool:
     try:
-        lab = labs.make(row.kernel)
+        lab = made[row.kernel]
     except ToolError as error:
+        folder = _logs(row.kernel, "build")
         folder.mkdir(parents=True)
         (folder / "error").write_text(f"{error}\n")
-        say(f"l2wg: {row.kernel}: {error}")
-        match = re.search(r"log: (\S+?)\)?$", str(error))
-        row.build = Cell("fails", match[1] if match else str(folder / "error"))
+        row.build = Cell("fails", str(error.log or folder / "error"))
         return False
     size = lab.module.file.stat().st_size
     row.release = lab.kernel.release
@@ -157,19 +146,16 @@ def _build(row: Row) -> bool:
     return True
 
 
-def _jobs(row: Row) -> list[Callable[[], None]]:
+def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
     """The jobs to run in guests, the longest first."""
-    here = sorted(p.name for p in (paths.ROOT / "tests/vm").glob("test_*.py"))
-    named = [[n for n in group if n in here] for group in GUESTS]
-    rest = [n for n in here if not any(n in group for group in named)]
-    groups = [g for g in [*named, rest] if g]
+    groups = guests.shares(guests.files())
     outcomes: list[Outcome | None] = [None] * len(groups)
     logs: list[str] = []
 
     def load() -> None:
         folder = _logs(row.kernel, "load")
         try:
-            result = labs.make(row.kernel).run(["sh", "-c", LOADS], folder=folder, show=False)
+            result = lab.run(["sh", "-c", LOADS], folder=folder, show=False)
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
             row.load = Cell("fails", str(folder))
@@ -180,15 +166,17 @@ def _jobs(row: Row) -> list[Callable[[], None]]:
 
     def scenarios(number: int) -> None:
         folder = _logs(row.kernel, f"tests-{number}")
-        select = [f"tests/vm/{name}" for name in groups[number]]
         try:
-            ran = suite.in_guest(row.kernel, select, folder, limit=LIMIT, test=TEST_LIMIT)
+            ran = guests.run(
+                lab, groups[number], folder, limit=LIMIT, test=TEST_LIMIT, kernel=row.kernel
+            )
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
-            ran = Outcome("", 0, 1)
+            ran = Outcome("", 0, 1, again=error.again)
         row.seconds += ran.seconds
         if ran.failed:
             logs.append(str(folder))
+            say(f"again: {ran.again}")
         outcomes[number] = ran
         done = [o for o in outcomes if o]
         if len(done) == len(groups):
@@ -196,7 +184,7 @@ def _jobs(row: Row) -> list[Callable[[], None]]:
 
     def netns() -> None:
         try:
-            row.seconds += selftest.selftest(row.kernel, short=True)
+            row.seconds += selftest.selftest(lab, short=True)
             row.netns = Cell("passes")
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
@@ -210,11 +198,12 @@ def _jobs(row: Row) -> list[Callable[[], None]]:
     ]
 
 
-def _pair_job(row: PairRow) -> Callable[[], None]:
+def _pair_job(row: PairRow, made: Labs) -> Callable[[], None]:
     def job() -> None:
         folder = paths.LOGS / f"pair-{'-'.join(row.kernels)}"
         try:
-            done = pair.pair(*row.kernels, folder=folder)
+            first, second = (made[name] for name in row.kernels)
+            done = pair.pair(first, second, folder=folder)
         except ToolError as error:
             say(f"l2wg: {' and '.join(row.kernels)}: {error}")
             row.result = Cell("fails", str(folder))

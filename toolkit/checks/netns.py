@@ -13,7 +13,7 @@ from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.kernels.archive import Archive, unpack
 from toolkit.kernels.kernel import NEWEST_IN
-from toolkit.lab import lab as labs
+from toolkit.lab.lab import Lab
 from toolkit.run import run, say
 
 SCRIPT = Path("tools/testing/selftests/wireguard/netns.sh")
@@ -73,13 +73,12 @@ def wg_for(script: str, folder: Path) -> Path | None:
     return folder / "bin"
 
 
-def selftest(wanted: str | None = None, *, short: bool = False, stock: bool = False) -> float:
+def selftest(lab: Lab, *, short: bool = False, stock: bool = False) -> float:
     """Run it in a guest; the seconds that it took.
 
     :param stock: against the stock module, for comparison.
     :raises ToolError: it fails, or the kernel complains; the logs are kept.
     """
-    lab = labs.make(wanted)
     module = "wireguard" if stock else "l2wireguard"
     tree = lab.module.source.tree
     if not tree or not (tree / SCRIPT).exists():
@@ -102,9 +101,9 @@ def selftest(wanted: str | None = None, *, short: bool = False, stock: bool = Fa
     output = (result.folder / "output").read_text(errors="replace").splitlines()
     if result.status or not any(PASSED in line for line in output):
         last = re.sub(r"\x1b\[[0-9;]*m", "", output[-1]) if output else "nothing printed"
-        raise ToolError(f"netns.sh failed with status {result.status} at: {last}", str(folder))
+        raise ToolError(f"netns.sh failed with status {result.status} at: {last}", log=folder)
     if "created" not in (folder / "dmesg").read_text():
-        raise ToolError("netns.sh could not see objects come and go", str(folder))
+        raise ToolError("netns.sh could not see objects come and go", log=folder)
     if bad := result.complaints:
-        raise ToolError(f"netns.sh: the kernel complained: {bad[0]}", str(folder))
+        raise ToolError(f"netns.sh: the kernel complained: {bad[0]}", log=folder)
     return result.seconds

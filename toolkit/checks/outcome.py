@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import shlex
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from toolkit import paths
 from toolkit.errors import ToolError
+
+SHOWN = 10  # failures; of more than these the files are named
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,8 @@ class Outcome:
     """One part of a test run.
 
     :ivar seconds: wall time.
+    :ivar failures: what failed, as pytest takes it: ``tests/unit/test_x.py::test_y``.
+    :ivar again: the command that runs what failed once more, ready to paste.
     """
 
     name: str
@@ -22,10 +29,21 @@ class Outcome:
     failed: int
     skipped: int = 0
     seconds: float = 0
+    failures: tuple[str, ...] = ()
+    again: str = ""
 
     def __str__(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         return f"{self.passed} passed, {self.failed} failed{skipped}"
+
+    def tried_by(self, *options: str) -> Outcome:
+        """The same, knowing that `./inv test OPTIONS TESTS` runs its tests."""
+        if not self.failures:
+            return self
+        names = self.failures
+        if len(names) > SHOWN:
+            names = tuple(dict.fromkeys(n.split("::")[0] for n in names))
+        return replace(self, again=shlex.join(["./inv", "test", *names, *options]))
 
 
 def read(name: str, report: Path, seconds: float) -> Outcome:
@@ -36,34 +54,74 @@ def read(name: str, report: Path, seconds: float) -> Outcome:
     try:
         suite = ET.parse(report).getroot().find("testsuite")
     except (OSError, ET.ParseError):
-        raise ToolError(f"{name}: pytest left no report", f"logs: {report.parent}") from None
+        raise ToolError(f"{name}: pytest left no report", log=report.parent) from None
     assert suite is not None
     count = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
     failed = count["failures"] + count["errors"]
     if count["tests"] == 0:
-        raise ToolError(f"{name}: no test ran", f"logs: {report.parent}")
+        raise ToolError(f"{name}: no test ran", log=report.parent)
     passed = count["tests"] - failed - count["skipped"]
-    return Outcome(name, passed, failed, count["skipped"], seconds)
+    bad = [
+        _node_id(case.get("classname", ""), case.get("name", ""))
+        for case in suite.iter("testcase")
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+    failures = tuple(dict.fromkeys(bad))
+    return Outcome(name, passed, failed, count["skipped"], seconds, failures)
 
 
-def total(outcomes: list[Outcome]) -> Outcome:
+def _node_id(classname: str, name: str) -> str:
+    """``tests/vm/test_link.py::TestModules::test_x`` of pytest's dotted names.
+
+    A file that could not be imported has no class: its name is the file's.
+    """
+    parts = [*classname.split("."), name] if classname else name.split(".")
+    for at in range(len(parts), 0, -1):
+        file = "/".join(parts[:at]) + ".py"
+        if (paths.ROOT / file).exists():
+            return "::".join([file, *parts[at:]])
+    return "::".join(filter(None, (classname, name)))
+
+
+def total(outcomes: Iterable[Outcome]) -> Outcome:
     """The sum of several outcomes."""
+    done = list(outcomes)
     return Outcome(
         "all",
-        sum(o.passed for o in outcomes),
-        sum(o.failed for o in outcomes),
-        sum(o.skipped for o in outcomes),
-        sum(o.seconds for o in outcomes),
+        sum(o.passed for o in done),
+        sum(o.failed for o in done),
+        sum(o.skipped for o in done),
+        sum(o.seconds for o in done),
     )
 
 
-def pytest_argv(select: list[str], report: Path, limit: int = 300) -> list[str]:
+def tell(outcomes: Sequence[Outcome]) -> bool:
+    """Print a line for each part and what failed in it; did all pass?"""
+    print()
+    for o in outcomes:
+        print(f"{o.name}: {o} in {o.seconds:.0f} s")
+        for failure in o.failures[:SHOWN]:
+            print(f"  failed: {failure}")
+        if len(o.failures) > SHOWN:
+            print(f"  and {len(o.failures) - SHOWN} more")
+        if o.again:
+            print(f"  again: {o.again}")
+    all_of_it = total(outcomes)
+    # with its zeros: by this line CI counts
+    print(f"{all_of_it.passed} passed, {all_of_it.failed} failed, {all_of_it.skipped} skipped")
+    return not all_of_it.failed
+
+
+def pytest_argv(
+    select: Sequence[str], report: Path, *, limit: int = 300, only: Sequence[str] = ()
+) -> list[str]:
     """The command line of pytest in a guest.
 
     :param limit: seconds for one test, unless it says otherwise.
+    :param only: pytest's options that leave some of them out (``-k``, ``-m``).
     """
     return [
         *("python3", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
         *("--tb=short", "--no-summary", f"--timeout={limit}", "--durations=5"),
-        *(f"--junit-xml={report}", *select),
+        *(f"--junit-xml={report}", *only, *select),
     ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from toolkit.checks import outcome
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.guest import agent
-from toolkit.lab import lab as labs
 from toolkit.lab import process
 from toolkit.lab.lab import Lab, Result
 from toolkit.lab.vm import Vm
@@ -48,17 +48,19 @@ def cable(sockets: Path, end: int) -> str:
     )
 
 
-def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
+def pair(first: Lab, second: Lab, *, folder: Path | None = None, only: Sequence[str] = ()) -> Pair:
     """Run tests/machines on the first kernel with the second one at the other end of the cable.
 
+    :param only: pytest's options that leave some tests out (``-k``).
     :param folder: gets ``first/`` and ``second/`` with the machines' output and kernel logs.
     :raises ToolError: a machine fails, a kernel complains, or an end cannot prove that it ran.
     """
-    made = (labs.make(first), labs.make(second))
-    kvm = made[0].kvm_works()
-    folder = folder or paths.LOGS / f"pair-{first}-{second}"
+    made = (first, second)
+    releases = (first.kernel.release, second.kernel.release)
+    kvm = first.kvm_works()
+    folder = folder or paths.LOGS / f"pair-{'-'.join(releases)}"
     shutil.rmtree(folder, ignore_errors=True)
-    say(f"Two machines: {made[0].kernel.label} and {made[1].kernel.label}")
+    say(f"Two machines: {first.kernel.label} and {second.kernel.label}")
     with (
         tempfile.TemporaryDirectory(prefix="l2wg-pair-") as sockets,
         process.pool(2) as pool,
@@ -70,13 +72,13 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
                 command,
                 folder=where,
                 timeout=LIMIT,
-                prefix=f"[{(first, second)[end]}] ",
+                prefix=f"[{releases[end]}] ",
                 vm=Vm(kvm=kvm, qemu=cable(Path(sockets), end)),
             )
 
         report = folder / "first/report.xml"
         ends = [
-            pool.submit(run, 0, outcome.pytest_argv(TESTS, report, 600)),
+            pool.submit(run, 0, outcome.pytest_argv(TESTS, report, limit=600, only=only)),
             pool.submit(
                 run, 1, ["python3", "-m", "toolkit.guest.agent", str(folder / "second/report.json")]
             ),
@@ -85,15 +87,14 @@ def pair(first: str, second: str, *, folder: Path | None = None) -> Pair:
             results = [end.result() for end in ends]
         except ToolError as error:
             # one machine alone has no cable to the other
-            again = f"./inv pair --kernels {first},{second}"
-            raise ToolError(error.what, f"logs: {folder}; again: {again}") from None
-    name = f"{made[0].kernel.release} and {made[1].kernel.release}"
-    tested = outcome.read(f"two machines, {name}", report, results[0].seconds)
-    _prove(made[1], folder / "second")
+            again = f"./inv pair --kernels {','.join(releases)}"
+            raise ToolError(error.what, log=folder, again=again) from None
+    tested = outcome.read(f"two machines, {' and '.join(releases)}", report, results[0].seconds)
+    _prove(second, folder / "second")
     for result in results:
         if not tested.failed and (bad := result.complaints):
-            raise ToolError(f"the kernel complained: {bad[0]}", f"logs: {result.folder}")
-    return Pair((made[0].kernel.release, made[1].kernel.release), tested)
+            raise ToolError(f"the kernel complained: {bad[0]}", log=result.folder)
+    return Pair(releases, tested)
 
 
 def _prove(lab: Lab, folder: Path) -> None:
@@ -101,6 +102,6 @@ def _prove(lab: Lab, folder: Path) -> None:
     try:
         said = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError):
-        raise ToolError("the second machine left no report", f"logs: {folder}") from None
+        raise ToolError("the second machine left no report", log=folder) from None
     if said["release"] != lab.kernel.release or not said["commands"] or not said["module"]:
-        raise ToolError(f"the second machine was not what it should be: {said}", str(folder))
+        raise ToolError(f"the second machine was not what it should be: {said}", log=folder)

@@ -3,111 +3,73 @@
 
 from __future__ import annotations
 
-import functools
-import shutil
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from toolkit import paths
-from toolkit.checks import captures, netns, outcome, pair
+from toolkit import needs, paths
+from toolkit.checks import guests, netns, outcome, pair
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.frame import fuzz as fuzzing
-from toolkit.lab import lab as labs
 from toolkit.lab import process
+from toolkit.lab.lab import Labs
 from toolkit.run import say
 
-NEWEST = "newest"
-
-#: Those of the link's tests that a new kernel's API can break, without the long ones.
-LINK_ESSENTIALS = (
-    *("test_it_is_an_ethernet_interface", "test_the_plain_kind_is_as_it_was"),
-    *("test_it_keeps_an_ipv6_link_local_address", "test_vlans_on_top_keep_the_offloads"),
-    *("test_mtu_can_be_set_within_an_ethernets_limits", "test_wg_configures_it"),
-    "test_it_moves_to_another_namespace_and_its_tunnel_stays",
-    "TestModules::test_beside_the_stock_module_it_offers_the_ethernet_kind_only",
-    "TestModules::test_loaded_first_it_offers_both_kinds",
-)
-
-#: What runs in which guest: (kernel, tests). All of tests/vm on the oldest kernel, in several
-#: guests so that both cores work; on the newest what its API can break. ./inv matrix runs all tests
-#: on all kernels.
-VM_RUNS: list[tuple[str, list[str]]] = [
-    ("5.10", ["tests/vm/test_link.py", "tests/vm/test_underlays.py"]),
-    ("5.10", ["tests/vm/test_frames.py", "tests/vm/test_scenarios.py", "tests/vm/test_traffic.py"]),
-    ("5.10", ["tests/vm/test_ctl.py", "tests/vm/test_ctl_up.py", "tests/vm/test_ctl_sync.py"]),
-    ("5.10", ["tests/vm/test_hostile.py", "tests/vm/test_replay.py", "tests/vm/test_bench.py"]),
-    (
-        NEWEST,
-        [
-            *(f"tests/vm/test_link.py::{name}" for name in LINK_ESSENTIALS),
-            *("tests/vm/test_frames.py", "tests/vm/test_traffic.py"),
-        ],
-    ),
-]
+OLDEST, NEWEST = "5.10", "newest"
 GUESTS = 2  # at a time
-VM_LIMIT = 1500  # seconds for one guest's tests
 FUZZ = 60  # seconds of fuzzing
 
 
-def unit() -> Outcome:
-    """The tests that need neither root nor a guest, among them the linters."""
-    report = paths.LOGS / "unit.xml"
+@dataclass(frozen=True)
+class Part:
+    """A part of the run, for a thread of its own."""
+
+    name: str
+    run: Callable[[], Outcome]
+
+    def __call__(self) -> Outcome:
+        try:
+            return self.run()
+        except ToolError as error:
+            say(f"l2wg: {self.name}: {error}")
+            return Outcome(self.name, 0, 1, again=error.again)
+
+
+def here(name: str, select: Sequence[str], *options: str) -> Outcome:
+    """pytest on this machine.
+
+    :raises ToolError: it leaves no report, or no test ran.
+    """
+    report = paths.LOGS / f"{name.split()[0]}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     started = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/unit", f"--junit-xml={report}"],
+        [sys.executable, "-m", "pytest", *options, f"--junit-xml={report}", *select],
         cwd=paths.ROOT,
         check=False,
     )
-    return outcome.read("unit tests", report, time.monotonic() - started)
+    return outcome.read(name, report, time.monotonic() - started)
 
 
-def in_guest(
-    kernel: str, select: list[str], folder: Path, *, limit: int = VM_LIMIT, test: int = 300
-) -> Outcome:
-    """Tests in a guest of that kernel. The report that pytest writes there proves that they ran.
-
-    :param folder: emptied first; gets the report, the output and the kernel's log.
-    :param limit: seconds for all tests.
-    :param test: seconds for one, unless it says otherwise.
-    :raises ToolError: the guest fails, or the kernel complains outside of a test.
-    """
-    lab = labs.make(kernel)
-    if "tests/vm/test_replay.py" in select:
-        captures.debian()  # for the guest, which has no network
-    files = dict.fromkeys(s.split("::")[0] for s in select)
-    say(f"Tests in a guest with {lab.kernel.label}: {' '.join(files)}")
-    shutil.rmtree(folder, ignore_errors=True)
-    report = folder / "report.xml"
-    command = outcome.pytest_argv(select, report, test)
-    result = lab.run(command, folder=folder, timeout=limit, prefix=f"[{kernel}] ")
-    names = ", ".join(dict.fromkeys(Path(s).stem.removeprefix("test_") for s in select))
-    done = outcome.read(f"{lab.kernel.label} in a guest: {names}", report, result.seconds)
-    if not done.failed and (bad := result.complaints):
-        raise ToolError(f"the kernel complained: {bad[0]}", f"logs: {folder}")
-    return done
+def unit(select: Sequence[str] = ("tests/unit",), only: Sequence[str] = ()) -> Outcome:
+    """The tests that need neither root nor a guest, among them the linters."""
+    return here("unit tests", select, "-q", *only).tried_by()
 
 
-def vm(number: int) -> Outcome:
-    """One of VM_RUNS."""
-    kernel, select = VM_RUNS[number]
-    return in_guest(kernel, select, paths.LOGS / f"vm-{number}-{kernel}")
-
-
-def netns_selftest(kernel: str) -> Outcome:
+def netns_selftest(made: Labs, kernel: str) -> Outcome:
     """WireGuard's own test, shortened."""
-    seconds = netns.selftest(kernel, short=True)
+    seconds = netns.selftest(made[kernel], short=True)
     return Outcome(f"WireGuard's netns.sh on {kernel}, shortened", 1, 0, seconds=seconds)
 
 
-def two_machines(first: str, second: str) -> Outcome:
+def two_machines(made: Labs, first: str, second: str, only: Sequence[str] = ()) -> Outcome:
     """tests/machines on two kernels."""
-    return pair.pair(first, second).outcome
+    return pair.pair(made[first], made[second], only=only).outcome
 
 
 def fuzz() -> Outcome:
@@ -117,51 +79,66 @@ def fuzz() -> Outcome:
     return Outcome("fuzzing the length function", 1, 0, seconds=time.monotonic() - started)
 
 
-def _part(name: str, part: Callable[[], Outcome]) -> Outcome:
-    try:
-        return part()
-    except ToolError as error:
-        say(f"l2wg: {name}: {error}")
-        return Outcome(name, 0, 1)
-
-
-def run(*, units: bool, guests: bool) -> bool:
+def run(*, units: bool, vms: bool) -> bool:
     """Run the parts, print what ran, and say whether all passed.
 
     A part that cannot run counts as failed; the others run all the same.
     """
-    jobs: list[tuple[str, Callable[[], Outcome]]] = []
-    if units:
-        jobs += [("unit tests", unit), ("fuzzing the length function", fuzz)]
+    parts, left_out = _here() if units else ([], [])
+    if vms:
+        needs.ensure("test-vm")
     with process.pool(GUESTS) as pool:
-        waiting = [pool.submit(_part, name, job) for name, job in jobs]
-        if guests:
-            _prepare()  # meanwhile
-            waiting += [pool.submit(_part, name, job) for name, job in _guests()]
+        waiting = [pool.submit(part) for part in parts]
+        if vms:
+            # one after the other: guests that start together share what this leaves
+            made = Labs([OLDEST, NEWEST])  # meanwhile
+            waiting += [pool.submit(part) for part in _in_guests(made)]
         outcomes = [w.result() for w in waiting]
-    return _report(outcomes)
+    good = outcome.tell(outcomes)
+    for line in left_out:
+        say(f"left out: {line}")
+    return good
 
 
-def _prepare() -> None:
-    """Make the labs, one after the other: guests that start together share what this leaves."""
-    for kernel in dict.fromkeys(kernel for kernel, _ in VM_RUNS):
-        try:
-            labs.make(kernel).kvm_works()
-        except ToolError as error:
-            # its own parts will fail by it, and the others run
-            say(f"l2wg: {kernel}: {error}")
+def _here() -> tuple[list[Part], list[str]]:
+    """What needs no guest, and what of it this machine cannot run: a line each."""
+    parts, left_out = [Part("unit tests", unit)], []
+    lacking = needs.lacking("test-unit")
+    if lacking and os.environ.get("CI") == "true":
+        needs.ensure("test-unit")  # which tells
+    if set(lacking) & set(needs.FUZZ):
+        left_out.append(f"fuzzing ({needs.line(needs.FUZZ)})")
+    else:
+        parts.append(Part("fuzzing the length function", fuzz))
+    if rest := [name for name in lacking if name not in needs.FUZZ]:
+        left_out.append(f"unit tests that are skipped for want of a program ({needs.line(rest)})")
+    return parts, left_out
 
 
-def _guests() -> list[tuple[str, Callable[[], Outcome]]]:
-    """What runs in guests, the shortest last, so that no core waits for a long one at the end."""
-    oldest = VM_RUNS[0][0]
-    jobs: list[tuple[str, Callable[[], Outcome]]] = [
-        (f"guest {i} with {kernel}", functools.partial(vm, i))
-        for i, (kernel, _) in enumerate(VM_RUNS)
+def _in_guests(made: Labs) -> list[Part]:
+    """What runs in guests, the shortest last, so that no core waits for a long one at the end.
+
+    All of tests/vm on the oldest kernel, in several guests so that both cores work; on the newest
+    what its API can break. ./inv matrix runs all tests on all kernels.
+    """
+    jobs = [(OLDEST, share, ()) for share in guests.shares(guests.files())]
+    parts = [
+        *(guest(made, i, *job) for i, job in enumerate(jobs)),
+        Part(f"netns.sh on {OLDEST}", lambda: netns_selftest(made, OLDEST)),
+        guest(made, len(jobs), NEWEST, guests.for_newest(), guests.NEW_API),
+        Part("two machines", lambda: two_machines(made, OLDEST, NEWEST)),
     ]
-    jobs.insert(-1, (f"netns.sh on {oldest}", functools.partial(netns_selftest, oldest)))
-    jobs.append(("two machines", functools.partial(two_machines, oldest, NEWEST)))
-    return jobs
+    return parts
+
+
+def guest(made: Labs, number: int, kernel: str, select: Sequence[str], only: Sequence[str]) -> Part:
+    """Some of tests/vm in a guest of their own."""
+    folder = paths.LOGS / f"vm-{number}-{kernel.replace('/', '-')}"
+
+    def job() -> Outcome:
+        return guests.run(made[kernel], select, folder, only=only, kernel=kernel)
+
+    return Part(f"guest {number} with {kernel}", job)
 
 
 def packages() -> bool:
@@ -169,28 +146,5 @@ def packages() -> bool:
 
     :returns: all passed.
     """
-    report = paths.LOGS / "package.xml"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.unlink(missing_ok=True)
-    started = time.monotonic()
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-v", "--durations=10", "tests/package"),
-            f"--junit-xml={report}",
-        ],
-        cwd=paths.ROOT,
-        check=False,
-    )
-    took = time.monotonic() - started
-    return _report([_part("packages", lambda: outcome.read("packages", report, took))])
-
-
-def _report(outcomes: list[Outcome]) -> bool:
-    """Print a line for each part; did all pass?"""
-    print()
-    for o in outcomes:
-        print(f"{o.name}: {o} in {o.seconds:.0f} s")
-    all_of_it = outcome.total(outcomes)
-    # with the zeros: the line by which CI counts
-    print(f"{all_of_it.passed} passed, {all_of_it.failed} failed, {all_of_it.skipped} skipped")
-    return not all_of_it.failed
+    part = Part("packages", lambda: here("packages", ["tests/package"], "-v", "--durations=10"))
+    return outcome.tell([part()])

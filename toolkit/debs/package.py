@@ -48,7 +48,7 @@ def packages(
         run(["dpkg-buildpackage", "--build=binary", "-us", "-uc", "-d"], cwd=work, log=log)
         built = sorted(work.parent.glob("*.deb"))
         if [p.name.split("_")[0] for p in built] != sorted([DKMS, CTL]):
-            raise ToolError(f"dpkg-buildpackage made {[p.name for p in built]}", f"log: {log}")
+            raise ToolError(f"dpkg-buildpackage made {[p.name for p in built]}", log=log)
         if lint:
             run(["lintian", "--fail-on", "error", *built], log=log)
         output.mkdir(parents=True, exist_ok=True)

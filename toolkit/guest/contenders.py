@@ -8,7 +8,7 @@ between them at 192.168.157.1 and .2, with its own default MTU and as its manual
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,22 +24,24 @@ KEYS = Path("/tmp/bench-keys")  # in the guest's memory
 class Contender:
     """A way to join two hosts.
 
-    :ivar name: its name in the figures.
-    :ivar what: its description in the table.
+    :ivar name: as the figures have it.
+    :ivar label: for the plots; empty where it is none of the ways to choose from.
     :ivar link: its link in both hosts.
     :ivar set_up: makes the links; it does not wait until they carry traffic.
     :ivar module: the WireGuard module that it needs.
     :ivar address: B's address.
-    :ivar program: the command that prints its version.
+    :ivar program: how to ask for its version.
+    :ivar packages: of Debian's, which only it needs.
     """
 
     name: str
-    what: str
+    label: str
     link: str
     set_up: Callable[[Host, Host], None]
     module: str = ""
     address: str = B
     program: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     def mtu(self, host: Host) -> int:
         """Its link's MTU in bytes."""
@@ -133,64 +135,67 @@ def _n2n(a: Host, b: Host) -> None:
         )
 
 
+#: In the order of the tables.
 CONTENDERS = {
     c.name: c
     for c in (
-        Contender("veth", "the cable alone", "eth0", _veth, address=OUTER[1]),
+        Contender("veth", "", "eth0", _veth, address=OUTER[1]),
         Contender(
-            "wireguard",
-            "IP over WireGuard, Debian's module",
-            "wg1",
-            _wireguard("wireguard"),
-            module="wireguard",
+            "wireguard", "WireGuard (IP)", "wg1", _wireguard("wireguard"), module="wireguard"
         ),
         Contender(
-            "wireguard-ours",
-            "IP over WireGuard, our module",
-            "wg1",
-            _wireguard("wireguard"),
+            *("wireguard-ours", "our module (IP)", "wg1", _wireguard("wireguard")),
             module="l2wireguard",
         ),
         Contender(
-            "l2wireguard",
-            "Ethernet over WireGuard",
-            "wg1",
-            _wireguard("l2wireguard"),
-            module="l2wireguard",
+            *("l2wireguard", "l2wireguard", "wg1", _wireguard("l2wireguard")), module="l2wireguard"
         ),
-        Contender("vxlan", "VXLAN over WireGuard", "tap1", _vxlan, module="wireguard"),
-        Contender("gretap", "GRETAP over WireGuard", "tap1", _gretap, module="wireguard"),
-        Contender("openvpn", "OpenVPN, tap", "tap1", _openvpn, program=("openvpn", "--version")),
-        Contender("tinc", "tinc, switch mode", "tap1", _tinc, program=("tincd", "--version")),
-        Contender("n2n", "n2n", "tap1", _n2n, program=("edge", "-h")),
+        Contender("vxlan", "VXLAN in WireGuard", "tap1", _vxlan, module="wireguard"),
+        Contender("gretap", "GRETAP in WireGuard", "tap1", _gretap, module="wireguard"),
+        Contender(
+            *("openvpn", "OpenVPN tap", "tap1", _openvpn),
+            program=("openvpn", "--version"),
+            packages=("openssl", "openvpn"),
+        ),
+        Contender(
+            *("tinc", "tinc switch", "tap1", _tinc),
+            program=("tincd", "--version"),
+            packages=("tinc",),
+        ),
+        Contender("n2n", "n2n", "tap1", _n2n, program=("edge", "-h"), packages=("n2n",)),
     )
 }
 
 
-def make_keys(folder: Path) -> None:
+def make_keys(folder: Path, names: Collection[str]) -> None:
     """Certificates for OpenVPN and keys for tinc, for hosts A and B, good for one run.
 
     They are made on this machine, because an RSA key takes long in a guest under TCG.
 
+    :param names: of the contenders; who is not among them needs no keys.
     :raises Failed: openssl or tincd fails.
     """
     folder.mkdir(mode=0o700)
-    for name, peer, last in (("A", "B", 1), ("B", "A", 2)):
-        sh(
-            *("openssl", "req", "-x509", "-nodes", "-newkey", "ec"),
-            *("-pkeyopt", "ec_paramgen_curve:secp384r1", "-subj", f"/CN={name}", "-days", "3650"),
-            *("-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"),
-        )
-        tinc = folder / f"tinc-{name}"
-        (tinc / "hosts").mkdir(parents=True)
-        (tinc / "tinc.conf").write_text(
-            f"Name = {name}\nConnectTo = {peer}\nMode = switch\nDeviceType = tap\n"
-            f"Interface = tap1\nBindToAddress = {OUTER[last - 1]}\n"
-        )
-        (tinc / "hosts" / name).write_text(f"Address = {OUTER[last - 1]}\n")
-        sh("tincd", "-c", str(tinc), "-K", "2048", stdin="\n\n")
-    for name, peer in (("A", "B"), ("B", "A")):
-        own = folder / f"tinc-{peer}" / "hosts" / peer
-        (folder / f"tinc-{name}" / "hosts" / peer).write_text(own.read_text())
+    if "openvpn" in names:
+        for name in ("A", "B"):
+            sh(
+                *("openssl", "req", "-x509", "-nodes", "-newkey", "ec"),
+                *("-pkeyopt", "ec_paramgen_curve:secp384r1", "-subj", f"/CN={name}"),
+                *("-days", "3650"),
+                *("-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"),
+            )
+    if "tinc" in names:
+        for name, peer, last in (("A", "B", 1), ("B", "A", 2)):
+            tinc = folder / f"tinc-{name}"
+            (tinc / "hosts").mkdir(parents=True)
+            (tinc / "tinc.conf").write_text(
+                f"Name = {name}\nConnectTo = {peer}\nMode = switch\nDeviceType = tap\n"
+                f"Interface = tap1\nBindToAddress = {OUTER[last - 1]}\n"
+            )
+            (tinc / "hosts" / name).write_text(f"Address = {OUTER[last - 1]}\n")
+            sh("tincd", "-c", str(tinc), "-K", "2048", stdin="\n\n")
+        for name, peer in (("A", "B"), ("B", "A")):
+            own = folder / f"tinc-{peer}" / "hosts" / peer
+            (folder / f"tinc-{name}" / "hosts" / peer).write_text(own.read_text())
     for file in folder.rglob("*"):
         os.chmod(file, 0o700 if file.is_dir() else 0o600)

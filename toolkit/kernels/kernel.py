@@ -105,6 +105,17 @@ def resolve(wanted: str | None) -> Kernel:
     )
 
 
+def release_of(wanted: str) -> str:
+    """The release that ``wanted`` names; for what needs no headers.
+
+    :param wanted: see :func:`resolve`; one that looks like a release is one.
+    :raises ToolError: see :func:`resolve`.
+    """
+    if wanted == "running":
+        return os.uname().release
+    return wanted if re.match(r"\d+\.\d+.*-", wanted) else resolve(wanted).release
+
+
 def _from_folder(folder: Path) -> Kernel:
     if not (folder / "Makefile").exists():
         raise ToolError(f"{folder}: not a kernel build folder, it has no Makefile")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from toolkit import paths
 from toolkit.errors import ToolError
-from toolkit.kernels import kernel as kernels
 from toolkit.kernels import source as sources
 from toolkit.kernels.kernel import Kernel
 from toolkit.kernels.source import DRIVER, Source
@@ -56,7 +55,7 @@ class Module:
 
 
 def build(
-    wanted: str | None = None,
+    kernel: Kernel,
     *,
     source: Path | None = None,
     output: Path | None = None,
@@ -65,14 +64,12 @@ def build(
 ) -> Module:
     """Build the module for a kernel, unless that has been done from the same inputs.
 
-    :param wanted: see :func:`toolkit.kernels.kernel.resolve`.
     :param source: kernel tree or driver folder to take instead of Debian's.
     :param output: folder for the module; ``build/<release>`` by default.
     :param debug: WireGuard's own self-tests at load, debug messages, debug information.
     :param signer: who signs it.
-    :raises ToolError: there is no such kernel or source, or the build fails (its log is kept).
+    :raises ToolError: there is no source for it, or the build fails (its log is kept).
     """
-    kernel = kernels.resolve(wanted)
     wireguard = sources.of(kernel, source)
     folder = (output or paths.BUILD / (kernel.release + ("-debug" if debug else ""))).resolve()
     file = folder / f"{MODULE}.ko"
@@ -151,7 +148,7 @@ def _kbuild(kernel: Kernel, source: Source, tools: Toolchain, work: Path, *, deb
     try:
         tools.run(make_argv(kernel, driver, tools.compiler), work, log=log)
     except ToolError:
-        raise ToolError(*_why(log, kernel, tools)) from None
+        raise _why(log, kernel, tools) from None
     log.unlink()
     module = driver / f"{MODULE}.ko"
     if module.exists() and not debug:
@@ -191,27 +188,29 @@ def _anywhere(kernel: Kernel, driver: Path) -> str:
     return " ".join([*filter(None, [os.environ.get("KCFLAGS")]), *flags])
 
 
-def _why(log: Path, kernel: Kernel, tools: Toolchain) -> tuple[str, str]:
+def _why(log: Path, kernel: Kernel, tools: Toolchain) -> ToolError:
     """The first thing that went wrong, out of a build's log."""
     text = log.read_text(errors="replace")
-    where = f"full log: {log}"
     for pattern, why in REFUSALS:
         if match := re.search(pattern, text):
             first = tools.run([tools.compiler, "--version"]).splitlines()[0]
-            return (
+            return ToolError(
                 f"the compiler {first} {why.format(match[1].strip())}: {kernel.label} refuses it",
-                f"use the compiler of that kernel's release, CC=gcc-N; {where}",
+                "use the compiler of that kernel's release, CC=gcc-N",
+                log=log,
             )
     error = re.search(r"^(?:.*/)?([^/\s]+:\d+:\d+): (?:fatal )?error: (.*)$", text, re.MULTILINE)
     if error:
-        return f"{error[1]}: {error[2]} (building for {kernel.label})", where
+        return ToolError(f"{error[1]}: {error[2]} (building for {kernel.label})", log=log)
     if " undefined!" in text and not (kernel.build / "Module.symvers").exists():
-        return (
+        return ToolError(
             f"{kernel.build}: has no Module.symvers, which lists what modules may use",
-            f"build that kernel there first, `make vmlinux modules`; {where}",
+            "build that kernel there first, `make vmlinux modules`",
+            log=log,
         )
     last = re.findall(r"^(?:make.*: \*\*\* .*|ERROR: .*|.*error: .*)$", text, re.MULTILINE)
-    return f"building for {kernel.label} failed: {last[0] if last else 'no reason given'}", where
+    reason = last[0] if last else "no reason given"
+    return ToolError(f"building for {kernel.label} failed: {reason}", log=log)
 
 
 def _check(module: Path, kernel: Kernel) -> None:

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from pathlib import Path
 
 from toolkit.errors import ToolError
-from toolkit.kernels import kernel as kernels
+from toolkit.kernels.kernel import Kernel
 from toolkit.kmod import build
 from toolkit.kmod.signing import Signer
 from toolkit.run import run, say
@@ -20,7 +19,7 @@ DKMS = "updates/dkms"
 
 
 def install(
-    wanted: str = "running",
+    kernel: Kernel,
     *,
     source: Path | None = None,
     root: Path = Path("/"),
@@ -35,7 +34,6 @@ def install(
     :raises ToolError: there are no modules of that kernel, DKMS has installed ours, or we may not
         write. The folder is then as it was.
     """
-    kernel = kernels.resolve(wanted)
     modules = _modules(root, kernel.release)
     for made in sorted((modules / DKMS).glob(f"{build.MODULE}.ko*")):
         raise ToolError(
@@ -44,7 +42,7 @@ def install(
         )
     target = modules / UPDATES / f"{build.MODULE}.ko"
     _may_write(modules)
-    module = build.build(wanted, source=source, signer=signer)
+    module = build.build(kernel, source=source, signer=signer)
     new, old = target.with_suffix(".ko.new"), target.with_suffix(".ko.old")
     target.parent.mkdir(exist_ok=True)
     shutil.copyfile(module.file, new)
@@ -65,13 +63,13 @@ def install(
     return target
 
 
-def uninstall(wanted: str = "running", *, root: Path = Path("/")) -> Path:
-    """Remove what install() has put there, and run depmod.
+def uninstall(release: str, *, root: Path = Path("/")) -> Path:
+    """Take out what install() has put there, and run depmod.
 
-    :returns: the file that has been removed.
+    :param release: the kernel's, as `uname -r` says it there.
+    :returns: the file that is gone.
     :raises ToolError: it is not there, or we may not write.
     """
-    release = os.uname().release if wanted == "running" else _release(wanted)
     modules = _modules(root, release)
     target = modules / UPDATES / f"{build.MODULE}.ko"
     if not target.exists():
@@ -87,11 +85,6 @@ def uninstall(wanted: str = "running", *, root: Path = Path("/")) -> Path:
     if _loaded(root, release):
         say("It is still loaded: modprobe -r l2wireguard")
     return target
-
-
-def _release(wanted: str) -> str:
-    """A release stays as it is; a series means its newest kernel, as for the build."""
-    return wanted if re.match(r"\d+\.\d+.*-", wanted) else kernels.resolve(wanted).release
 
 
 def _modules(root: Path, release: str) -> Path:

@@ -215,10 +215,11 @@ def _bootstrap(archive: Archive, wanted: Sequence[str], work: Path) -> None:
         failed = bool(maker.wait()) | bool(taker.wait())
     if failed:
         why = last or "no reason given"
-        users = "run this as root once, or allow user namespaces (newuidmap, /etc/subuid); "
+        users = "run this as root once, or allow user namespaces (newuidmap, /etc/subuid)"
         raise ToolError(
             f"mmdebstrap could not make a chroot of {archive.codename}: {why}",
-            f"{'' if os.geteuid() == 0 else users}log: {log}",
+            "" if os.geteuid() == 0 else users,
+            log=log,
         )
     log.unlink()
     say(f"  done in {time.monotonic() - started:.0f} s: {archive.codename}, {_megabytes(work)} MB")

@@ -19,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.guest.dmesg import complaints
+from toolkit.kernels import kernel as kernels
 from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kmod import build
@@ -57,6 +59,11 @@ class Result:
         return complaints((self.folder / "dmesg").read_text(errors="replace"))
 
     @property
+    def again(self) -> str:
+        """The command that starts the same guest by hand."""
+        return again_line(self.folder)
+
+    @property
     def output(self) -> str:
         """What the command printed."""
         return (self.folder / "output").read_text(errors="replace")
@@ -67,12 +74,14 @@ class Result:
         :param what: what the command was, for the error.
         :raises ToolError: the command failed, or the kernel complained.
         """
-        again = f"logs: {self.folder}; again: {again_line(self.folder)}"
+        trouble = ""
         if self.status:
             last = self.output.strip().splitlines()[-1:]
-            raise ToolError(": ".join([f"{what}: failed with status {self.status}", *last]), again)
-        if bad := self.complaints:
-            raise ToolError(f"{what}: the kernel complained: {bad[0]}", again)
+            trouble = ": ".join([f"failed with status {self.status}", *last])
+        elif bad := self.complaints:
+            trouble = f"the kernel complained: {bad[0]}"
+        if trouble:
+            raise ToolError(f"{what}: {trouble}", log=self.folder, again=self.again)
 
 
 @dataclass(frozen=True)
@@ -168,12 +177,12 @@ class Lab:
         self.prepare(folder, command)
         if vm.kvm is None:
             vm = dataclasses.replace(vm, kvm=self.kvm_works())
-        hint = f"console and output: {folder}; again: {self._again(folder, vm)}"
+        again = self._again(folder, vm)
 
         def boot(*level: str) -> None:
             argv = self.argv(folder, vm, "--verbose", *level)
             process.boot(
-                argv, self.kernel.release, folder, timeout, prefix if show else None, hint=hint
+                argv, self.kernel.release, folder, timeout, prefix if show else None, again=again
             )
 
         started = time.monotonic()
@@ -189,7 +198,8 @@ class Lab:
             raise ToolError(
                 f"the guest with {self.kernel.release} ended before the command did"
                 + (f": {last[0].strip()}" if last else ""),
-                hint,
+                log=folder,
+                again=again,
             )
         return Result(int(status.read_text()), time.monotonic() - started, folder)
 
@@ -246,13 +256,12 @@ def again_line(folder: Path) -> str:
     return f"sh {shlex.quote(paths.shown(folder / 'again'))}"
 
 
-def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
+def make(kernel: Kernel, *, debug: bool = False) -> Lab:
     """The lab for a kernel: its image and modules, and our module built for it.
 
     :raises ToolError: see :func:`toolkit.kmod.build.build`; or there is no image of that kernel.
     """
-    module = build.build(wanted, debug=debug)
-    kernel = module.kernel
+    module = build.build(kernel, debug=debug)
     _compile()
     image, modules = _image(kernel)
     digest = hashlib.sha256(module.file.read_bytes() + str(image).encode()).hexdigest()
@@ -264,6 +273,39 @@ def make(wanted: str | None = None, *, debug: bool = False) -> Lab:
                 _lay_out(work, module, image, modules)
                 (work / stamp.name).write_text(digest)
     return Lab(module, root)
+
+
+class Labs(Mapping[str, Lab]):
+    """Labs by what the user calls their kernels, each made once.
+
+    A kernel that cannot be had is told of, and raises its error for whoever asks for its lab.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._made: dict[str, Lab | ToolError] = {}
+        for name in dict.fromkeys(names):
+            try:
+                lab = self._made[name] = make(kernels.resolve(name))
+                lab.kvm_works()
+            except ToolError as error:
+                say(f"l2wg: {name}: {error}")
+                self._made[name] = error
+
+    def __getitem__(self, name: str) -> Lab:
+        """The lab of a kernel.
+
+        :raises ToolError: there is none.
+        """
+        found = self._made[name]
+        if isinstance(found, ToolError):
+            raise found
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 def _compile() -> None:

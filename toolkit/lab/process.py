@@ -57,15 +57,15 @@ def boot(
     timeout: float,
     prefix: str | None,
     *,
-    hint: str,
+    again: str,
 ) -> None:
     """Run one guest from its start to its end.
 
     :param release: its kernel.
     :param folder: where it writes ``booted`` when its command starts, ``output``, ``status``.
     :param timeout: seconds for the command, after the boot.
-    :param prefix: what each line of its output begins with on standard output; None: do not copy.
-    :param hint: for the errors.
+    :param prefix: what each line of its output begins with on standard output; None: not copied.
+    :param again: the command that starts it by hand, for the errors.
     :raises NotBooted: the command has not started after BOOT_LIMIT seconds.
     :raises ToolError: the command has not ended in time.
     """
@@ -74,7 +74,7 @@ def boot(
     with (folder / "console").open("wb") as console:
         guest = start(argv, console.fileno())
         try:
-            _watch(guest, release, folder, timeout, prefix, hint)
+            _watch(guest, release, folder, timeout, prefix, again)
         finally:
             end(guest)
 
@@ -85,7 +85,7 @@ def _watch(
     folder: Path,
     timeout: float,
     prefix: str | None,
-    hint: str,
+    again: str,
 ) -> None:
     """Copy the command's output and watch the time until the guest has ended."""
     output, at = folder / "output", 0
@@ -100,8 +100,10 @@ def _watch(
             booted, deadline = True, time.monotonic() + timeout
         if time.monotonic() > deadline:
             if booted:
-                raise ToolError(f"lab: no end after {timeout:.0f} s", hint)
-            raise NotBooted(f"lab: {release} has not booted after {BOOT_LIMIT} s", hint)
+                raise ToolError(f"lab: no end after {timeout:.0f} s", log=folder, again=again)
+            raise NotBooted(
+                f"lab: {release} has not booted after {BOOT_LIMIT} s", log=folder, again=again
+            )
         time.sleep(0.1)
 
 

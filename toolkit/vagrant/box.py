@@ -22,7 +22,6 @@ from pathlib import Path
 
 from toolkit import paths
 from toolkit.errors import ToolError
-from toolkit.kernels import kernel as kernels
 from toolkit.kernels.archive import Archive
 from toolkit.kernels.kernel import Kernel
 from toolkit.kmod import build
@@ -92,15 +91,12 @@ class Box:
     file: Path
 
 
-def make(wanted: str | None = None, *, fresh: bool = False) -> Box:
+def make(kernel: Kernel, *, fresh: bool = False) -> Box:
     """The box with a kernel, made unless it is in the cache.
 
-    :param wanted: see :func:`toolkit.kernels.kernel.resolve`; 6.1 by default.
-    :param fresh: make it again, with today's packages.
+    :param fresh: make it anew, with the packages of today.
     :raises ToolError: we are not root, a package cannot be fetched, a step fails.
     """
-    wanted = wanted or DEFAULT
-    kernel = kernels.resolve(wanted)
     name = f"l2wg/debian-{'.'.join(kernel.release.split('.')[:2])}"
     file = paths.cache() / "boxes" / f"{kernel.release}-{_recipe(kernel)}.box"
     if fresh or not file.exists():
@@ -279,14 +275,13 @@ def _pack(work: Path, image: Path) -> Path:
     return box
 
 
-def prepare(wanted: str | None, *, fresh: bool = False) -> Box:
-    """Make the box, add it to Vagrant, and build module and wheels for its machines.
+def prepare(kernel: Kernel, *, fresh: bool = False) -> Box:
+    """The box, known to Vagrant, and what its machines take from here: module and wheels.
 
-    :param wanted: see :func:`make`.
     :raises ToolError: see :func:`make`; or the module cannot be built.
     """
-    box = make(wanted, fresh=fresh)
+    box = make(kernel, fresh=fresh)
     add(box)
-    build.build(wanted or DEFAULT)
+    build.build(kernel)
     wheels.make()
     return box

@@ -17,8 +17,8 @@ from toolkit import paths
 from toolkit.checks import outcome
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
-from toolkit.kernels import kernel as kernels
 from toolkit.kernels import source as sources
+from toolkit.kernels.kernel import Kernel
 from toolkit.kmod import build
 from toolkit.lab import lab as labs
 from toolkit.run import run, say
@@ -48,7 +48,7 @@ class Ran:
 
 
 def test(
-    wanted: str | None,
+    kernel: Kernel,
     *,
     box: str | None = None,
     third: bool = False,
@@ -58,7 +58,7 @@ def test(
 ) -> bool:
     """Make the machines, run tests/vagrant against them, destroy them; did all pass?
 
-    :param wanted: kernel of our own box, see :func:`toolkit.vagrant.box.make`.
+    :param kernel: of our own box.
     :param box: another box, by Vagrant's name for it.
     :param third: also start C, on A's Ethernet; without it, a namespace on A stands for C.
     :param setup: set libvirt up if necessary, see :mod:`toolkit.vagrant.libvirtd`.
@@ -71,14 +71,13 @@ def test(
     # first, because the rest takes minutes
     libvirtd.check(setup=setup)
     env = {"L2WG_C": "1" if third else "0", "L2WG_CONSOLE": str(FOLDER)}
-    lab = labs.make(wanted or boxes.DEFAULT)
-    env["L2WG_DRIVER"] = "kvm" if lab.kvm_works() else "qemu"
-    _next_version(wanted or boxes.DEFAULT)
+    env["L2WG_DRIVER"] = "kvm" if labs.make(kernel).kvm_works() else "qemu"
+    _next_version(kernel)
     if box:
         env["L2WG_BOX"] = box
         wheels.make()
     else:
-        env["L2WG_BOX"] = boxes.prepare(wanted).name
+        env["L2WG_BOX"] = boxes.prepare(kernel).name
     with libvirtd.ready(setup=setup, keep=keep) as pool:
         if pool:
             env["L2WG_POOL"] = pool
@@ -153,9 +152,8 @@ def _up_and_test(env: Mapping[str, str], only: str | None) -> Ran:
     return Ran(machines, outcome.read("machines", report, time.monotonic() - started), up)
 
 
-def _next_version(wanted: str) -> Path:
-    """Build the module again as a later version, to upgrade to."""
-    kernel = kernels.resolve(wanted)
+def _next_version(kernel: Kernel) -> Path:
+    """The module once more as a later version, to upgrade to."""
     source = sources.of(kernel)
     tree = FOLDER / "next/linux"
     shutil.rmtree(tree, ignore_errors=True)
@@ -168,6 +166,6 @@ def _next_version(wanted: str) -> Path:
     if changed != 1:
         raise ToolError(f"{header} does not name a version")
     header.write_text(text)
-    file = build.build(wanted, source=tree, output=FOLDER / "next").file
+    file = build.build(kernel, source=tree, output=FOLDER / "next").file
     file.with_suffix(".release").write_text(kernel.release)
     return file

@@ -212,8 +212,7 @@ def test_a_document_without_marks_is_left_alone() -> None:
         bench_report.between("text", "new")
 
 
-def test_every_contender_has_a_place_and_its_program_a_package() -> None:
-    assert set(bench_report.ORDER) == set(bench_links.CONTENDERS)
+def test_every_contenders_program_has_a_package_and_a_word_in_the_docs() -> None:
     named = {"openvpn", "tinc", "n2n"}
     assert {c.name for c in bench_links.CONTENDERS.values() if c.program} == named
     assert named <= set(needs.NEEDS["bench"])
@@ -223,7 +222,25 @@ def test_every_contender_has_a_place_and_its_program_a_package() -> None:
 
 def test_an_unknown_contender() -> None:
     with pytest.raises(ToolError, match="--contenders: there is no zerotier"):
-        bench.bench(contenders="veth,zerotier")
+        bench.extent(False, "veth,zerotier")
+
+
+def test_only_what_the_contenders_need_is_installed() -> None:
+    assert bench.FULL.packages() == set(needs.RIVALS)
+    assert bench.extent(False, "wireguard,l2wireguard").packages() == set()
+    assert bench.extent(True, "veth,tinc").packages() == {"tinc"}
+    assert set(needs.RIVALS) <= set(needs.NEEDS["bench"])
+
+
+def test_only_the_contenders_keys_are_made(tmp_path: Path) -> None:
+    bench_links.make_keys(tmp_path / "keys", ["wireguard", "l2wireguard"])
+    assert list((tmp_path / "keys").iterdir()) == []
+
+
+@pytest.mark.parametrize(("options", "whole"), [((False, None), True), ((True, None), False)])
+def test_what_is_fit_for_the_docs(options: tuple[bool, str | None], whole: bool) -> None:
+    assert bench.extent(*options).whole == whole
+    assert not bench.extent(options[0], "veth,wireguard").whole
 
 
 @pytest.mark.parametrize(("rounds", "names"), [(0, ["icount 1", "icount 2"]), (3, None)])

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from toolkit.checks import marked, matrix
+from toolkit.checks import guests, marked, matrix
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
+from toolkit.kernels.kernel import Kernel
+from toolkit.lab import lab as labs
 
 Run = Callable[[], bool]
 
@@ -27,43 +29,49 @@ class World:
         self.document = folder / "kernels.md"
         self.document.write_text("<!-- matrix -->\n<!-- end of matrix -->\n")
 
-    def make(self, kernel: str) -> SimpleNamespace:
+    def make(self, wanted: Kernel) -> SimpleNamespace:
+        kernel = wanted.release
         if f"{kernel} build" in self.broken:
-            raise ToolError("a.c:1:2: wrong", "full log: /logs/build.log")
+            raise ToolError("a.c:1:2: wrong", log=Path("/logs/build.log"))
         module = self.folder / "l2wireguard.ko"
         module.write_bytes(b"x" * 225_016)
         status = 1 if f"{kernel} load" in self.broken else 0
         return SimpleNamespace(
+            name=kernel,
             kernel=SimpleNamespace(release=f"{kernel}.9-amd64"),
             module=SimpleNamespace(file=module),
             kvm_works=lambda: False,
             run=lambda *_, **__: SimpleNamespace(status=status, complaints=[], seconds=10.0),
         )
 
-    def in_guest(self, kernel: str, select: list[str], folder: Path, **_: object) -> Outcome:
+    def in_guest(
+        self, lab: SimpleNamespace, select: list[str], folder: Path, **_: object
+    ) -> Outcome:
+        kernel = lab.name
         assert all((matrix.paths.ROOT / s).exists() for s in select) and select
         if f"{kernel} guest" in self.broken:
             raise ToolError("the guest ended")
         failed = int(f"{kernel} scenarios" in self.broken and "tests-0" in str(folder))
         return Outcome("", 10 - failed, failed, 0, 60.0)
 
-    def selftest(self, kernel: str, *, short: bool) -> float:
-        if f"{kernel} netns" in self.broken:
+    def selftest(self, lab: SimpleNamespace, *, short: bool) -> float:
+        if f"{lab.name} netns" in self.broken:
             raise ToolError("netns.sh failed")
         return 30.0
 
-    def pair(self, one: str, two: str, *, folder: Path) -> SimpleNamespace:
+    def pair(self, one: SimpleNamespace, two: SimpleNamespace, *, folder: Path) -> SimpleNamespace:
         if "pair" in self.broken:
             raise ToolError("the second machine left no report")
         outcome = Outcome("", 7, 0, 0, 180.0)
-        return SimpleNamespace(releases=(f"{one}.9", f"{two}.9"), outcome=outcome)
+        return SimpleNamespace(releases=(f"{one.name}.9", f"{two.name}.9"), outcome=outcome)
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
-    monkeypatch.setattr(matrix.labs, "make", made.make)
-    monkeypatch.setattr(matrix.suite, "in_guest", made.in_guest)
+    monkeypatch.setattr(labs, "make", made.make)
+    monkeypatch.setattr(labs.kernels, "resolve", lambda name: Kernel(name, tmp_path))
+    monkeypatch.setattr(matrix.guests, "run", made.in_guest)
     monkeypatch.setattr(matrix.selftest, "selftest", made.selftest)
     monkeypatch.setattr(matrix.pair, "pair", made.pair)
     monkeypatch.setattr(matrix.paths, "BUILD", tmp_path)
@@ -75,7 +83,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     shutil.rmtree(matrix.paths.LOGS, ignore_errors=True)
 
 
-GROUPS = 4  # guests of tests for a kernel: link, hostile, l2wgctl, the rest
+#: guests of tests for a kernel
+GROUPS = len(guests.shares(guests.files()))
 
 
 def test_all_green(world: World) -> None:
@@ -93,11 +102,15 @@ def test_all_green(world: World) -> None:
     [
         ("5.10 build", "| **fails** (`/logs/build.log`) | not run | not run | not run |"),
         ("5.10 load", "| **fails** (`{}/matrix-5.10/load`) |"),
-        ("5.10 scenarios", "| **39 passed, 1 failed** (`{}/matrix-5.10/tests-0`) |"),
+        (
+            "5.10 scenarios",
+            f"| **{10 * GROUPS - 1} passed, 1 failed** (`{{}}/matrix-5.10/tests-0`) |",
+        ),
         (
             "5.10 guest",
-            "| **0 passed, 4 failed** (`{0}/matrix-5.10/tests-0 {0}/matrix-5.10/tests-1 "
-            "{0}/matrix-5.10/tests-2 {0}/matrix-5.10/tests-3`) |",
+            f"| **0 passed, {GROUPS} failed** (`"
+            + " ".join(f"{{0}}/matrix-5.10/tests-{i}" for i in range(GROUPS))
+            + "`) |",
         ),
         ("5.10 netns", "| **fails** (`{}/selftest-5.10.9-amd64-l2wireguard`) |"),
         ("pair", "| 5.10 and 7.3 | **fails** (`{}/pair-5.10-7.3`) |"),
@@ -128,11 +141,11 @@ def test_a_part_of_the_matrix_keeps_the_other_rows(world: World) -> None:
 def test_every_test_runs_on_every_kernel(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def in_guest(kernel: str, select: list[str], folder: Path, **_: object) -> Outcome:
+    def in_guest(lab: SimpleNamespace, select: list[str], folder: Path, **_: object) -> Outcome:
         asked.extend(select)
-        return world.in_guest(kernel, select, folder)
+        return world.in_guest(lab, select, folder)
 
-    monkeypatch.setattr(matrix.suite, "in_guest", in_guest)
+    monkeypatch.setattr(matrix.guests, "run", in_guest)
     matrix.matrix(["5.10"])
     here = sorted(f"tests/vm/{p.name}" for p in (matrix.paths.ROOT / "tests/vm").glob("test_*.py"))
     assert sorted(asked) == here and len(here) > 5

@@ -1,96 +1,243 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv test: every part runs, and none that fails is forgotten."""
+"""./inv test: every part runs, none that fails is forgotten, and every test has its guest."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from toolkit.checks import suite
+from toolkit import needs, paths
+from toolkit.checks import guests, outcome, suite
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
+from toolkit.kernels.kernel import Kernel
+from toolkit.lab import lab as labs
+from toolkit.lab.lab import Lab, Labs
+
+
+class Ran(list[str]):
+    """What ran, by name; and which files were in guests."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, list[str]] = {}
+
+    def part(self, name: str) -> Outcome:
+        self.append(name)
+        return Outcome(name, 1, 0, seconds=1.0)
 
 
 @pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What ran; nothing does anything else."""
-    ran: list[str] = []
+def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """Nothing does anything but say that it ran."""
+    seen = Ran()
 
-    def part(name: str, *_: object) -> Outcome:
-        ran.append(name)
-        return Outcome(name, 1, 0, 0, 1.0)
+    def in_guest(lab: Lab, select: Sequence[str], folder: Path, **given: object) -> Outcome:
+        seen.files.setdefault(str(given["kernel"]), []).extend(select)
+        return seen.part(folder.name)
 
-    monkeypatch.setattr(suite, "unit", lambda: part("unit"))
-    monkeypatch.setattr(suite, "fuzz", lambda: part("fuzz"))
-    monkeypatch.setattr(suite, "vm", lambda number: part(f"guest {number}"))
-    monkeypatch.setattr(suite, "netns_selftest", lambda _: part("netns.sh"))
-    monkeypatch.setattr(suite, "two_machines", lambda *_: part("two machines"))
-    monkeypatch.setattr(suite.labs, "make", lambda _: SimpleNamespace(kvm_works=lambda: False))
-    return ran
+    monkeypatch.setattr(suite, "unit", lambda: seen.part("unit"))
+    monkeypatch.setattr(suite, "fuzz", lambda: seen.part("fuzz"))
+    monkeypatch.setattr(guests, "run", in_guest)
+    monkeypatch.setattr(suite, "netns_selftest", lambda *_: seen.part("netns.sh"))
+    monkeypatch.setattr(suite, "two_machines", lambda *_: seen.part("two machines"))
+    monkeypatch.setattr(labs, "make", lambda _: SimpleNamespace(kvm_works=lambda: False))
+    monkeypatch.setattr(labs.kernels, "resolve", lambda name: Kernel(name, Path("/")))
+    monkeypatch.setattr(needs, "missing", lambda _: [])
+    return seen
 
 
-GUESTS = [*(f"guest {i}" for i in range(len(suite.VM_RUNS))), "netns.sh", "two machines"]
+NUMBER = len(guests.shares(guests.files()))
+GUESTS = sorted(
+    [*(f"vm-{i}-5.10" for i in range(NUMBER)), f"vm-{NUMBER}-newest", "netns.sh", "two machines"]
+)
 
 
 @pytest.mark.parametrize(
-    ("units", "guests", "expected"),
+    ("units", "vms", "expected"),
     [
         (True, False, ["fuzz", "unit"]),
-        (False, True, sorted(GUESTS)),
+        (False, True, GUESTS),
         (True, True, sorted(["fuzz", "unit", *GUESTS])),
     ],
 )
-def test_what_runs(parts: list[str], units: bool, guests: bool, expected: list[str]) -> None:
-    assert suite.run(units=units, guests=guests)
-    assert sorted(parts) == expected
+def test_what_runs(ran: Ran, units: bool, vms: bool, expected: list[str]) -> None:
+    assert suite.run(units=units, vms=vms)
+    assert sorted(ran) == expected
+
+
+def test_every_file_of_tests_vm_runs_and_none_twice(ran: Ran) -> None:
+    """Without being listed anywhere."""
+    suite.run(units=False, vms=True)
+    here = sorted(f"tests/vm/{p.name}" for p in (paths.ROOT / "tests/vm").glob("test_*.py"))
+    assert sorted(ran.files["5.10"]) == here and len(here) >= 10
+    assert {"tests/vm/test_link.py", "tests/vm/test_frames.py"} <= set(ran.files["newest"])
+
+
+def test_a_new_file_runs(ran: Ran, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tests/vm").mkdir(parents=True)
+    for name in ("test_old.py", "test_new.py", "wire.py"):
+        (tmp_path / "tests/vm" / name).write_text("")
+    (tmp_path / "tests/vm/test_api.py").write_text("@pytest.mark.newest\ndef test_x(): ...\n")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    suite.run(units=False, vms=True)
+    names = [f"tests/vm/test_{x}.py" for x in ("api", "new", "old")]
+    assert ran.files == {"5.10": names, "newest": names[:1]}
+
+
+def test_shares_are_even() -> None:
+    shares = guests.shares(guests.files())
+
+    def seconds(share: list[str]) -> int:
+        return sum(guests.SECONDS.get(Path(f).name, guests.UNKNOWN) for f in share)
+
+    assert len(shares) > 1
+    assert seconds(shares[0]) < 1.5 * seconds(shares[-1])
+    # one small thing needs one guest
+    assert guests.shares(["tests/vm/test_link.py::test_x"]) == [["tests/vm/test_link.py::test_x"]]
+    assert guests.shares([]) == []
+
+
+def test_the_table_of_times_names_files_that_exist() -> None:
+    assert set(guests.SECONDS) <= {Path(f).name for f in guests.files()}
 
 
 def test_a_part_that_cannot_run_counts_as_failed(
-    parts: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(_: str) -> Outcome:
-        raise ToolError("netns.sh failed with status 1 at: ping", "its log")
+    def broken(*_: object) -> Outcome:
+        raise ToolError(
+            "netns.sh failed with status 1 at: ping", log=Path("its/log"), again="sh again"
+        )
 
     monkeypatch.setattr(suite, "netns_selftest", broken)
-    assert not suite.run(units=True, guests=True)
-    assert sorted(parts) == sorted({"fuzz", "unit", *GUESTS} - {"netns.sh"})
+    assert not suite.run(units=True, vms=True)
+    assert sorted(ran) == sorted({"fuzz", "unit", *GUESTS} - {"netns.sh"})
     said = capsys.readouterr()
-    assert "netns.sh failed with status 1 at: ping (its log)" in said.err + said.out
-    assert "netns.sh on 5.10: 0 passed, 1 failed" in said.out
+    assert "at: ping (log: its/log; again: sh again)" in said.err
+    assert "netns.sh on 5.10: 0 passed, 1 failed in 0 s\n  again: sh again\n" in said.out
 
 
 def test_a_kernel_that_does_not_build_lets_the_others_run(
-    parts: list[str], monkeypatch: pytest.MonkeyPatch
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(kernel: str) -> SimpleNamespace:
-        if kernel == suite.NEWEST:
+    def resolve(name: str) -> Kernel:
+        if name == suite.NEWEST:
             raise ToolError("no such kernel")
-        return SimpleNamespace(kvm_works=lambda: False)
+        return Kernel(name, Path("/"))
 
-    monkeypatch.setattr(suite.labs, "make", make)
-    suite.run(units=False, guests=True)
-    assert sorted(parts) == sorted(GUESTS)
+    monkeypatch.setattr(labs.kernels, "resolve", resolve)
+    assert not suite.run(units=False, vms=True)
+    assert sorted(ran) == sorted(set(GUESTS) - {f"vm-{NUMBER}-newest"})
 
 
-def test_an_interruption_ends_the_guests(parts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    guests: list[subprocess.Popen[bytes]] = []
+@pytest.mark.usefixtures("ran")
+def test_an_interruption_ends_the_guests(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
 
     def unit() -> Outcome:
-        guests.append(suite.process.start(["sleep", "60"], subprocess.DEVNULL))
-        guests[0].wait()
+        started.append(suite.process.start(["sleep", "60"], subprocess.DEVNULL))
+        started[0].wait()
         raise ToolError("the guest ended early")
 
-    def interrupted(_: str) -> None:
-        while not guests:
+    def interrupted(_: Kernel) -> None:
+        while not started:
             time.sleep(0.01)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(suite, "unit", unit)
-    monkeypatch.setattr(suite.labs, "make", interrupted)
+    monkeypatch.setattr(labs, "make", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        suite.run(units=True, guests=True)
-    assert guests[0].returncode == -signal.SIGTERM
+        suite.run(units=True, vms=True)
+    assert started[0].returncode == -signal.SIGTERM
+
+
+class TestWithoutRoot:
+    """What the machine has runs; the rest is named, with what to type."""
+
+    def lacks(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        monkeypatch.setattr(needs.os, "geteuid", lambda: 1000)
+        monkeypatch.setattr(needs, "missing", lambda all_: sorted(set(all_) & set(names)))
+        monkeypatch.delenv("CI", raising=False)
+
+    def test_what_is_left_out_is_named(
+        self, ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.lacks(monkeypatch, "clang", "sparse", "perl")
+        assert suite.run(units=True, vms=False)
+        assert ran == ["unit"]
+        install = "sudo apt-get install --no-install-recommends"
+        assert capsys.readouterr().err.splitlines()[-2:] == [
+            f"left out: fuzzing ({install} clang libclang-rt-14-dev llvm)",
+            f"left out: unit tests that are skipped for want of a program ({install} perl sparse)",
+        ]
+
+    @pytest.mark.usefixtures("ran")
+    def test_in_ci_nothing_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lacks(monkeypatch, "clang")
+        monkeypatch.setenv("CI", "true")
+        with pytest.raises(ToolError, match="test-unit: packages are missing"):
+            suite.run(units=True, vms=False)
+
+
+REPORT = """<testsuites><testsuite tests="5" failures="2" errors="1" skipped="1">
+<testcase classname="tests.vm.test_link.TestModules" name="test_a[x-1]"><failure/></testcase>
+<testcase classname="tests.vm.test_link" name="test_b"><error/></testcase>
+<testcase classname="" name="tests.vm.test_frames"><error/></testcase>
+<testcase classname="tests.vm.test_link" name="test_c"><skipped/></testcase>
+<testcase classname="tests.vm.test_link" name="test_d"/>
+</testsuite></testsuites>"""
+
+
+def test_what_failed_comes_with_the_command_that_tries_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    found = outcome.read("guest", report, 2.0).tried_by("--kernel", "6.1")
+    assert not outcome.tell([found])
+    assert capsys.readouterr().out == (
+        "\nguest: 1 passed, 3 failed, 1 skipped in 2 s\n"
+        "  failed: tests/vm/test_link.py::TestModules::test_a[x-1]\n"
+        "  failed: tests/vm/test_link.py::test_b\n"
+        "  failed: tests/vm/test_frames.py\n"
+        "  again: ./inv test 'tests/vm/test_link.py::TestModules::test_a[x-1]' "
+        "tests/vm/test_link.py::test_b tests/vm/test_frames.py --kernel 6.1\n"
+        "1 passed, 3 failed, 1 skipped\n"
+    )
+    many = Outcome("x", 0, 20, failures=tuple(f"tests/a.py::test_{i}" for i in range(20)))
+    assert many.tried_by().again == "./inv test tests/a.py"
+
+
+def test_no_report_and_no_test_are_failures(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    with pytest.raises(ToolError) as error:
+        outcome.read("guest", report, 1.0)
+    assert str(error.value) == f"guest: pytest left no report (log: {tmp_path})"
+    report.write_text('<testsuites><testsuite tests="0"/></testsuites>')
+    with pytest.raises(ToolError, match="^guest: no test ran"):
+        outcome.read("guest", report, 1.0)
+
+
+def test_a_lab_is_made_once_and_an_error_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def make(kernel: Kernel) -> SimpleNamespace:
+        made.append(kernel.release)
+        if kernel.release == "bad":
+            raise ToolError("a.c:1:2: wrong")
+        return SimpleNamespace(kvm_works=lambda: False)
+
+    monkeypatch.setattr(labs, "make", make)
+    monkeypatch.setattr(labs.kernels, "resolve", lambda name: Kernel(name, Path("/")))
+    found = Labs(["good", "bad", "good"])
+    assert found["good"] is found["good"]
+    for _ in range(2):
+        with pytest.raises(ToolError, match="wrong"):
+            _ = found["bad"]
+    assert made == ["good", "bad"]

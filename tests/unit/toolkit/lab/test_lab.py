@@ -98,7 +98,7 @@ def test_a_guest_that_does_not_boot_has_a_second_chance(
     lab = lab_of(monkeypatch, tmp_path, "7.3.4")
     booted: list[list[str]] = []
 
-    def boot(argv: list[str], _release: str, folder: Path, *_: object, hint: str) -> None:
+    def boot(argv: list[str], _release: str, folder: Path, *_: object, again: str) -> None:
         booted.append(argv)
         if len(booted) <= hangs:
             raise NotBooted("lab: 7.3.4 has not booted after 240 s", "console: x")
@@ -115,7 +115,7 @@ def test_a_guest_that_does_not_boot_has_a_second_chance(
 
 
 def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def boot(_argv: list[str], _release: str, folder: Path, *_: object, hint: str) -> None:
+    def boot(_argv: list[str], _release: str, folder: Path, *_: object, again: str) -> None:
         (folder / "console").write_text("[    9.1] Oops: int3: 0000 [#1] SMP\n[    9.2] RIP: 10\n")
 
     monkeypatch.setattr(process, "boot", boot)
@@ -124,7 +124,7 @@ def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert error.value.what == (
         "the guest with 7.3.4 ended before the command did: [    9.1] Oops: int3: 0000 [#1] SMP"
     )
-    assert error.value.hint == f"console and output: {tmp_path}; again: sh {tmp_path}/again"
+    assert (error.value.log, error.value.again) == (tmp_path, f"sh {tmp_path}/again")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_the_script_that_starts_a_guest_again(
     lab, started = lab_of(monkeypatch, tmp_path, "7.3.4"), []
     folder = tmp_path / "a folder"
 
-    def boot(argv: list[object], _release: str, folder: Path, *_: object, hint: str) -> None:
+    def boot(argv: list[object], _release: str, folder: Path, *_: object, again: str) -> None:
         started.append([str(a) for a in argv])
         (folder / "status").write_text("0\n")
 

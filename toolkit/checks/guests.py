@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0
+"""tests/vm in guests: which files share one, and how they run there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit import paths
+from toolkit.checks import captures, outcome
+from toolkit.checks.outcome import Outcome
+from toolkit.errors import ToolError
+from toolkit.lab.lab import Lab
+from toolkit.run import say
+
+FOLDER = "tests/vm"
+#: Of a newer kernel's API what it can break: the tests with this mark (pytest.mark.newest).
+NEW_API = ("-m", "newest")
+LIMIT = 1500  # seconds for one guest's tests
+
+#: How long a file of tests/vm takes under TCG on two cores, seconds. Only the proportions count,
+#: and only for which files share a guest: what is not here runs all the same.
+SECONDS = {
+    "test_bench.py": 100,
+    "test_ctl.py": 170,
+    "test_ctl_up.py": 160,
+    "test_frames.py": 60,
+    "test_hostile.py": 120,
+    "test_link.py": 190,
+    "test_replay.py": 110,
+    "test_scenarios.py": 130,
+    "test_traffic.py": 110,
+    "test_underlays.py": 90,
+}
+UNKNOWN = 60
+SHARE = 330  # seconds of tests that are worth a guest of their own
+
+
+def files() -> list[str]:
+    """Every test file of tests/vm."""
+    return sorted(f"{FOLDER}/{p.name}" for p in (paths.ROOT / FOLDER).glob("test_*.py"))
+
+
+def for_newest() -> list[str]:
+    """Those of them with a test that the newest kernel is tested by."""
+    return [f for f in files() if "mark.newest" in (paths.ROOT / f).read_text()]
+
+
+def shares(select: Sequence[str]) -> list[list[str]]:
+    """Tests in as many guests as are worth it, evenly, the longest guest first.
+
+    :param select: files or single tests of tests/vm.
+    """
+
+    def seconds(name: str) -> float:
+        file, _, test = Path(name).name.partition("::")
+        return 10 if test else SECONDS.get(file, UNKNOWN)
+
+    number = max(1, round(sum(map(seconds, select)) / SHARE))
+    made: list[list[str]] = [[] for _ in range(number)]
+    for name in sorted(select, key=seconds, reverse=True):
+        min(made, key=lambda share: sum(map(seconds, share))).append(name)
+    made.sort(key=lambda share: -sum(map(seconds, share)))
+    return [sorted(share) for share in made if share]
+
+
+def run(
+    lab: Lab,
+    select: Sequence[str],
+    folder: Path,
+    *,
+    limit: int = LIMIT,
+    test: int = 300,
+    only: Sequence[str] = (),
+    kernel: str | None = None,
+) -> Outcome:
+    """Tests in a guest. The report that pytest writes there proves that they ran.
+
+    :param folder: emptied first; gets the report, the output and the kernel's log.
+    :param limit: seconds for all tests.
+    :param test: seconds for one, unless it says otherwise.
+    :param only: pytest's options that leave some of them out (``-k``, ``-m``).
+    :param kernel: how the user names the lab's kernel.
+    :raises ToolError: the guest fails, or the kernel complains outside of a test.
+    """
+    kernel = kernel or lab.kernel.release
+    if any("test_replay.py" in name for name in select):
+        captures.debian()  # for the guest, which has no network
+    names = dict.fromkeys(name.split("::")[0] for name in select)
+    say(f"Tests in a guest with {lab.kernel.label}: {' '.join(names)}")
+    shutil.rmtree(folder, ignore_errors=True)
+    report = folder / "report.xml"
+    command = outcome.pytest_argv(select, report, limit=test, only=only)
+    result = lab.run(command, folder=folder, timeout=limit, prefix=f"[{kernel}] ")
+    short = ", ".join(Path(name).stem.removeprefix("test_") for name in names)
+    done = outcome.read(f"{lab.kernel.label} in a guest: {short}", report, result.seconds)
+    if not done.failed and (bad := result.complaints):
+        raise ToolError(f"the kernel complained: {bad[0]}", log=folder, again=result.again)
+    return done.tried_by("--kernel", kernel)
