@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tasks of ./inv: thin, the work is in toolkit/."""
+"""The tasks of ./inv. They are thin: the work is in toolkit/."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What the user can mend is one line and exit status 1."""
+    """Print errors that the user can mend as one line, and exit with status 1."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        # a closed terminal or a kill must not leave virtual machines behind either
+        # nor may a closed terminal or a kill leave virtual machines behind
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         try:
@@ -64,7 +64,7 @@ KERNEL = {"kernel": "running, newest, 5.10, 6.12+deb12, a release or a build fol
 
 SIGN = {
     "sign": "private key to sign with (PEM), followed by its certificate: --sign KEY CERT",
-    "cert": "the certificate, where --sign has the key only",
+    "cert": "the certificate, if --sign names only the key",
 }
 
 
@@ -148,9 +148,9 @@ def uninstall(_c: Context, kernel: str = "running", root: str = "/") -> None:
 @task(
     iterable=["source"],
     help={
-        "source": "kernel tree whose series the package is to carry, too; may be repeated",
+        "source": "kernel tree whose series the package also carries; may be repeated",
         "output": "folder for the packages (default: build/packages)",
-        "lint": "have lintian judge them, too",
+        "lint": "have lintian check them",
     },
 )
 @friendly
@@ -386,7 +386,7 @@ def sources(_c: Context, write: bool = False) -> None:
 @task(
     help={
         "kernel": "6.1 (the default), another series, or a release",
-        "fresh": "make it anew, with the packages of today",
+        "fresh": "make a new one, with today's packages",
     }
 )
 @friendly
@@ -406,10 +406,10 @@ def box(_c: Context, kernel: str | None = None, fresh: bool = False) -> None:
         "kernel": "6.1 (the default), another series, or a release",
         "box": "another box than ours, by Vagrant's name for it",
         "third": "a third machine, on the Ethernet behind the first",
-        "setup-libvirt": "where libvirt does not run: set it up, and put it back at the end",
-        "keep": "leave the machines (and libvirt) as they are then",
-        "destroy": "no test: end the machines, and put libvirt back if it was set up",
-        "only": "tests whose name has this",
+        "setup-libvirt": "if libvirt does not run, set it up, and undo that at the end",
+        "keep": "leave the machines and libvirt running",
+        "destroy": "run no test: end the machines, and undo the set-up of libvirt",
+        "only": "only tests whose name contains this",
     }
 )
 @friendly
@@ -436,10 +436,10 @@ def vagrant_test(
         raise Exit(code=1)
 
 
-@task(help={"all": "the download cache, too"})
+@task(help={"all": "also remove the download cache"})
 @friendly
 def clean(_c: Context, all: bool = False) -> None:
-    """Remove what was built (build/); with --all what was downloaded, too."""
+    """Remove what was built (build/); with --all also what was downloaded."""
     import shutil
 
     from toolkit import paths

@@ -143,17 +143,17 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
     elif name in ("up", "down", "save", "strip"):
         add("target", metavar="IFACE|FILE")
         if name in ("up", "down"):
-            add("--dry-run", action="store_true", help="print the steps only")
+            add("--dry-run", action="store_true", help="only print the steps")
     elif name in ("doctor", "monitor"):
         add("interface", nargs="?", metavar="IFACE", help="default: all")
         if name == "monitor":
             add("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
-            add("--count", type=_count, default=0, metavar="N", help="end after N looks")
+            add("--count", type=_count, default=0, metavar="N", help="end after N readings")
     elif name == "install-files":
         add("--prefix", default="/usr/local", metavar="DIR", help="default: /usr/local")
         add("--destdir", default="/", metavar="DIR", help="put this before every path")
-        add("--remove", action="store_true", help="take the files away")
-        add("--dry-run", action="store_true", help="print the steps only")
+        add("--remove", action="store_true", help="remove the files")
+        add("--dry-run", action="store_true", help="only print the steps")
     elif name == "check":
         add("file", metavar="FILE")
 

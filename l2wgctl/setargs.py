@@ -116,7 +116,7 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
 
 def _misplaced(word: str, after_peer: bool) -> str:
     if word in grammar.SET_DEVICE and after_peer:
-        return f"set: {word} stands before the first peer"
+        return f"set: {word} comes before the first peer"
     if word in grammar.SET_PEER:
-        return f"set: {word} stands after a peer"
+        return f"set: {word} comes after a peer"
     return without_keys(f"set: unknown word '{word}'")

@@ -112,7 +112,7 @@ class _Parser:
 
     def parse(self, text: str) -> None:
         by_name = BY_NAME
-        # A byte order mark stands before a file, and within one that was joined from several.
+        # A byte order mark is at the start of a file, and inside one that was joined from several.
         text = re.sub("^\ufeff", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
         for number, raw in enumerate(text.split("\n"), 1):
             stripped = raw.partition("#")[0].strip() if "#" in raw else raw.strip()
@@ -131,7 +131,7 @@ class _Parser:
             if self.section is None:
                 if not self.problems:
                     self.problem(
-                        "outside", f"'{name}' stands before any section", "begin with [Interface]"
+                        "outside", f"'{name}' comes before any section", "begin with [Interface]"
                     )
                 continue
             if not equals:
@@ -217,7 +217,7 @@ class _Parser:
             return
         other = "peer" if self.section == "interface" else "interface"
         if name.lower() in BY_NAME[other]:
-            hint: str | None = f"it belongs into [{other.capitalize()}]"
+            hint: str | None = f"it belongs in [{other.capitalize()}]"
         else:
             known = [key.name for key in SECTIONS[self.section]]
             if self.section == "interface":

@@ -14,7 +14,7 @@
  * `idle` is the part of `elapsed` in which the processors slept, all added up.
  *
  * udp and pps never have more than WINDOW packets on their way, so that nothing
- * is lost: what would be measured otherwise is how fast packets can be dropped.
+ * is lost. Otherwise we would measure how fast packets can be dropped.
  * A packet that does not come within a second is given up and counted in `lost`.
  */
 #define _GNU_SOURCE
@@ -204,7 +204,7 @@ static unsigned long wait_for_room(unsigned long sent, unsigned long lost,
 	return lost;
 }
 
-/* Half a window at a time, as one does who has something to send. */
+/* Half a window at a time, as a program does that has much to send. */
 static int run_udp(const char *ns_b, const char *to, unsigned long size,
 		   unsigned long count, unsigned long window, unsigned long span, int64_t limit)
 {
@@ -218,7 +218,7 @@ static int run_udp(const char *ns_b, const char *to, unsigned long size,
 		receive_udp(udp_socket(to, NULL));
 	wait_until_ready();
 	fd = udp_socket(NULL, to);
-	/* whatever has to be resolved or agreed on, and code that is not in memory yet */
+	/* for what has to be resolved or agreed on, and code that is not in memory yet */
 	while (sent < 2 * window) {
 		send_packet(fd, size - HEADERS);
 		lost = wait_for_room(++sent, lost, 1);

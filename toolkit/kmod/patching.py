@@ -63,7 +63,8 @@ def remove_from(driver: Path, root: Path, kernel: str) -> None:
     for name, text in own_files().items():
         if not (driver / name).exists() or (driver / name).read_text() != text:
             raise ToolError(
-                f"{DRIVER / name} is not this l2wg's: changed, removed, or another version's",
+                f"{DRIVER / name} is not from this l2wg: it was changed, removed or comes from "
+                "another version",
                 "take it out with the l2wg that put it in",
             )
         (driver / name).unlink()

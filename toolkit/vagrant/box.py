@@ -101,7 +101,7 @@ def make(kernel: Kernel, *, fresh: bool = False) -> Box:
     file = paths.cache() / "boxes" / f"{kernel.release}-{_recipe(kernel)}.box"
     if fresh or not file.exists():
         if os.geteuid() != 0:
-            raise ToolError("box: a file system is made and mounted", "run it as root, with sudo")
+            raise ToolError("box: making and mounting a file system needs root", "run it with sudo")
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".box-", dir=file.parent) as work:
             _make(Path(work), kernel).replace(file)

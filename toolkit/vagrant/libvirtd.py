@@ -91,8 +91,8 @@ def set_up() -> None:
     :raises ToolError: we are not root, or a daemon does not answer.
     """
     if os.geteuid() != 0:
-        raise ToolError("--setup-libvirt: libvirt's daemons are root's", "run it with sudo")
-    say("Setting libvirt up; it is put back at the end, or by ./inv vagrant-test --destroy:")
+        raise ToolError("--setup-libvirt: libvirt's daemons need root", "run it with sudo")
+    say("Setting libvirt up; this is undone at the end, or by ./inv vagrant-test --destroy:")
     if not SAVED.exists():
         say(f"[#] {CONF}: {SETTINGS.strip().replace(chr(10), ', ')} (original: {SAVED})")
         shutil.copy2(CONF, SAVED)

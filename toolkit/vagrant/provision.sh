@@ -4,12 +4,13 @@
 # Put l2wg onto a machine, with Vagrant or without; as root:
 #
 #   provision.sh install [CHECKOUT]
-#       the module for the running kernel, l2wgctl, and a key pair for wg1, of which the public key
-#       is printed (and kept in /etc/l2wg/wg1.pub). From CHECKOUT/build comes what is built
-#       already: build/RELEASE/l2wireguard.ko, build/wheels. The rest is built here, with Debian's
-#       packages from the network.
+#       install the module for the running kernel, and l2wgctl; make a key pair for wg1, print its
+#       public key and keep that in /etc/l2wg/wg1.pub. What CHECKOUT/build has is used:
+#       build/RELEASE/l2wireguard.ko, build/wheels. The rest is built here, with Debian's packages
+#       from the network.
 #   provision.sh link ADDRESS/LENGTH PEER-KEY ENDPOINT [PORT]
-#       bridge br0 with that address, in it wg1 to the peer and the Ethernet port PORT; at each start
+#       make a bridge br0 with that address; its ports are wg1 to the peer, and the Ethernet port
+#       PORT. It comes back at each start.
 set -eu
 
 HOME_OF_CTL=/opt/l2wgctl
@@ -64,7 +65,7 @@ install_module() {
 		die "$release does not take $built (modprobe l2wireguard says why)"
 }
 
-# l2wgctl in an environment of its own: the distribution's Python packages stay as they are.
+# l2wgctl gets an environment of its own: the distribution's Python packages stay as they are.
 install_ctl() {
 	apt 'python3 -c "import ensurepip"' python3-venv
 	[ -x "$HOME_OF_CTL/bin/pip" ] || python3 -m venv "$HOME_OF_CTL"
@@ -92,7 +93,7 @@ install_ctl() {
 	fi
 }
 
-# It never leaves this machine, and no command line has it.
+# The key never leaves this machine, and never gets onto a command line.
 make_key() {
 	[ -e "$KEY" ] || (umask 077 && "$CTL" genkey >"$KEY.new" && mv "$KEY.new" "$KEY")
 	"$CTL" pubkey <"$KEY" >"$PUBLIC.new"

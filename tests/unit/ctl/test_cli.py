@@ -62,10 +62,10 @@ USAGE = [
     (["show", "interfaces", "dump"], "show: 'interfaces' takes no field (show all FIELD)"),
     (["set", "wg1", "fwmark"], f"set: fwmark has no value ({SET})"),
     (["set", "wg1", "colour", "red"], f"set: unknown word 'colour' ({SET})"),
-    (["set", "wg1", "endpoint", "a:1"], f"set: endpoint stands after a peer ({SET})"),
+    (["set", "wg1", "endpoint", "a:1"], f"set: endpoint comes after a peer ({SET})"),
     (
         ["set", "wg1", "peer", PEER_A, "listen-port", "1"],
-        f"set: listen-port stands before the first peer ({SET})",
+        f"set: listen-port comes before the first peer ({SET})",
     ),
     (
         ["set", "wg1", "listen-port", "70000"],

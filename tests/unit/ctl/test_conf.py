@@ -48,11 +48,11 @@ ONE_ERROR = {
     ),
     "key of the other section": (
         "[Interface]\nEndpoint = a:1\n",
-        "2:1: unknown key 'Endpoint' in [Interface] (it belongs into [Peer])",
+        "2:1: unknown key 'Endpoint' in [Interface] (it belongs in [Peer])",
     ),
     "no section": (
         "ListenPort = 1\nMTU = 1\n",
-        "1:1: 'ListenPort' stands before any section (begin with [Interface])",
+        "1:1: 'ListenPort' comes before any section (begin with [Interface])",
     ),
     "no equals sign": (
         "[Interface]\nListenPort 51820\n",

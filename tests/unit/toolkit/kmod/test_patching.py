@@ -133,8 +133,8 @@ def test_own_files_that_were_changed_stay(tree: Path) -> None:
     file = tree / DRIVER / "l2wg_frame.c"
     file.write_text(file.read_text() + "/* mine */\n")
     assert refusal(tree, reverse=True) == (
-        "drivers/net/wireguard/l2wg_frame.c is not this l2wg's: changed, removed, or another "
-        "version's (take it out with the l2wg that put it in)"
+        "drivers/net/wireguard/l2wg_frame.c is not from this l2wg: it was changed, removed or "
+        "comes from another version (take it out with the l2wg that put it in)"
     )
 
 
@@ -142,8 +142,8 @@ def test_own_files_that_were_removed(tree: Path) -> None:
     patching.patch_tree(tree)
     (tree / DRIVER / "l2wg_frame.h").unlink()
     assert refusal(tree, reverse=True) == (
-        "drivers/net/wireguard/l2wg_frame.h is not this l2wg's: changed, removed, or another "
-        "version's (take it out with the l2wg that put it in)"
+        "drivers/net/wireguard/l2wg_frame.h is not from this l2wg: it was changed, removed or "
+        "comes from another version (take it out with the l2wg that put it in)"
     )
 
 
