@@ -76,6 +76,19 @@ def test_the_packages() -> None:
     assert {name for names in needs.NEEDS.values() for name in names} - listed == set()
 
 
+def test_the_map_has_every_room() -> None:
+    """CONTRIBUTING.md names each folder of the toolkit and of the tests."""
+    page = DOCS[1].read_text()
+    rooms = [
+        f"{top}/{folder.name}/"
+        for top in ("toolkit", "tests")
+        for folder in sorted((paths.ROOT / top).iterdir())
+        if any(folder.glob("*.py"))
+    ]
+    assert "toolkit/guest/" in rooms and "tests/vm/" in rooms
+    assert [room for room in rooms if f"`{room}`" not in page] == []
+
+
 def test_the_readme_is_short() -> None:
     """One or two screens; the rest has its own pages."""
     assert len((paths.ROOT / "README.md").read_text().split()) <= 1200
