@@ -44,6 +44,24 @@ def owner(peers: tuple[Peer, ...], text: str, prefix: int | None = None) -> Peer
     return best
 
 
+#: Keys that only somebody writes who wants an Ethernet link.
+_ETHERNET_KEYS = ("kind", "macaddress", "bridge", "master", "vlans", "ipv6linklocal")
+
+
+def _looks_plain(config: Config) -> str | None:
+    """What makes a file look as if it were meant for a plain WireGuard link, or None."""
+    link, peers = config.link, config.device.peers
+    if any(key in config.key_lines for key in _ETHERNET_KEYS) or not peers:
+        return None
+    hosts = [a for a in link.addresses if a.endswith("/32") or (":" in a and a.endswith("/128"))]
+    if hosts and len(hosts) == len(link.addresses):
+        return f"Address {hosts[0]} is a single host's"
+    default = any(not ip.prefix for peer in peers for ip in peer.allowed_ips)
+    if link.dns and default and len(peers) == 1 and peers[0].endpoint:
+        return "DNS, and one peer for everything"
+    return None
+
+
 def lint(config: Config) -> Iterator[Problem]:
     """Warnings, in the order of the file."""
     peers = config.device.peers
@@ -57,6 +75,15 @@ def lint(config: Config) -> Iterator[Problem]:
             "no-private-key", 1, "[Interface] has no PrivateKey", "make one with 'l2wgctl genkey'"
         )
     link = config.link
+    plain = _looks_plain(config)
+    if plain:
+        yield warn(
+            "plain-file",
+            interface.get("address", interface.get("dns", 1)),
+            f"this looks like a file for a plain WireGuard link ({plain}), but without Kind it "
+            "makes an Ethernet link, and no routes",
+            "write Kind = wireguard into [Interface], or Kind = l2wireguard if it is meant so",
+        )
     if link.bridge and link.addresses:
         yield warn(
             "address-on-port",

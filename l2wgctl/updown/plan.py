@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
 
 from ..conf import files
+from ..conf.check import lint
 from ..conf.parse import Config
 from ..conf.values import NAME_MAX
 from ..errors import L2wgError, Problem, from_errno
@@ -313,6 +314,7 @@ def cmd_up(args: argparse.Namespace) -> int:
     name, config = _load(args.target)
     with Links() as links:
         check_before(name, config.link, links)
+        say(lint(config))
         steps = plan_up(name, config, links, _configure, _address_of)
         run_steps(steps, args.dry_run)
         say(_bond_warning(name, config.link, links) if not args.dry_run else [])

@@ -292,6 +292,35 @@ def test_other_warnings() -> None:
     ]
 
 
+PROVIDER = f"""[Interface]
+PrivateKey = {PRIVATE}
+Address = 10.2.0.2/32, fd00::2/128
+DNS = 10.2.0.1
+[Peer]
+PublicKey = {PEER_A}
+AllowedIPs = 0.0.0.0/0, ::/0
+Endpoint = 192.0.2.1:51820
+"""
+PLAIN = (
+    "wg1.conf:3:1: warning: this looks like a file for a plain WireGuard link ({}), but without "
+    "Kind it makes an Ethernet link, and no routes (write Kind = wireguard into [Interface], or "
+    "Kind = l2wireguard if it is meant so)"
+)
+
+
+def test_a_providers_plain_file() -> None:
+    hosts = PLAIN.format("Address 10.2.0.2/32 is a single host's")
+    assert warnings(PROVIDER) == [hosts]
+    assert warnings(PROVIDER.replace("DNS = 10.2.0.1\n", "")) == [hosts]
+    assert warnings(PROVIDER.replace("/32", "/24")) == [
+        PLAIN.format("DNS, and one peer for everything")
+    ]
+    for meant in ("Kind = wireguard", "Kind = l2wireguard", "Bridge = br0", "VLANs = 5"):
+        found = warnings(PROVIDER.replace("Address", f"{meant}\nAddress"))
+        assert not any("plain" in line for line in found)
+    assert warnings(PROVIDER.replace("/32", "/24").replace("DNS = 10.2.0.1\n", "")) == []
+
+
 def test_owner_is_the_longest_prefix() -> None:
     parsed = config.parse(
         HEAD

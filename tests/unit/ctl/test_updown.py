@@ -212,6 +212,15 @@ def test_up_of_a_routed_link(
     assert links.rules == []
 
 
+def test_up_says_what_check_would_warn_of(links: FakeLinks, run: Run, conf: Conf) -> None:
+    path = conf(ROUTED.replace("Kind = wireguard\n", "").replace("/24", "/32"))
+    warned = run("check", path).err
+    assert warned.count("\n") == 3 and "looks like a file for a plain WireGuard link" in warned
+    for words in ("up", "--dry-run", path), ("up", path):
+        result = run(*words)
+        assert result.status == 0 and result.err.startswith(warned + "[#] ip link add")
+
+
 def test_table_by_number(links: FakeLinks, run: Run, conf: Conf) -> None:
     text = ROUTED.replace("Kind", "Table = 100\nKind")
     assert run("up", conf(text)).status == 0
