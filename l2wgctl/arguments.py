@@ -31,7 +31,7 @@ COMMANDS = {
     "down": ("updown.plan", "cmd_down", "take a link down with all that belongs to it"),
     "save": ("updown.plan", "cmd_save", "write the state of a link into its file"),
     "strip": ("updown.plan", "cmd_strip", "print a file without what 'wg setconf' does not know"),
-    "doctor": ("doctor", "cmd_doctor", "check everything from the module to the tunnel"),
+    "doctor": ("doctor.command", "cmd_doctor", "check everything from the module to the tunnel"),
     "monitor": ("monitor", "cmd_monitor", "watch the peers"),
     "diff": ("commands", "cmd_diff", "show what syncconf would change"),
     "install-files": (

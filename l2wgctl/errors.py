@@ -13,13 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-PROG = "l2wgctl"
-
-#: How to get the module, said wherever a link kind or the netlink family is missing.
-MODULE_HINT = (
-    "load it with 'modprobe l2wireguard'; to have it, run './inv build-module' in the l2wg "
-    "sources, copy l2wireguard.ko to /lib/modules/$(uname -r)/extra and run 'depmod -a'"
-)
+from .grammar import PROG as PROG
+from .refusals import explain, is_root
 
 
 def without_keys(text: str) -> str:
@@ -108,16 +103,20 @@ class ValueProblem(ValueError):
         self.column = column
 
 
-def from_os_error(error: OSError, where: str) -> L2wgError:
-    """Words for a file that cannot be read or written."""
-    # A long path looks like half a key, so only what has the shape of a whole key is hidden.
+def from_os_error(error: OSError, where: str, writing: bool = False) -> L2wgError:
+    """Words for a file that cannot be read, or written."""
+    # A path is long and looks like half a key; hidden is only what has the shape of a whole one.
     where = re.sub(r"[A-Za-z0-9+/]{43}=", "(hidden)", where)
     number = error.errno or 0
     if number == errno.ENOENT:
         hint = "write it, see l2wg.conf(5)" if where.startswith("/etc/l2wg/") else "check the path"
         return KernelError(number, "no such file", hint, where)
     if number in (errno.EACCES, errno.EPERM):
-        return KernelError(number, "not readable by this user", "run as root or use sudo", where)
+        # Root is refused by a container, a security module, or the file's own attributes.
+        what = f"not {'writable' if writing else 'readable'} by this user"
+        if is_root():
+            return KernelError(number, "not permitted, even to root", None, where)
+        return KernelError(number, what, "run as root or use sudo", where)
     if number == errno.EISDIR:
         return KernelError(number, "is a directory", "name a file", where)
     return KernelError(number, os.strerror(number) if number else str(error), None, where)
@@ -128,30 +127,7 @@ def from_errno(number: int, ifname: str, doing: str, detail: str = "") -> Kernel
 
     `detail` is the kernel's own explanation (extended acknowledgement) when it gave one.
     """
-    words, hint = {
-        errno.EPERM: ("not permitted", "run as root, or with CAP_NET_ADMIN"),
-        errno.EACCES: ("not permitted", "run as root, or with CAP_NET_ADMIN"),
-        errno.ENODEV: (
-            "no such link",
-            f"create it with '{PROG} add {ifname}' or '{PROG} up {ifname}'",
-        ),
-        errno.EOPNOTSUPP: (
-            "is not a wireguard or l2wireguard link",
-            f"see its kind with 'ip -d link show dev {ifname}'",
-        ),
-        errno.EEXIST: (
-            "the name is in use",
-            f"choose another, or remove it with '{PROG} del {ifname}'",
-        ),
-        errno.EADDRINUSE: (
-            "the listening port is in use",
-            "choose another ListenPort, or 0 for a free one",
-        ),
-        errno.EINTR: ("kept changing while it was read", "try again"),
-        errno.ENOBUFS: ("the kernel ran out of buffer space", "try again"),
-    }.get(number, (os.strerror(number), None))
-    if number == errno.EEXIST and doing.startswith(("add address", "add route", "add policy")):
-        words, hint = "it is there already", None
+    words, hint = explain(number, ifname, doing)
     if detail:
         words = f"{words} [{detail}]"
     separator = " " if words.startswith("is not a") else ": "

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The words of the command line that several modules need. This module imports nothing."""
 
+#: The program, as it calls itself in messages.
+PROG = "l2wgctl"
+
 #: Link kinds, and at the same time names of the generic-netlink families.
 L2WIREGUARD = "l2wireguard"
 WIREGUARD = "wireguard"

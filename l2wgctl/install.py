@@ -47,7 +47,7 @@ def _guarded(path: Path, change: Callable[[], object]) -> Callable[[], None]:
         try:
             change()
         except OSError as error:
-            raise from_os_error(error, str(path)) from None
+            raise from_os_error(error, str(path), True) from None
 
     return do
 

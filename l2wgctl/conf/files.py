@@ -180,4 +180,4 @@ def write_private(path: str, text: str) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise from_os_error(error, path) from None
+        raise from_os_error(error, path, True) from None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ..errors import MODULE_HINT, KernelError, from_errno, from_os_error
+from ..errors import KernelError, from_errno, from_os_error
 from ..model import AllowedIP, Device, Key, Peer
 from . import channel
 from . import messages as wgnl
@@ -102,8 +102,10 @@ class WireGuard:
 
 def _in_words(refused: channel.Refused, name: str, doing: str) -> KernelError:
     if isinstance(refused, channel.NoFamily):
+        from ..machine import module_hint
+
         what = "the kernel has no WireGuard family"
-        return KernelError(errno.ENOENT, what, MODULE_HINT, doing, "NO_MODULE")
+        return KernelError(errno.ENOENT, what, module_hint(), doing, "NO_MODULE")
     return from_errno(refused.number, name, doing, refused.detail)
 
 

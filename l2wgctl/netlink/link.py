@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ..errors import MODULE_HINT, KernelError, L2wgError, from_errno, from_os_error
-from ..model import KINDS
+from ..errors import KernelError, L2wgError, from_errno, from_os_error
+from ..machine import module_hint
+from ..model import KINDS, WIREGUARD
 from ..sockets import AF_INET, AF_INET6
 
 #: Marks a bridge that `up` has made, so that `down` may remove it.
@@ -31,8 +32,17 @@ FR_ACT_TO_TBL = 1
 RT_TABLE_MAIN = 254
 
 
+#: Fields of struct rtnl_link_stats64 (include/uapi/linux/if_link.h) that every kernel has.
+STATISTICS = (
+    *("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors"),
+    *("rx_dropped", "tx_dropped", "multicast", "rx_length_errors", "rx_frame_errors"),
+)
+
+
 class Link(NamedTuple):
-    """A link as the kernel reports it. `mac` is None where the link has no address."""
+    """A link as the kernel reports it. `mac` is None where the link has no address, `stats` are
+    STATISTICS. `port_state` and `isolated` are a bridge port's, `stp` and `vlan_filtering` a
+    bridge's."""
 
     name: str
     ifindex: int
@@ -46,6 +56,9 @@ class Link(NamedTuple):
     alias: str | None = None
     port_state: int | None = None
     stp: int | None = None
+    stats: dict[str, int] | None = None
+    vlan_filtering: int | None = None
+    isolated: int | None = None
 
 
 class Route(NamedTuple):
@@ -61,8 +74,11 @@ def _link(message: Any) -> Link:
     port = info.get_attr("IFLA_INFO_SLAVE_DATA") if info else None
     data = info.get_attr("IFLA_INFO_DATA") if info else None
     slave_kind = info.get_attr("IFLA_INFO_SLAVE_KIND") if info else None
-    state = port.get_attr("IFLA_BRPORT_STATE") if slave_kind == "bridge" and port else None
-    stp = data.get_attr("IFLA_BR_STP_STATE") if kind == "bridge" and data else None
+    if slave_kind != "bridge" or not port:
+        port = None
+    if kind != "bridge" or not data:
+        data = None
+    stats = message.get_attr("IFLA_STATS64")
     return Link(
         message.get_attr("IFLA_IFNAME"),
         message["index"],
@@ -74,8 +90,11 @@ def _link(message: Any) -> Link:
         message.get_attr("IFLA_MASTER") or 0,
         message.get_attr("IFLA_LINK") or 0,
         message.get_attr("IFLA_IFALIAS"),
-        state,
-        stp,
+        port.get_attr("IFLA_BRPORT_STATE") if port else None,
+        data.get_attr("IFLA_BR_STP_STATE") if data else None,
+        {name: stats[name] for name in STATISTICS} if stats else None,
+        data.get_attr("IFLA_BR_VLAN_FILTERING") if data else None,
+        port.get_attr("IFLA_BRPORT_ISOLATED") if port else None,
     )
 
 
@@ -165,6 +184,38 @@ class Links:
                 if message["flags"] & 0x80 and message["scope"] != 253
             ]
 
+    def neighbours(self, name: str) -> list[tuple[str, str]]:
+        """(address, MAC address) of the hosts that the link knows."""
+        index = self.need(name, "list neighbours").ifindex
+        with self._doing(name, "list neighbours"):
+            found = [m for m in self._ipr.get_neighbours() if m["ifindex"] == index]
+        pairs = [(m.get_attr("NDA_DST"), m.get_attr("NDA_LLADDR")) for m in found]
+        return [(address, mac) for address, mac in pairs if address and mac]
+
+    def duplicates(self, name: str) -> list[str]:
+        """IPv6 addresses of the link that another host has, too (IFA_F_DADFAILED)."""
+        index = self.need(name, "list addresses").ifindex
+        with self._doing(name, "list addresses"):
+            return [
+                str(message.get_attr("IFA_ADDRESS"))
+                for message in self._ipr.get_addr(index=index, family=AF_INET6)
+                if message["flags"] & 0x08
+            ]
+
+    def vlans(self, name: str) -> list[tuple[int, bool]]:
+        """(VLAN, whether it is the PVID) of a bridge port; nothing where no VLAN is."""
+        index = self.need(name, "list VLANs").ifindex
+        found: list[tuple[int, bool]] = []
+        with self._doing(name, "list VLANs"):
+            for message in self._ipr.get_vlans():
+                spec = message.get_attr("IFLA_AF_SPEC")
+                if message["index"] != index or not spec:
+                    continue
+                for entry in spec.get_attrs("IFLA_BRIDGE_VLAN_INFO"):
+                    # BRIDGE_VLAN_INFO_PVID of include/uapi/linux/if_bridge.h
+                    found.append((entry["vid"], bool(entry["flags"] & 2)))
+        return found
+
     def route_to(self, address: str) -> Route | None:
         """The way to an address, or None if there is none."""
         try:
@@ -216,7 +267,7 @@ class Links:
                 raise KernelError(
                     errno.EOPNOTSUPP,
                     f"{name}: the kernel does not know links of kind {kind}",
-                    MODULE_HINT,
+                    "modprobe wireguard" if kind == WIREGUARD else module_hint(),
                     "add",
                     "NO_MODULE",
                 ) from None

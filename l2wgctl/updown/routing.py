@@ -140,7 +140,7 @@ def _valid_mark() -> None:
     try:
         SRC_VALID_MARK.write_text("1\n")
     except OSError as error:
-        raise from_os_error(error, str(SRC_VALID_MARK)) from None
+        raise from_os_error(error, str(SRC_VALID_MARK), True) from None
 
 
 def _nft_table(name: str) -> str:

@@ -26,7 +26,7 @@ GROUND = {"errors", "paths", "run", "needs", "compiled"}
 PACKAGES = ["netlink", "conf", "updown"]
 #: What speaks to the user imports packages, and no package imports it.
 FRONT = {
-    *("__main__", "cli", "arguments", "commands", "setargs", "doctor", "dump", "monitor", "show"),
+    *("__main__", "cli", "arguments", "commands", "setargs", "dump", "monitor", "show"),
     "install",
 }
 

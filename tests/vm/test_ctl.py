@@ -14,8 +14,8 @@ import pytest
 from ctl import Said, ctl, done, file, program
 
 from l2wgctl import get_device
-from l2wgctl.errors import MODULE_HINT
 from l2wgctl.grammar import FIELDS
+from l2wgctl.machine import module_hint
 from toolkit.guest import ctl as bench_ctl
 from toolkit.guest.hosts import MACS, Failed, Host, inside, keys, sh, tunnel, underlay
 
@@ -371,12 +371,12 @@ class TestModules:
                     1,
                     "",
                     f"l2wgctl: add: wg1: the kernel does not know links of kind {kind} "
-                    f"({MODULE_HINT})\n",
+                    f"({module_hint()})\n",
                 )
             assert ctl(host, "show", "wg1") == (
                 1,
                 "",
-                f"l2wgctl: show: the kernel has no WireGuard family ({MODULE_HINT})\n",
+                f"l2wgctl: show: the kernel has no WireGuard family ({module_hint()})\n",
             )
             assert ctl(host, "show") == (0, "", "")
             said = ctl(host, "doctor")

@@ -24,6 +24,9 @@ LIMIT = 1500  # seconds for one guest's tests
 SECONDS = {
     "test_bench.py": 100,
     "test_ctl.py": 170,
+    "test_ctl_doctor.py": 130,
+    "test_ctl_refusals.py": 40,
+    "test_ctl_sync.py": 180,
     "test_ctl_up.py": 160,
     "test_frames.py": 60,
     "test_hostile.py": 120,

@@ -26,6 +26,16 @@ PEER_B = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
 PEER_C = "gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA="
 
 
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel refuses, it refuses to somebody who is not root."""
+    from l2wgctl import errors, refusals
+
+    monkeypatch.setattr(refusals, "capable", lambda capability: False)
+    for module in (refusals, errors):
+        monkeypatch.setattr(module, "is_root", lambda: False)
+
+
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     """A kernel without devices, which l2wgctl talks to."""

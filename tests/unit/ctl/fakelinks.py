@@ -25,6 +25,9 @@ class FakeLinks:
         self.modes: dict[str, str] = {}
         self.ways: dict[str, Route] = {}
         self.default: Route | None = None
+        self.neighbour_table: dict[str, list[tuple[str, str]]] = {}
+        self.dad_failed: dict[str, list[str]] = {}
+        self.port_vlans: dict[str, list[tuple[int, bool]]] = {}
         self.next_index = 2
         self.changes = 0
         self.fail_at = 0
@@ -79,6 +82,15 @@ class FakeLinks:
 
     def counters(self, name: str) -> dict[str, int]:
         return {}
+
+    def neighbours(self, name: str) -> list[tuple[str, str]]:
+        return self.neighbour_table.get(name, [])
+
+    def duplicates(self, name: str) -> list[str]:
+        return self.dad_failed.get(name, [])
+
+    def vlans(self, name: str) -> list[tuple[int, bool]]:
+        return self.port_vlans.get(name, [])
 
     def route_to(self, address: str) -> Route | None:
         return self.ways.get(address)

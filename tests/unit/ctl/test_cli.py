@@ -15,8 +15,9 @@ import pytest
 
 from l2wgctl import cli
 from l2wgctl.arguments import COMMANDS
-from l2wgctl.errors import MODULE_HINT, KernelError
+from l2wgctl.errors import KernelError
 from l2wgctl.grammar import FIELDS, SET
+from l2wgctl.machine import module_hint
 from l2wgctl.netlink import channel, link
 
 from .conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK, Result
@@ -35,7 +36,7 @@ PresharedKey = {PSK}
 AllowedIPs = 0.0.0.0/0, ::/0
 Endpoint = 192.0.2.1:51820
 """
-MODULE = f" ({MODULE_HINT})"
+MODULE = f" ({module_hint()})"
 
 
 def line(text: str, status: int = 1) -> tuple[int, str, str]:
@@ -225,7 +226,7 @@ def test_no_module(run: Run, conf: Conf, links: FakeLinks, monkeypatch: pytest.M
         raise KernelError(
             errno.EOPNOTSUPP,
             f"{name}: the kernel does not know links of kind {kind}",
-            MODULE_HINT,
+            module_hint(),
             "add",
         )
 

@@ -11,7 +11,8 @@ import pytest
 
 from l2wgctl import resolve
 from l2wgctl.conf.values import allowed_ip
-from l2wgctl.errors import MODULE_HINT, KernelError, L2wgError, UsageError
+from l2wgctl.errors import KernelError, L2wgError, UsageError
+from l2wgctl.machine import module_hint
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer
 from l2wgctl.netlink import channel, messages
 from l2wgctl.netlink.device import WireGuard
@@ -74,7 +75,7 @@ def refusal(kernel: FakeKernel, *families: str) -> tuple[str, int]:
 
 
 def test_no_family() -> None:
-    text = f"show: the kernel has no WireGuard family ({MODULE_HINT})"
+    text = f"show: the kernel has no WireGuard family ({module_hint()})"
     assert refusal(FakeKernel(()), "l2wireguard", "wireguard") == (text, errno.ENOENT)
 
 

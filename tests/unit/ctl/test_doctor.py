@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
-"""doctor and monitor."""
+"""doctor: every finding as a whole line."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from l2wgctl import doctor, monitor
-from l2wgctl.doctor import System, examine, render_finding
-from l2wgctl.errors import MODULE_HINT
-from l2wgctl.model import Endpoint, Key, Peer
+from l2wgctl.conf.values import public_key
+from l2wgctl.doctor import command
+from l2wgctl.doctor.command import examine
+from l2wgctl.doctor.finding import render_finding
+from l2wgctl.doctor.host import System
+from l2wgctl.machine import Machine, module_hint
+from l2wgctl.model import Endpoint, Key
 from l2wgctl.netlink.link import Route
 from l2wgctl.netlink.messages import sockaddr
 
-from .conftest import Result
+from .conftest import PEER_A, PRIVATE, Result
 from .fakekernel import FakePeer
 from .fakelinks import FakeLinks
 
@@ -32,10 +36,11 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     module.mkdir(parents=True)
     (module / "srcversion").write_text("ABC\n")
     installed = {"srcversion": "ABC", "l2wg_version": "0.1.0"}
-    found = System(
-        tmp_path / "modules", "6.1", True, lambda: NOW, lambda release, field: installed.get(field)
+    machine = Machine(
+        tmp_path, "6.1", tmp_path, lambda release, field: installed.get(field), lambda: None
     )
-    monkeypatch.setattr(doctor, "System", lambda: found)
+    found = System(tmp_path / "modules", machine, True, lambda: NOW, tmp_path / "proc")
+    monkeypatch.setattr(command, "System", lambda: found)
     return found
 
 
@@ -104,23 +109,23 @@ def test_modules(links: FakeLinks, system: System) -> None:
         "WARN module: l2wireguard is loaded, but version 0.1.0 is installed and not the one "
         "loaded (take the tunnels down, then: modprobe -r l2wireguard; modprobe l2wireguard)"
     )
-    nothing = system._replace(modinfo=lambda release, field: None)
+    nothing = system._replace(machine=system.machine._replace(modinfo=lambda release, field: None))
     assert lines(links, nothing)[0] == (
         "OK   module: l2wireguard is loaded, but not installed for the next boot"
     )
     (system.modules / "l2wireguard" / "srcversion").unlink()
     (system.modules / "l2wireguard").rmdir()
     assert lines(links, nothing) == [
-        f"FAIL module: l2wireguard is not installed for 6.1 ({MODULE_HINT})",
+        f"FAIL module: l2wireguard is not installed for 6.1 ({module_hint(nothing.machine)})",
         "WARN flavour: the stock wireguard module is loaded: it has no Ethernet links (modprobe "
         "l2wireguard adds them beside it)",
         CLOCK,
         "WARN link: there is no tunnel (l2wgctl up IFACE)",
     ]
     assert lines(links, system)[0] == (
-        "WARN module: l2wireguard 0.1.0 is installed, but not loaded (modprobe l2wireguard)"
+        "WARN module: l2wireguard 0.1.0 is installed, but not loaded "
+        f"({module_hint(system.machine)})"
     )
-    assert doctor._modinfo("0.0-none", "l2wg_version") is None
 
 
 def test_host(links: FakeLinks, system: System) -> None:
@@ -229,11 +234,13 @@ def test_bridge(well: FakeLinks, system: System) -> None:
     well.create("br0", "bridge", mtu=1500)
     index = well.links["br0"].ifindex
     well.links["wg1"] = well.links["wg1"]._replace(master=index, port_state=3)
+    well.addrs["br0"] = ["192.0.2.1/24"]
     assert lines(well, system)[4:7] == [
         "FAIL master: br0 is down (ip link set br0 up)",
         "WARN master: br0 has MTU 1500, above the 1406 of wg1 (ip link set mtu 1406 dev br0)",
         "OK   bridge: wg1 is a forwarding port of br0",
     ]
+    well.addrs["br0"] = ["192.0.2.1/24"]
     well.links["br0"] = well.links["br0"]._replace(up=True, mtu=1406, stp=0)
     well.links["wg1"] = well.links["wg1"]._replace(port_state=4)
     assert lines(well, system)[4] == (
@@ -250,7 +257,7 @@ def test_bridge(well: FakeLinks, system: System) -> None:
 
 
 def test_counters(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(well, "counters", lambda name: {"rx_malformed": 3, "rx_opaque": 5})
+    monkeypatch.setattr(well, "counters", lambda name: {"rx_malformed": 3, "rx_opaque": 1})
     assert lines(well, system)[-1] == (
         "WARN counters: rx_malformed is 3 (both ends need the same l2wg version; see 'ethtool -S "
         "wg1')"
@@ -262,76 +269,169 @@ def test_colours(well: FakeLinks, system: System) -> None:
     assert render_finding(finding, True).startswith("\x1b[1m\x1b[32mOK  \x1b[0m module: ")
 
 
-# -- monitor --------------------------------------------------------------------------------------
+# -- bridge ----------------------------------------------------------------------------------------
 
 
-def peer(rx: int, tx: int, then: int = 0) -> Peer:
-    return Peer(KEY, rx_bytes=rx, tx_bytes=tx, last_handshake=(then, 0))
+@pytest.fixture
+def bridged(well: FakeLinks) -> FakeLinks:
+    """wg1 and eth1 in br0, both forwarding."""
+    well.create("br0", "bridge", mtu=1406, up=True, stp=0, vlan_filtering=0)
+    index = well.links["br0"].ifindex
+    well.links["wg1"] = well.links["wg1"]._replace(master=index, port_state=3, isolated=0)
+    well.create("eth1", "dummy", up=True, running=True, master=index, port_state=3, isolated=0)
+    return well
 
 
-def test_rates() -> None:
-    sampler = monitor.Sampler()
-    first = sampler.rows("wg1", [peer(1000, 10)], 5.0, 100)[0]
-    assert (first.rx_rate, first.tx_rate, first.handshake_age) == (None, None, None)
-    second = sampler.rows("wg1", [peer(3000, 20, 90)], 7.0, 100)[0]
-    assert (second.rx_rate, second.tx_rate, second.handshake_age) == (1000.0, 5.0, 10)
-    again = sampler.rows("wg1", [peer(5, 5)], 8.0, 100)[0]
-    assert again.rx_rate is None, "the peer was made anew"
+def complaints(links: FakeLinks, system: System) -> list[str]:
+    return [line for line in lines(links, system) if not line.startswith("OK ")]
 
 
-def test_words() -> None:
-    assert [monitor.bit_rate(rate) for rate in (None, 0, 100, 125_000, 1.25e6, 1.25e9)] == [
-        *("-", "0 bit/s", "800 bit/s", "1.0 Mbit/s", "10.0 Mbit/s", "10.0 Gbit/s"),
+def edit(links: FakeLinks, name: str, **values: Any) -> None:
+    links.links[name] = links.links[name]._replace(**values)
+
+
+def test_where_frames_go_in_a_bridge(bridged: FakeLinks, system: System) -> None:
+    assert complaints(bridged, system) == []
+    edit(bridged, "eth1", running=False)
+    assert complaints(bridged, system) == [
+        "WARN ports: of br0's other ports none is up: eth1 (ip link set eth1 up; is the cable in?)"
     ]
-    assert [monitor.age(seconds) for seconds in (None, 0, 59, 60, 3599, 3600, 90061)] == [
-        *("never", "0s", "59s", "1m 0s", "59m 59s", "1h 0m", "25h 1m"),
+    edit(bridged, "eth1", running=True, isolated=1)
+    assert complaints(bridged, system) == []
+    edit(bridged, "wg1", isolated=1)
+    assert complaints(bridged, system) == [
+        "WARN ports: wg1 and br0's other ports are isolated from each other (bridge link set dev "
+        "wg1 isolated off)"
+    ]
+    del bridged.links["eth1"]
+    assert complaints(bridged, system) == [
+        "WARN ports: br0 has no port but wg1, and no address: frames that arrive go nowhere (ip "
+        "link set eth1 master br0, or ip address add ... dev br0)"
     ]
 
 
-def test_monitor_prints_plain_lines(
-    well: FakeLinks, run: Run, monkeypatch: pytest.MonkeyPatch
+def test_a_bridge_that_filters_vlans(bridged: FakeLinks, system: System) -> None:
+    edit(bridged, "br0", vlan_filtering=1)
+    bridged.port_vlans = {"wg1": [(1, True)], "eth1": [(1, True), (7, False)]}
+    assert complaints(bridged, system) == []
+    bridged.port_vlans = {"wg1": [(8, False), (9, False)], "eth1": [(1, True), (7, False)]}
+    assert complaints(bridged, system) == [
+        "WARN vlan: br0 filters VLANs, and wg1 has no PVID: untagged frames that arrive are "
+        "dropped (bridge vlan add dev wg1 vid 1 pvid untagged)",
+        "WARN vlan: br0 filters VLANs, and no other port of it that is up has one of wg1's: 8, 9 "
+        "(bridge vlan add dev eth1 vid 8)",
+    ]
+
+
+def test_frames_that_arrive_and_do_not_leave(bridged: FakeLinks, system: System) -> None:
+    edit(bridged, "wg1", stats={"rx_packets": 10})
+    edit(bridged, "eth1", stats={"tx_packets": 1})
+    assert complaints(bridged, system) == []
+    edit(bridged, "wg1", stats={"rx_packets": 100})
+    what = "WARN ports: 100 packets have arrived by wg1, and only 1 have left by br0's other ports "
+    assert complaints(bridged, system) == [
+        what + "(see 'bridge -d link', 'bridge fdb', 'bridge vlan' and 'nft list ruleset')"
+    ]
+    file = system.proc / "sys/net/bridge/bridge-nf-call-iptables"
+    file.parent.mkdir(parents=True)
+    file.write_text("1\n")
+    assert complaints(bridged, system) == [
+        what + "(iptables sees bridged frames (br_netfilter), and a policy of DROP in FORWARD, as "
+        "docker sets it, stops them: sysctl net.bridge.bridge-nf-call-iptables=0)"
+    ]
+
+
+# -- both ends -------------------------------------------------------------------------------------
+
+
+def test_an_ethernet_link_that_hears_ip(
+    well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
-    clock = iter(range(100))
-    monkeypatch.setattr(monitor.time, "monotonic", lambda: float(next(clock)))
-    monkeypatch.setattr(monitor.time, "sleep", slept.append)
-    monkeypatch.setattr(monitor.time, "time", lambda: NOW)
-    result = run("monitor", "wg1", "--count", "2", "--interval", "5")
-    assert result.out.splitlines() == [
-        f"wg1 peer={KEY} endpoint=192.0.2.1:51820 rx=1 tx=1 rx_rate=- tx_rate=- handshake=7",
-        f"wg1 peer={KEY} endpoint=192.0.2.1:51820 rx=1 tx=1 rx_rate=0 tx_rate=0 handshake=7",
+    """The other end is of kind wireguard: its packets are opaque frames here."""
+    counters = {"rx_opaque": 0, "rx_malformed": 0}
+    monkeypatch.setattr(well, "counters", lambda name: counters)
+    edit(well, "wg1", stats={"rx_packets": 12, "rx_errors": 0, "tx_packets": 9, "tx_errors": 0})
+    counters["rx_opaque"] = 4
+    assert complaints(well, system) == []
+    counters["rx_opaque"] = 10
+    assert complaints(well, system) == [
+        "WARN kind: of 12 packets that arrived 10 are no frames of a protocol that is known: the "
+        "other end looks like one of kind wireguard (IP), and wg1 is l2wireguard (Ethernet) (both "
+        "ends need the same kind: Kind = l2wireguard in the other end's file, or Kind = wireguard "
+        "here)"
     ]
-    assert len(slept) == 1 and 0 < slept[0] <= 5
-    document = json.loads(run("monitor", "--json", "--count", "1").out)
-    assert document["peers"] == [
-        {
-            "interface": "wg1",
-            "peer": str(KEY),
-            "endpoint": "192.0.2.1:51820",
-            "rx_bytes": 1,
-            "tx_bytes": 1,
-            "rx_rate": None,
-            "tx_rate": None,
-            "handshake_age": 7,
-            "name": None,
-        }
+    edit(well, "wg1", stats={"rx_packets": 1000, "rx_errors": 0})
+    assert complaints(well, system) == []
+    # without a handshake nothing of this is the peer's
+    well.kernel.devices["wg1"].peers[KEY].handshake = (0, 0)
+    edit(well, "wg1", stats={"rx_packets": 12})
+    assert not any(" kind: " in line for line in complaints(well, system))
+
+
+def test_a_plain_link_that_hears_frames(well: FakeLinks, system: System) -> None:
+    edit(well, "wg1", kind="wireguard", stats={"rx_packets": 3, "rx_errors": 4})
+    assert complaints(well, system) == []
+    edit(well, "wg1", kind="wireguard", stats={"rx_packets": 3, "rx_errors": 20})
+    assert complaints(well, system) == [
+        "WARN kind: 20 packets that arrived are no IP, or of a source that is not in their peer's "
+        "AllowedIPs; 3 are well: if the other end is one of kind l2wireguard (Ethernet), nothing "
+        "can cross, since wg1 is wireguard (IP) (both ends need the same kind: Kind = l2wireguard "
+        "in the file here, or Kind = wireguard there; else mend the AllowedIPs)"
     ]
 
 
-def test_table() -> None:
-    from rich.console import Console
-
-    rows = monitor.Sampler().rows("wg1", [peer(2048, 10, 90)], 5.0, 100)
-    console = Console(width=120, file=None, record=True, quiet=False)
-    with console.capture() as capture:
-        console.print(monitor.table(rows))
-    head, row = capture.get().splitlines()
-    assert head.split() == [
-        *("link", "peer", "endpoint", "received", "sent", "in", "out", "handshake")
+def test_frames_that_allowed_ips_stop(well: FakeLinks, system: System) -> None:
+    edit(well, "wg1", stats={"rx_packets": 50, "rx_errors": 7, "tx_errors": 9, "tx_packets": 80})
+    assert complaints(well, system) == [
+        "WARN counters: 7 frames were dropped: their source is not in the AllowedIPs of the peer "
+        "that they came from (add it there (0.0.0.0/0, ::/0 for all))",
+        "WARN counters: 9 frames could not be sent: their destination is in no peer's AllowedIPs, "
+        "or that peer has no endpoint yet (see 'l2wgctl show wg1')",
     ]
-    assert row.split() == ["wg1", str(KEY)[:12] + "…", "-", *"2.00 KiB 10 B - - 10s".split()]
 
 
-def test_monitor_of_nothing(run: Run, links: FakeLinks) -> None:
-    assert run("monitor", "--count", "1") == (0, "", "")
-    assert run("monitor", "wg9", "--count", "1").status == 1
+def test_one_mac_address_on_both_ends(bridged: FakeLinks, system: System) -> None:
+    own = "02:ca:fe:f0:0e:04"
+    edit(bridged, "wg1", mac=own)
+    edit(bridged, "br0", mac=own)
+    bridged.neighbour_table = {"wg1": [("192.0.2.7", "02:00:00:00:00:07")]}
+    assert complaints(bridged, system) == []
+    bridged.neighbour_table["br0"] = [("192.0.2.2", own)]
+    bridged.dad_failed = {"wg1": ["fe80::1"], "br0": ["fe80::1"]}
+    assert complaints(bridged, system) == [
+        "FAIL mac: fe80::1 on wg1 is a duplicate: another host on this Ethernet has it (give one "
+        "of them another address, or another MAC address if that is the same)",
+        f"FAIL mac: 192.0.2.2 on br0 has this host's own MAC address {own}: both ends have the "
+        "same one (give one end another: MACAddress, or ip link set wg1 address 02:...)",
+    ]
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+def test_the_links_file(well: FakeLinks, system: System, etc: Path) -> None:
+    path = etc / "wg1.conf"
+    text = (
+        f"[Interface]\nPrivateKey = {PRIVATE}\nListenPort = 51820\n[Peer]\nPublicKey = {KEY}\n"
+        "Endpoint = a.example:51820\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+    )
+    path.touch(mode=0o600)
+    path.write_text(text)
+    assert complaints(well, system) == [
+        f"WARN file: wg1 is not what {path} says: 2 differences ('l2wgctl diff wg1' shows them, "
+        "'l2wgctl reload wg1' brings them about)"
+    ]
+    device = well.kernel.devices["wg1"]
+    device.private = public_key(PRIVATE)
+    device.peers[KEY].ips.append((10, bytes(16), 0))
+    assert lines(well, system)[-1] == f"OK   file: wg1 is what {path} says"
+    path.write_text(text + f"[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = ::/0\n")
+    assert complaints(well, system)[0] == (
+        f"WARN file: {path}:8:1: AllowedIPs ::/0 is also given to the peer of line 4 (the later "
+        "peer gets it; give it to one of them)"
+    )
+    path.write_text(text.replace("ListenPort", "LissenPort") + "x\n")
+    assert complaints(well, system) == [
+        f"WARN file: {path}:3:1: unknown key 'LissenPort' in [Interface] and 1 more (l2wgctl check "
+        f"{path})"
+    ]

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from l2wgctl.errors import MODULE_HINT, KernelError, L2wgError
+from l2wgctl.errors import KernelError, L2wgError
+from l2wgctl.machine import module_hint
 from l2wgctl.netlink import ethtool, link
 from l2wgctl.netlink.link import BRIDGE_ALIAS, Links, enter_netns, table_number
 
@@ -74,7 +75,7 @@ def test_bridge_and_vlan_requests() -> None:
         (
             errno.EOPNOTSUPP,
             "Operation not supported",
-            f"add: wg1: the kernel does not know links of kind l2wireguard ({MODULE_HINT})",
+            f"add: wg1: the kernel does not know links of kind l2wireguard ({module_hint()})",
         ),
         (
             errno.EPERM,

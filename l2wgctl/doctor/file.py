@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The link's file, if it has one: mistakes in it, and whether the link is what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..conf import files, sync
+from ..conf.check import lint
+from ..errors import ConfigError, L2wgError
+from ..model import Device, Endpoint
+from .finding import OK, WARN, Finding
+
+
+def check_file(device: Device) -> Iterator[Finding]:
+    """Compare a link with /etc/l2wg/IFACE.conf. Names of endpoints are not resolved for it."""
+    path = files.CONFIG_DIR / f"{device.name}.conf"
+    try:
+        if not path.exists():
+            return
+        config = files.load(str(path))
+    except ConfigError as error:
+        first = error.problems[0]
+        more = f" and {len(error.problems) - 1} more" if len(error.problems) > 1 else ""
+        yield Finding(WARN, "file", f"{first.where}: {first.what}{more}", f"l2wgctl check {path}")
+        return
+    except (L2wgError, OSError):
+        return  # not for this user
+    for problem in (*config.warnings, *lint(config)):
+        yield Finding(WARN, "file", f"{problem.where}: {problem.what}", problem.hint)
+    _, changes = sync.plan(device, config.device, _same, keep_fwmark=True)
+    if changes:
+        yield Finding(
+            WARN,
+            "file",
+            f"{device.name} is not what {path} says: {len(changes)} differences",
+            f"'l2wgctl diff {device.name}' shows them, 'l2wgctl reload {device.name}' brings them "
+            "about",
+        )
+    else:
+        yield Finding(OK, "file", f"{device.name} is what {path} says")
+
+
+def _same(current: Endpoint, wanted: Endpoint) -> bool:
+    try:
+        return sync.same_address(current, wanted)
+    except OSError:  # a name
+        return True

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One line of doctor's report."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
+
+
+class Finding(NamedTuple):
+    """`level` is OK, WARN or FAIL; `check` names what was looked at; `mend` what to do.
+
+    `name` is that of the peer, if it is one and has one.
+    """
+
+    level: str
+    check: str
+    what: str
+    mend: str | None = None
+    name: str | None = None
+
+
+def render_finding(finding: Finding, colour: bool) -> str:
+    """One line of text."""
+    from ..render import BOLD, GREEN, RED, RESET, YELLOW
+
+    level = f"{finding.level:<4}"
+    if colour:
+        shade = {OK: GREEN, WARN: YELLOW, FAIL: RED}[finding.level]
+        level = f"{BOLD}{shade}{level}{RESET}"
+    mend = f" ({finding.mend})" if finding.mend else ""
+    check = f"{finding.check} ({finding.name})" if finding.name else finding.check
+    return f"{level} {check}: {finding.what}{mend}\n"

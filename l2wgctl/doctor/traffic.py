@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the counters of a link say: `ip -s link` and `ethtool -S`.
+
+They count from the link's beginning, so that what has been mended stays in them: only what is a
+good part of the traffic is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..model import L2WIREGUARD, WIREGUARD, Device
+from ..netlink.link import Link
+from .finding import WARN, Finding
+
+_BAD_COUNTERS = ("rx_malformed", "tx_malformed")
+#: Fewer than this are no sign of anything.
+FEW = 5
+
+
+def _many(count: int, total: int, part: int) -> bool:
+    """Whether `count` is more than a few, and at least one `part`th of the total."""
+    return count >= FEW and count * part >= total
+
+
+def check_traffic(device: Device, link: Link, counters: Mapping[str, int]) -> Iterator[Finding]:
+    """What has gone wrong with frames, and whose mistake that looks like."""
+    name = link.name
+    for counter in _BAD_COUNTERS:
+        if counters.get(counter):
+            yield Finding(
+                WARN,
+                "counters",
+                f"{counter} is {counters[counter]}",
+                f"both ends need the same l2wg version; see 'ethtool -S {name}'",
+            )
+    stats = link.stats or {}
+    if any(peer.last_handshake[0] for peer in device.peers):
+        if link.kind == L2WIREGUARD:
+            yield from _received_ethernet(name, stats, counters)
+        else:
+            yield from _received_ip(name, stats)
+    if _many(stats.get("tx_errors", 0), stats.get("tx_packets", 0), 10):
+        yield Finding(
+            WARN,
+            "counters",
+            f"{stats['tx_errors']} frames could not be sent: their destination is in no peer's "
+            "AllowedIPs, or that peer has no endpoint yet",
+            f"see 'l2wgctl show {name}'",
+        )
+
+
+def _received_ethernet(
+    name: str, stats: Mapping[str, int], counters: Mapping[str, int]
+) -> Iterator[Finding]:
+    received = stats.get("rx_packets", 0)
+    # An IP packet taken for a frame has a part of its source address where the EtherType is: a
+    # protocol that nobody knows, or a length that is wrong.
+    strange = counters.get("rx_opaque", 0) + counters.get("rx_malformed", 0)
+    if _many(strange, received, 2):
+        yield Finding(
+            WARN,
+            "kind",
+            f"of {received} packets that arrived {strange} are no frames of a protocol that is "
+            f"known: the other end looks like one of kind {WIREGUARD} (IP), and {name} is "
+            f"{L2WIREGUARD} (Ethernet)",
+            f"both ends need the same kind: Kind = {L2WIREGUARD} in the other end's file, or "
+            f"Kind = {WIREGUARD} here",
+        )
+        return
+    foreign = stats.get("rx_errors", 0) - counters.get("rx_malformed", 0)
+    if _many(foreign, received, 10):
+        yield Finding(
+            WARN,
+            "counters",
+            f"{foreign} frames were dropped: their source is not in the AllowedIPs of the peer "
+            "that they came from",
+            "add it there (0.0.0.0/0, ::/0 for all)",
+        )
+
+
+def _received_ip(name: str, stats: Mapping[str, int]) -> Iterator[Finding]:
+    refused = stats.get("rx_errors", 0)
+    received = stats.get("rx_packets", 0)
+    if _many(refused, received, 2):
+        yield Finding(
+            WARN,
+            "kind",
+            f"{refused} packets that arrived are no IP, or of a source that is not in their peer's "
+            f"AllowedIPs; {received} are well: if the other end is one of kind {L2WIREGUARD} "
+            f"(Ethernet), nothing can cross, since {name} is {WIREGUARD} (IP)",
+            f"both ends need the same kind: Kind = {L2WIREGUARD} in the file here, or "
+            f"Kind = {WIREGUARD} there; else mend the AllowedIPs",
+        )

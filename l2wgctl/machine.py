@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Why this machine has no l2wireguard, and how to get it here.
+
+Somebody with the sources builds it, somebody with the packages lacks the kernel's headers or has
+to run DKMS, and with Secure Boot a module may be there and not be taken.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+from .grammar import L2WIREGUARD
+
+#: GUID of EFI_GLOBAL_VARIABLE (UEFI 2.10, 3.3), under which the firmware says SecureBoot.
+_SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+#: The key that Debian's DKMS signs with, and its certificate.
+MOK = "/var/lib/dkms/mok.pub"
+
+
+def _modinfo(release: str, field: str) -> str | None:
+    argv = ["modinfo", "-k", release, "-F", field, L2WIREGUARD]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _enrolled() -> bool | None:
+    """Whether the firmware trusts the key of DKMS; None where nobody can tell."""
+    try:
+        done = subprocess.run(
+            ["mokutil", "--test-key", MOK], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    # mokutil(1) ends with 1 when it is enrolled, and with 0 when it could be.
+    return "already enrolled" in done.stdout + done.stderr
+
+
+class Machine(NamedTuple):
+    """Where the facts come from; `root` is `/` but in tests."""
+
+    root: Path = Path("/")
+    release: str = os.uname().release
+    home: Path = Path(__file__).parent
+    modinfo: Callable[[str, str], str | None] = _modinfo
+    enrolled: Callable[[], bool | None] = _enrolled
+
+    @property
+    def secure_boot(self) -> bool:
+        """Whether the firmware says that Secure Boot is on: the byte behind four of attributes."""
+        try:
+            return (self.root / _SECURE_BOOT).read_bytes()[4:5] == b"\1"
+        except OSError:
+            return False
+
+    @property
+    def sources(self) -> Path | None:
+        """The checkout that this l2wgctl runs from, if it is one."""
+        top = self.home.parent
+        return top if (top / "inv").exists() and (top / "kernel").is_dir() else None
+
+    @property
+    def dkms(self) -> Path | None:
+        """The module's source for DKMS, if the package l2wireguard-dkms is there."""
+        return next((self.root / "usr/src").glob(f"{L2WIREGUARD}-*/dkms.conf"), None)
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether the headers of the running kernel are installed."""
+        return (self.root / f"lib/modules/{self.release}/build").exists()
+
+    @property
+    def is_debian(self) -> bool:
+        """Whether apt installs things here."""
+        return (self.root / "etc/debian_version").exists()
+
+
+def _headers(machine: Machine) -> str:
+    if machine.is_debian:
+        return f"apt install linux-headers-{machine.release}"
+    return f"install the headers of Linux {machine.release}"
+
+
+def module_hint(machine: Machine | None = None) -> str:
+    """What to do when the kernel has no l2wireguard, in one line."""
+    machine = machine or Machine()
+    if machine.modinfo(machine.release, "filename"):
+        if machine.secure_boot and machine.enrolled() is not True:
+            return (
+                "Secure Boot is on: 'mokutil --import "
+                f"{MOK}' and a restart make it trust what DKMS signs; then 'modprobe {L2WIREGUARD}'"
+            )
+        return f"load it with 'modprobe {L2WIREGUARD}'; if it is refused, 'dmesg' says why"
+    if machine.dkms:
+        if not machine.has_headers:
+            return f"{_headers(machine)}; DKMS then builds the module for this kernel"
+        return (
+            f"dkms autoinstall -k {machine.release}; if it fails, the reason is in "
+            f"/var/lib/dkms/{L2WIREGUARD}"
+        )
+    if machine.sources:
+        return f"'sudo ./inv install' in {machine.sources}, then 'modprobe {L2WIREGUARD}'"
+    packages = f"the package {L2WIREGUARD}-dkms"
+    if not machine.has_headers:
+        packages += f" and the headers of Linux {machine.release}"
+    return f"install {packages}, or run 'sudo ./inv install' in the l2wg sources"
