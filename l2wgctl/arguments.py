@@ -33,6 +33,7 @@ COMMANDS = {
     "strip": ("updown.plan", "cmd_strip", "print a file without what 'wg setconf' does not know"),
     "doctor": ("doctor.command", "cmd_doctor", "check everything from the module to the tunnel"),
     "monitor": ("monitor", "cmd_monitor", "watch the peers"),
+    "metrics": ("metrics", "cmd_metrics", "links and peers for Prometheus, once or over HTTP"),
     "diff": ("commands", "cmd_diff", "show what syncconf would change"),
     "install-files": (
         "install",
@@ -144,8 +145,10 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add("target", metavar="IFACE|FILE")
         if name in ("up", "down"):
             add("--dry-run", action="store_true", help="only print the steps")
-    elif name in ("doctor", "monitor"):
+    elif name in ("doctor", "monitor", "metrics"):
         add("interface", nargs="?", metavar="IFACE", help="default: all")
+        if name == "metrics":
+            add("--listen", metavar="[ADDRESS:]PORT", help="serve them over HTTP")
         if name == "monitor":
             add("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
             add("--count", type=_count, default=0, metavar="N", help="end after N readings")

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0
+"""metrics: links and peers for Prometheus, as OpenMetrics text, once or over HTTP.
+
+The text and the server are those of prometheus_client, which is asked for only here: l2wgctl does
+without it otherwise. Every look reads the kernel anew; nothing is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .conf.names import Names
+from .errors import KernelError, L2wgError, ValueProblem, from_os_error
+from .output import say
+
+if TYPE_CHECKING:
+    from .model import Device
+    from .netlink.link import Link, Links
+
+#: Where `--listen PORT` listens: keys and endpoints of peers are nobody else's business.
+LOCALHOST = "127.0.0.1"
+
+
+def _library() -> ModuleType:
+    try:
+        import prometheus_client
+    except ImportError:
+        raise L2wgError(
+            "prometheus_client is not installed",
+            "apt install python3-prometheus-client, or pip install 'l2wg[metrics]'",
+            "metrics",
+            "NO_PROGRAM",
+        ) from None
+    return prometheus_client
+
+
+class Collector:
+    """What prometheus_client collects from; `interface` None means every tunnel."""
+
+    def __init__(self, interface: str | None, patient: bool = False) -> None:
+        self._interface = interface
+        #: Whether an error is said and counted instead of raised: a server goes on.
+        self._patient = patient
+        self._names = Names()
+
+    def describe(self) -> list[Any]:
+        """Nothing beforehand: registering must not ask the kernel."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """All metric families. Raises L2wgError unless patient."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        well = 1.0
+        try:
+            found = list(self._look())
+        except L2wgError as error:
+            if not self._patient:
+                raise
+            say(error.problems)
+            found, well = [], 0.0
+        yield GaugeMetricFamily("l2wg_up", "Whether the kernel could be asked.", well)
+        yield from _link_families(found)
+        yield from _peer_families([(device, self._names.of(device.name)) for _, device, _ in found])
+
+    def _look(self) -> Iterator[tuple[Link, Device, dict[str, int]]]:
+        from .netlink.device import WireGuard
+        from .netlink.link import Links
+
+        with Links() as links, WireGuard() as wireguard:
+            for link in self._links(links):
+                try:
+                    device = wireguard.get_device(link.name)
+                except KernelError as error:
+                    if self._interface:
+                        raise
+                    say(error.problems)  # it went away between the list and the look
+                    continue
+                yield link, device, {**(link.stats or {}), **links.counters(link.name)}
+
+    def _links(self, links: Links) -> Sequence[Link]:
+        if self._interface:
+            return [links.need(self._interface, "metrics")]
+        return links.tunnels()
+
+
+def _link_families(found: list[tuple[Link, Device, dict[str, int]]]) -> Iterator[Any]:
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        InfoMetricFamily,
+    )
+
+    label = ["interface"]
+    info = InfoMetricFamily("l2wg_interface", "Kind, netlink family and public key.", labels=label)
+    up = GaugeMetricFamily("l2wg_interface_up", "Whether the link is up.", labels=label)
+    mtu = GaugeMetricFamily("l2wg_interface_mtu_bytes", "The link's MTU.", labels=label)
+    peers = GaugeMetricFamily("l2wg_interface_peers", "Number of peers.", labels=label)
+    counters: dict[str, Any] = {}
+    for link, device, counts in found:
+        about = {"kind": link.kind or "", "family": device.family or ""}
+        about["public_key"] = str(device.public_key) if device.public_key else ""
+        info.add_metric([link.name], about)
+        up.add_metric([link.name], float(link.up))
+        mtu.add_metric([link.name], float(link.mtu))
+        peers.add_metric([link.name], float(len(device.peers)))
+        for name, value in counts.items():
+            family = counters.get(name)
+            if family is None:
+                family = counters[name] = CounterMetricFamily(
+                    f"l2wg_interface_{name}", f"The link's counter {name}.", labels=label
+                )
+            family.add_metric([link.name], float(value))
+    yield from (info, up, mtu, peers, *counters.values())
+
+
+def _peer_families(found: list[tuple[Device, Any]]) -> Iterator[Any]:
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        InfoMetricFamily,
+    )
+
+    label = ["interface", "public_key"]
+    info = InfoMetricFamily("l2wg_peer", "Name, endpoint and AllowedIPs.", labels=label)
+    received = CounterMetricFamily("l2wg_peer_rx_bytes", "Bytes received.", labels=label)
+    sent = CounterMetricFamily("l2wg_peer_tx_bytes", "Bytes sent.", labels=label)
+    handshake = GaugeMetricFamily(
+        "l2wg_peer_last_handshake_seconds",
+        "Time of the last handshake since 1970-01-01 UTC; 0: never.",
+        labels=label,
+    )
+    keepalive = GaugeMetricFamily(
+        "l2wg_peer_persistent_keepalive_seconds", "Between keepalives; 0: off.", labels=label
+    )
+    for device, names in found:
+        for peer in device.peers:
+            key = [device.name, str(peer.public_key)]
+            about = {
+                "name": names.get(peer.public_key, ""),
+                "endpoint": str(peer.endpoint or ""),
+                "allowed_ips": ",".join(map(str, peer.allowed_ips)),
+            }
+            info.add_metric(key, about)
+            received.add_metric(key, float(peer.rx_bytes))
+            sent.add_metric(key, float(peer.tx_bytes))
+            handshake.add_metric(key, peer.last_handshake[0] + peer.last_handshake[1] / 1e9)
+            keepalive.add_metric(key, float(peer.persistent_keepalive or 0))
+    yield from (info, received, sent, handshake, keepalive)
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Address and TCP port of `[ADDRESS:]PORT`. Raises ValueProblem."""
+    address, _, digits = text.rpartition(":")
+    if not digits.isdigit() or not 1 <= int(digits) <= 65535:
+        raise ValueProblem(f"is not [ADDRESS:]PORT: '{text}'", "9586, or 192.0.2.1:9586")
+    return address.strip("[]") or LOCALHOST, int(digits)
+
+
+def _wait() -> None:
+    threading.Event().wait()
+
+
+def _serve(listen: str, registry: Any, library: ModuleType) -> None:
+    try:
+        address, port = listen_address(listen)
+    except ValueProblem as problem:
+        raise L2wgError(f"--listen {problem.what}", problem.hint, "metrics") from None
+    try:
+        library.start_http_server(port, address, registry)
+    except OSError as error:
+        raise from_os_error(error, f"metrics: {listen}") from None
+    print(f"metrics: listening on {address} port {port}", file=sys.stderr, flush=True)
+    _wait()
+
+
+def cmd_metrics(args: argparse.Namespace) -> int:
+    """Print the metrics, or serve them until interrupted."""
+    library = _library()
+    from prometheus_client.openmetrics.exposition import generate_latest
+
+    registry = library.CollectorRegistry()
+    registry.register(Collector(args.interface, patient=bool(args.listen)))
+    if args.listen:
+        _serve(args.listen, registry, library)
+    else:
+        text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+        sys.stdout.write(text.decode())
+    return 0
