@@ -162,7 +162,11 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
 
 
 def execute(words: list[str]) -> int:
-    """Parse and do one command; the exit status. Raises L2wgError, OSError."""
+    """Parse and do one command; the exit status.
+
+    :raises L2wgError: the command line is wrong, or the command fails.
+    :raises OSError: an error that the command has not put into words.
+    """
     only = next((word for word in words[:1] if not word.startswith("-")), None)
     if only is not None and only not in COMMANDS:
         raise _unknown("command", only, list(COMMANDS))

@@ -38,7 +38,10 @@ def cmd_set(args: argparse.Namespace) -> int:
 
 
 def read_config(path: str) -> configuration.Config:
-    """Load a file and print its warnings. Raises L2wgError."""
+    """Load a file and print its warnings.
+
+    :raises L2wgError: it cannot be read, or has mistakes.
+    """
     loaded = files.load(path)
     say(loaded.warnings)
     return loaded
@@ -187,7 +190,10 @@ def cmd_pubkey(_: argparse.Namespace) -> int:
 
 
 def checked_name(name: str) -> str:
-    """The name of a new link. Raises L2wgError."""
+    """The name of a new link.
+
+    :raises L2wgError: no link may have that name.
+    """
     from .conf.values import interface_name
     from .errors import ValueProblem
 

@@ -46,8 +46,9 @@ def public_key(private: SecretKey) -> Key:
 def read_key_file(path: str, name: str) -> SecretKey:
     """The key in a file, which holds the key in base64 and otherwise only white space.
 
-    An empty file (/dev/null) is the zero key, which removes the key. Raises L2wgError, whose
-    text holds the path only.
+    An empty file (/dev/null) is the zero key, which removes the key.
+
+    :raises L2wgError: it cannot be read, or holds no key; the text has the path only.
     """
     try:
         with open(path, encoding="latin-1") as stream:

@@ -22,7 +22,10 @@ DEFAULT_RETRIES = 15
 
 
 def retries() -> int | None:
-    """WG_ENDPOINT_RESOLUTION_RETRIES; None = without end. Raises UsageError."""
+    """WG_ENDPOINT_RESOLUTION_RETRIES; None = without end.
+
+    :raises UsageError: it is neither a number nor `infinity`.
+    """
     text = os.environ.get("WG_ENDPOINT_RESOLUTION_RETRIES")
     if text is None:
         return DEFAULT_RETRIES
@@ -38,7 +41,8 @@ def retries() -> int | None:
 def addresses(endpoint: Endpoint) -> list[bytes]:
     """Bytes of the sockaddr of every address of an endpoint, the preferred one first.
 
-    Raises L2wgError, UsageError.
+    :raises L2wgError: the name does not resolve.
+    :raises UsageError: see :func:`retries`.
     """
     try:
         return [messages.sockaddr(endpoint)]
@@ -81,7 +85,10 @@ def _look_up(endpoint: Endpoint) -> list[bytes]:
 
 
 def sockaddr(endpoint: Endpoint) -> bytes:
-    """Bytes of the sockaddr of an endpoint; names are resolved. Raises L2wgError, UsageError."""
+    """Bytes of the sockaddr of an endpoint; names are resolved.
+
+    :raises L2wgError, UsageError: see :func:`addresses`.
+    """
     return addresses(endpoint)[0]
 
 
@@ -89,6 +96,8 @@ def same(current: Endpoint, wanted: Endpoint) -> bool:
     """Whether a device's endpoint is one of the addresses of the wanted one.
 
     A name with several addresses gives them in another order each time it is asked for: any of
-    them will do. Raises L2wgError, UsageError.
+    them will do.
+
+    :raises L2wgError, UsageError: see :func:`addresses`.
     """
     return messages.sockaddr(current) in addresses(wanted)

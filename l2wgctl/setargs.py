@@ -68,7 +68,11 @@ def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[Prob
 
 
 def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
-    """The change that the words ask for, and warnings. Raises UsageError, L2wgError."""
+    """The change that the words ask for, and warnings.
+
+    :raises UsageError: the words are wrong.
+    :raises L2wgError: a key file cannot be read, or holds no key.
+    """
     device: dict[str, object] = {}
     peers: list[Peer] = []
     fields: dict[str, object] | None = None

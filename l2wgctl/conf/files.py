@@ -20,10 +20,12 @@ CONFIG_DIR = Path(grammar.CONFIG_DIR)
 
 
 def read_text(path: str) -> tuple[str, tuple[Problem, ...]]:
-    """A file's text, and a warning if others can read a file with keys. Raises L2wgError.
+    """A file's text, and a warning if others can read a file with keys.
 
     Bytes that are not UTF-8 become surrogates, so that they can be written as they were; a byte
     order mark is left out.
+
+    :raises L2wgError: it cannot be read.
     """
     try:
         with open(path, "rb") as stream:
@@ -51,14 +53,21 @@ def read_text(path: str) -> tuple[str, tuple[Problem, ...]]:
 
 
 def load(path: str) -> Config:
-    """Read and parse a file. Raises ConfigError and other L2wgError."""
+    """Read and parse a file.
+
+    :raises ConfigError: it has mistakes.
+    :raises L2wgError: it cannot be read.
+    """
     text, warnings = read_text(path)
     config = parse(text, path)
     return config._replace(warnings=warnings + config.warnings)
 
 
 def locate(name: str) -> tuple[str, str]:
-    """(interface name, path) for `IFACE` or a `FILE.conf`. Raises L2wgError."""
+    """(interface name, path) for `IFACE` or a `FILE.conf`.
+
+    :raises L2wgError: the link's name is not valid, or the file's does not end in .conf.
+    """
     if "/" not in name and not name.endswith(".conf"):
         try:
             return values.interface_name(name), str(CONFIG_DIR / f"{name}.conf")
@@ -163,7 +172,10 @@ def format_link(link: LinkOptions) -> str:
 
 
 def write_private(path: str, text: str) -> None:
-    """Replace a file atomically, mode 0600; a failure leaves the old one. Raises L2wgError."""
+    """Replace a file atomically, mode 0600; a failure leaves the old one.
+
+    :raises L2wgError: it cannot be written.
+    """
     import tempfile
 
     target = Path(path)

@@ -286,7 +286,10 @@ class _Parser:
                 )
 
     def finish(self) -> Config:
-        """The model. Raises ConfigError with every mistake."""
+        """The model.
+
+        :raises ConfigError: there are mistakes; it has all of them.
+        """
         self.check_own_key()
         link, conflicts = together.link_options(
             self.interface, self.vlan_addresses, self.vlan_lines
@@ -324,9 +327,10 @@ class _Parser:
 
 
 def parse(text: str, where: str) -> Config:
-    """The configuration in `text`; `where` is the name that errors show.
+    """The configuration in `text`.
 
-    Raises ConfigError with every mistake in the text.
+    :param where: the name that errors show.
+    :raises ConfigError: there are mistakes; it has all of them.
     """
     parser = _Parser(where)
     parser.parse(text)

@@ -55,7 +55,10 @@ def _allowed(networks: set[Network]) -> tuple[AllowedIP, ...]:
 
 
 def same_address(current: Endpoint, wanted: Endpoint) -> bool:
-    """Whether two endpoints without names are one. Raises OSError on a name."""
+    """Whether two endpoints without names are one.
+
+    :raises OSError: one of them has a name.
+    """
     return messages.sockaddr(current) == messages.sockaddr(wanted)
 
 
@@ -76,7 +79,9 @@ def plan(
     second time finds no difference; a peer that does not change is not touched, and its session
     goes on. Two things stay when the file leaves them to others: the listening port, which the
     kernel chooses when the file names none or 0, and with `keep_fwmark` the mark that `up` has
-    chosen for its default route. Raises what `same` raises.
+    chosen for its default route.
+
+    :raises: what `same` raises.
     """
     changes: list[Change] = []
     device = Device(current.name)

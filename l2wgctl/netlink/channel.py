@@ -85,7 +85,10 @@ class NoFamily(Refused):
 
 
 def open_socket() -> Socket:
-    """A connected generic-netlink socket. Raises OSError."""
+    """A connected generic-netlink socket.
+
+    :raises OSError: the kernel gives none.
+    """
     kind = sockets.SOCK_RAW | sockets.SOCK_CLOEXEC
     sock = sockets.socket(sockets.AF_NETLINK, kind, NETLINK_GENERIC)
     try:
@@ -140,7 +143,10 @@ class Channel:
         self._sequence = int(time.time()) & 0x7FFFFFFF
 
     def send(self, family: int, command: int, version: int, flags: int, payload: bytes) -> None:
-        """One request. Raises OSError."""
+        """Send one request.
+
+        :raises OSError: the kernel does not take it.
+        """
         self._sequence += 1
         header = _HEADER.pack(
             HEADERS + len(payload), family, flags | NLM_F_REQUEST, self._sequence, 0
@@ -150,7 +156,7 @@ class Channel:
     def answers(self) -> Iterator[tuple[int, bytes]]:
         """(flags, payload) of each data message up to the acknowledgement or the end of a dump.
 
-        Raises Refused.
+        :raises Refused: the kernel answers with an error.
         """
         while True:
             try:
@@ -177,7 +183,10 @@ class Channel:
                 yield flags, buffer[body + 4 : end]
 
     def family_id(self, name: str) -> int | None:
-        """The number of a family, None when there is none of that name. Raises Refused."""
+        """The number of a family, None when there is none of that name.
+
+        :raises Refused: the kernel answers with another error.
+        """
         if name not in self._ids:
             self._ids[name] = None
             request = attribute(CTRL_ATTR_FAMILY_NAME, name.encode() + b"\0")
@@ -195,7 +204,8 @@ class Channel:
     def with_family(self, families: tuple[str, ...], call: Callable[[int], None]) -> str:
         """Do `call` with the number of the family that takes it; the family's name.
 
-        Raises NoFamily, Refused.
+        :raises NoFamily: the kernel has none of the families.
+        :raises Refused: the kernel answers `call` with an error.
         """
         last: Refused = NoFamily()
         for family in families:
@@ -214,8 +224,10 @@ class Channel:
     def dump(self, name: str, families: tuple[str, ...]) -> tuple[str, list[bytes]]:
         """Family and payloads of one consistent dump of link `name`.
 
-        A dump that other writers interrupt is read again, up to DUMP_TRIES times. Raises NoFamily,
-        Refused.
+        A dump that other writers interrupt is read again, up to DUMP_TRIES times.
+
+        :raises NoFamily: the kernel has none of the families.
+        :raises Refused: the kernel answers with an error, or other writers never stop (EINTR).
         """
         payloads: list[bytes] = []
         request = attribute(WGDEVICE_A_IFNAME, name.encode() + b"\0")
@@ -246,7 +258,7 @@ class Channel:
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(type, first byte, byte after) of each attribute in data[start:end].
 
-    Raises Refused (EBADMSG) on an attribute that reaches over the end.
+    :raises Refused: an attribute reaches over the end (EBADMSG).
     """
     while start + 4 <= end:
         size, kind = _NLA.unpack_from(data, start)

@@ -48,30 +48,40 @@ class WireGuard:
         """The device without its peers, and its peers, decoded while they are asked for.
 
         The dump is complete and consistent before this returns: one that other writers
-        interrupted is read again, up to DUMP_TRIES times. Raises KernelError.
+        interrupted is read again, up to DUMP_TRIES times.
+
+        :raises KernelError: there is no such link, or it is not of our kinds.
         """
         family, payloads = self.dump(name)
         device, peers = wgnl.decode_device(name, payloads)
         return device._replace(family=family), peers
 
     def get_device(self, name: str) -> Device:
-        """The device with all its peers. Raises KernelError."""
+        """The device with all its peers.
+
+        :raises KernelError: there is no such link, or it is not of our kinds.
+        """
         device, peers = self.stream_device(name)
         return device._replace(peers=tuple(peers))
 
     def dump(self, name: str) -> tuple[str, list[bytes]]:
-        """Family and payloads of one consistent dump of link `name`. Raises KernelError."""
+        """Family and payloads of one consistent dump of link `name`.
+
+        :raises KernelError: there is no such link, or it is not of our kinds.
+        """
         try:
             return self._channel.dump(name, self._families)
         except channel.Refused as refused:
             raise _in_words(refused, name, "show") from None
 
     def set_device(self, device: Device, resolve: wgnl.Resolver = wgnl.sockaddr) -> None:
-        """Bring the given settings about, and nothing else. Raises KernelError.
+        """Apply the given settings, and nothing else.
 
         Everything is encoded before the first message goes out, so that a name that does not
         resolve leaves the device as it was. AllowedIPs to be removed need Linux 6.16; on an older
         kernel they are moved to a peer that exists for one message only.
+
+        :raises KernelError: the kernel refuses.
         """
         messages = list(wgnl.encode_set(device, resolve))
         try:
@@ -134,12 +144,18 @@ def _remove_by_moving(device: Device, current: Device) -> Device:
 
 
 def get_device(name: str) -> Device:
-    """The device `name` with all its peers. Raises KernelError."""
+    """The device `name` with all its peers.
+
+    :raises KernelError: there is no such link, or it is not of our kinds.
+    """
     with WireGuard() as wireguard:
         return wireguard.get_device(name)
 
 
 def set_device(device: Device, resolve: wgnl.Resolver = wgnl.sockaddr) -> None:
-    """Bring the given settings of a device about. Raises KernelError."""
+    """Apply the given settings of a device, and nothing else.
+
+    :raises KernelError: the kernel refuses.
+    """
     with WireGuard() as wireguard:
         wireguard.set_device(device, resolve)

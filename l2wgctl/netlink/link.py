@@ -156,7 +156,10 @@ class Links:
             return None
 
     def need(self, name: str, doing: str) -> Link:
-        """The link. Raises KernelError (ENODEV) when there is none."""
+        """The link.
+
+        :raises KernelError: there is none (ENODEV).
+        """
         link = self.get(name)
         if link is None:
             raise from_errno(errno.ENODEV, name, doing)
@@ -372,7 +375,10 @@ class Links:
 
 
 def table_number(table: str) -> int:
-    """A routing table's number, by number or by its name in rt_tables. Raises L2wgError."""
+    """A routing table's number, by number or by its name in rt_tables.
+
+    :raises L2wgError: no table has that name.
+    """
     if table.isdigit():
         return int(table)
     names = {"local": 255, "main": 254, "default": 253}
@@ -391,7 +397,10 @@ def table_number(table: str) -> int:
 
 
 def enter_netns(name: str) -> None:
-    """Move this process into a network namespace as `ip netns` names them. Raises L2wgError."""
+    """Move this process into a network namespace as `ip netns` names them.
+
+    :raises L2wgError: there is none of that name, or it may not be entered.
+    """
     path = Path(name) if name.startswith("/") else NETNS_DIR / name
     if not path.exists():
         raise L2wgError(

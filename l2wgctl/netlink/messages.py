@@ -85,7 +85,7 @@ class NetlinkFormatError(L2wgError):
 def sockaddr(endpoint: Endpoint) -> bytes:
     """struct sockaddr_in or sockaddr_in6 of a numeric endpoint.
 
-    Raises OSError when the host is a name (see `l2wgctl.resolve` for those).
+    :raises OSError: the host is a name (see `l2wgctl.resolve` for those).
     """
     port = endpoint.port.to_bytes(2, "big")
     host, _, scope = endpoint.host.partition("%")
@@ -174,7 +174,9 @@ def encode_set(
 
     Send them in this order, each after the kernel has acknowledged the one before.
     `limit` is the longest message with headers; the cuts are where `wg` makes them for the same
-    limit. Raises what `resolve` raises.
+    limit.
+
+    :raises: what `resolve` raises.
     """
     name = encode_ifname(device.name)
     room = limit - HEADERS
@@ -228,7 +230,7 @@ def encode_set(
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(type, first byte, byte after) of each attribute in data[start:end].
 
-    Raises NetlinkFormatError on an attribute that reaches over the end.
+    :raises NetlinkFormatError: an attribute reaches over the end.
     """
     while start + 4 <= end:
         size, kind = _NLA.unpack_from(data, start)
@@ -317,7 +319,8 @@ def _decode_peer(data: bytes, start: int, end: int) -> Peer:
 def decode_device(name: str, payloads: Iterable[bytes]) -> tuple[Device, Peers]:
     """The device without its peers, and the peers.
 
-    `payloads` are those of all messages of one complete dump. Raises NetlinkFormatError.
+    :param payloads: those of all messages of one complete dump.
+    :raises NetlinkFormatError: they are not what the uapi header says.
     """
     kept = list(payloads)
     fields: dict[str, object] = {"name": name}
@@ -346,7 +349,9 @@ def decode_device(name: str, payloads: Iterable[bytes]) -> tuple[Device, Peers]:
 class Peers:
     """The peers of a dump, decoded while they are asked for, split ones joined.
 
-    Can be gone through once or several times. Raises NetlinkFormatError on the way.
+    Can be gone through once or several times.
+
+    :raises NetlinkFormatError: a message is not what the uapi header says; raised on the way.
     """
 
     def __init__(self, nests: list[tuple[bytes, int, int]]) -> None:

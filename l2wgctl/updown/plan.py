@@ -47,7 +47,10 @@ def all_vlans(vlans: Sequence[Vlan]) -> list[Vlan]:
 
 
 def check_before(name: str, link: LinkOptions, links: Links) -> None:
-    """What would make `up` fail half-way, found before it begins. Raises L2wgError."""
+    """Find what would make `up` fail half-way before it begins.
+
+    :raises L2wgError: there is such a thing.
+    """
     if links.get(name) is not None:
         raise L2wgError(
             f"{name} already exists", f"take it down first: l2wgctl down {name}", "up", "EEXIST"

@@ -24,7 +24,10 @@ class Step(NamedTuple):
 
 
 def command(argv: Sequence[str], text: str | None = None) -> Callable[[], None]:
-    """Run a program; `text` is its standard input. Raises L2wgError when it fails."""
+    """Run a program; `text` is its standard input.
+
+    :raises L2wgError: it fails.
+    """
 
     def run() -> None:
         status = _status(argv, text)
@@ -36,7 +39,10 @@ def command(argv: Sequence[str], text: str | None = None) -> Callable[[], None]:
 
 def _status(argv: Sequence[str], text: str | None = None) -> int:
     """Exit status of a program. Its arguments get the bytes that the file holds, whatever the
-    locale is. Raises L2wgError when it is not installed."""
+    locale is.
+
+    :raises L2wgError: it is not installed.
+    """
     if shutil.which(argv[0]) is None:
         raise L2wgError(f"{argv[0]} is not installed", f"install {argv[0]}", code="NO_PROGRAM")
     return subprocess.run(

@@ -41,7 +41,10 @@ class NoiseError(Exception):
 
 
 def public(private: bytes) -> bytes:
-    """The public key of `private`. Raises ValueError unless it has 32 bytes."""
+    """The public key of `private`.
+
+    :raises ValueError: it has not 32 bytes.
+    """
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
@@ -81,7 +84,10 @@ def kdf(count: int, key: bytes, data: bytes) -> list[bytes]:
 
 
 def exchange(private: bytes, remote: bytes) -> bytes:
-    """Curve25519. Raises NoiseError for a remote key of low order."""
+    """Curve25519.
+
+    :raises NoiseError: the remote key is of low order.
+    """
     try:
         return X25519PrivateKey.from_private_bytes(private).exchange(
             X25519PublicKey.from_public_bytes(remote)
@@ -136,7 +142,10 @@ class Transcript:
 
 
 def check_message(message: bytes, kind: int, size: int, own_public: bytes, name: str) -> None:
-    """Check type, length and mac1 of a handshake message. Raises NoiseError."""
+    """Check type, length and mac1 of a handshake message.
+
+    :raises NoiseError: one of them is wrong.
+    """
     if len(message) != size:
         raise NoiseError(f"{name} does not have {size} bytes: {len(message)}")
     if int.from_bytes(message[:4], "little") != kind:
@@ -176,8 +185,7 @@ class Session:
     def open(self, message: bytes) -> bytes:
         """The plaintext of a transport message, padding included; b"" is a keepalive.
 
-        Raises NoiseError for what the kernel would drop: another session's message, a forged one
-        and a replay.
+        :raises NoiseError: the kernel would drop it: it is another session's, forged or a replay.
         """
         if len(message) < DATA_HEADER_LEN + TAG_LEN:
             raise NoiseError(f"a transport message has less than 32 bytes: {len(message)}")
@@ -222,7 +230,10 @@ class Initiator:
         self._transcript = Transcript.start(remote_public)
 
     def initiation(self) -> bytes:
-        """The first message, 148 bytes. Raises NoiseError for a remote key of low order."""
+        """The first message, 148 bytes.
+
+        :raises NoiseError: the remote key is of low order.
+        """
         transcript = Transcript.start(self.remote_public)
         ephemeral = public(self._ephemeral)
         transcript.mix_public(ephemeral)
@@ -235,7 +246,10 @@ class Initiator:
         return message + mac1(self.remote_public, message) + bytes(16)
 
     def finish(self, response: bytes) -> Session:
-        """Take the answer to initiation(). Raises NoiseError, and may then be asked again."""
+        """Take the answer to initiation().
+
+        :raises NoiseError: it is not valid; the call may then be repeated.
+        """
         check_message(response, RESPONSE, RESPONSE_LEN, public(self._private), "a response")
         sender, receiver = struct.unpack_from("<II", response, 4)
         if receiver != self.index:
@@ -265,9 +279,10 @@ class Responder:
     ) -> tuple[bytes, Session]:
         """The response, 92 bytes, and the session that it opens.
 
-        As in the kernel the session is not to be used for sending until the initiator has used
-        it. Raises NoiseError for a message that is not an initiation for this key, for an unknown
-        peer and for a timestamp that is not newer than the peer's last one.
+        As in the kernel, do not use the session for sending until the initiator has used it.
+
+        :raises NoiseError: the message is not an initiation for this key, the peer is unknown, or
+            the timestamp is not newer than the peer's last one.
         """
         own = public(self._private)
         check_message(initiation, INITIATION, INITIATION_LEN, own, "an initiation")

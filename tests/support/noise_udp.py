@@ -54,7 +54,10 @@ class UdpPeer:
         return int(self.socket.getsockname()[1])
 
     def send_raw(self, message: bytes) -> None:
-        """Send a message as it is. Raises NoiseError when nobody is known to send it to."""
+        """Send a message as it is.
+
+        :raises NoiseError: the peer's address is not known yet.
+        """
         if self.remote is None:
             raise NoiseError("the remote peer's address is not known yet")
         self.socket.sendto(message, self.remote)
@@ -62,7 +65,7 @@ class UdpPeer:
     def handshake(self, timeout: float = 5) -> Session:
         """Begin a handshake and confirm it with a keepalive; `timeout` in seconds.
 
-        Raises TimeoutError when no valid response comes.
+        :raises TimeoutError: no valid response comes.
         """
         self._initiator = Initiator(self._private, self.remote_public, self._preshared)
         self.send_raw(self._initiator.initiation())
@@ -75,16 +78,18 @@ class UdpPeer:
     def send(self, plaintext: bytes) -> None:
         """Send `plaintext` as it is, in a transport message.
 
-        Raises NoiseError before a handshake.
+        :raises NoiseError: there has been no handshake.
         """
         if self.session is None:
             raise NoiseError("there is no session yet")
         self.send_raw(self.session.seal(plaintext))
 
     def receive(self, timeout: float = 5) -> bytes:
-        """The next plaintext that is not a keepalive. Raises TimeoutError after `timeout` seconds.
+        """The next plaintext that is not a keepalive.
 
         Answers initiations and takes responses on the way. What is not valid is passed over.
+
+        :raises TimeoutError: none comes within `timeout` seconds.
         """
         found: list[bytes] = []
 
@@ -101,9 +106,9 @@ class UdpPeer:
         timeout: float,
         keep: Callable[[bytes], object] = lambda plaintext: None,
     ) -> None:
-        """Handle messages until `done()`; each plaintext, keepalives too, goes to `keep`.
+        """Handle messages until `done()`; each plaintext, even a keepalive, goes to `keep`.
 
-        Raises TimeoutError after `timeout` seconds.
+        :raises TimeoutError: that takes more than `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while not done():
@@ -125,7 +130,7 @@ class UdpPeer:
     def handle(self, message: bytes, sender: tuple[str, int]) -> bytes | None:
         """Handle one message; return the plaintext of a transport message, else None.
 
-        Raises NoiseError for a message that is not valid.
+        :raises NoiseError: the message is not valid.
         """
         kind = int.from_bytes(message[:4], "little")
         if kind == INITIATION:

@@ -16,7 +16,7 @@ PROT_NONE = 0
 class Guarded:
     """Room for `size` bytes (rounded up to pages) with an unreadable page on each side.
 
-    Raises OSError when the pages can't be protected.
+    :raises OSError: the pages cannot be protected.
     """
 
     def __init__(self, size: int) -> None:
