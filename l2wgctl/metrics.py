@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """metrics: links and peers for Prometheus, as OpenMetrics text, once or over HTTP.
 
-The text and the server are those of prometheus_client, which is asked for only here: l2wgctl does
-without it otherwise. Every look reads the kernel anew; nothing is kept.
+prometheus_client makes the text and serves it. Nothing else in l2wgctl needs it. Every request
+reads the kernel again; nothing is kept.
 """
 
 from __future__ import annotations
@@ -40,20 +40,23 @@ def _library() -> ModuleType:
 
 
 class Collector:
-    """What prometheus_client collects from; `interface` None means every tunnel."""
+    """Gives prometheus_client its metrics; `interface` None means every tunnel."""
 
     def __init__(self, interface: str | None, patient: bool = False) -> None:
         self._interface = interface
-        #: Whether an error is said and counted instead of raised: a server goes on.
+        #: Print and count an error instead of raising it, because a server goes on.
         self._patient = patient
         self._names = Names()
 
     def describe(self) -> list[Any]:
-        """Nothing beforehand: registering must not ask the kernel."""
+        """Nothing, because registering must not ask the kernel."""
         return []
 
     def collect(self) -> Iterator[Any]:
-        """All metric families. Raises L2wgError unless patient."""
+        """All metric families.
+
+        :raises L2wgError: the kernel refuses, and this is not patient.
+        """
         from prometheus_client.core import GaugeMetricFamily
 
         well = 1.0
@@ -79,7 +82,7 @@ class Collector:
                 except KernelError as error:
                     if self._interface:
                         raise
-                    say(error.problems)  # it went away between the list and the look
+                    say(error.problems)  # it has gone since the list was made
                     continue
                 yield link, device, {**(link.stats or {}), **links.counters(link.name)}
 
@@ -155,7 +158,10 @@ def _peer_families(found: list[tuple[Device, Any]]) -> Iterator[Any]:
 
 
 def listen_address(text: str) -> tuple[str, int]:
-    """Address and TCP port of `[ADDRESS:]PORT`. Raises ValueProblem."""
+    """Address and TCP port of `[ADDRESS:]PORT`.
+
+    :raises ValueProblem: it is something else.
+    """
     address, _, digits = text.rpartition(":")
     if not digits.isdigit() or not 1 <= int(digits) <= 65535:
         raise ValueProblem(f"is not [ADDRESS:]PORT: '{text}'", "9586, or 192.0.2.1:9586")
