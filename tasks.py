@@ -46,7 +46,7 @@ def needs(name: str, but: Collection[str] = ()) -> None:
 
 
 def kernel_named(name: str | None) -> Kernel:
-    """What --kernel says, resolved: whatever is below takes a Kernel or a Lab."""
+    """Resolve --kernel: everything below takes a Kernel or a Lab."""
     from toolkit.kernels import kernel as kernels
 
     return kernels.resolve(name)
@@ -219,9 +219,9 @@ def demo(_c: Context, kernel: str | None = None) -> None:
 @task(
     iterable=["files"],
     help={
-        "k": "only tests that match: an expression of pytest's",
+        "k": "only tests that match, as pytest's -k",
         "files": "some files, folders or tests: ./inv test tests/vm/test_link.py",
-        "kernel": "of the guests, if some tests are picked (default: 5.10)",
+        "kernel": "the guests' kernel, if some tests are picked (default: 5.10)",
         "unit": "only what needs no virtual machine",
         "vm": "only the virtual machines",
     },

@@ -105,7 +105,7 @@ class ValueProblem(ValueError):
 
 def from_os_error(error: OSError, where: str, writing: bool = False) -> L2wgError:
     """Words for a file that cannot be read, or written."""
-    # A path is long and looks like half a key; hidden is only what has the shape of a whole one.
+    # A long path looks like half a key, so only what has the shape of a whole key is hidden.
     where = re.sub(r"[A-Za-z0-9+/]{43}=", "(hidden)", where)
     number = error.errno or 0
     if number == errno.ENOENT:

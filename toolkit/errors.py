@@ -13,7 +13,7 @@ class ToolError(Exception):
 
     :ivar what: what went wrong, and where.
     :ivar hint: how to mend it.
-    :ivar log: the file, or the folder, that has more about it.
+    :ivar log: the file or folder with more about it.
     :ivar again: the command that does the same again, ready to paste.
     """
 

@@ -105,14 +105,14 @@ def missing(names: tuple[str, ...]) -> list[str]:
 
 
 def line(names: Iterable[str]) -> str:
-    """The command that installs packages, to be typed by a user."""
+    """The command with which a user installs packages."""
     return f"sudo {' '.join([*INSTALL, *sorted(names)])}"
 
 
 def lacking(task: str, but: Collection[str] = ()) -> list[str]:
-    """What ``task`` still lacks when we have installed what we may; as root, nothing.
+    """Install what ``task`` needs if we are root; the packages that it still lacks.
 
-    :param but: what it can do without this time.
+    :param but: packages that it can do without this time.
     :raises ToolError: we are root, and apt fails.
     """
     missing_here = missing(tuple(name for name in NEEDS[task] if name not in but))
@@ -125,7 +125,7 @@ def lacking(task: str, but: Collection[str] = ()) -> list[str]:
 def ensure(task: str, but: Collection[str] = ()) -> None:
     """Install what ``task`` needs and this machine lacks.
 
-    :param but: what it can do without this time.
+    :param but: packages that it can do without this time.
     :raises ToolError: something is missing and we are not root; nothing has been done then.
     """
     if names := lacking(task, but):

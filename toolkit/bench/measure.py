@@ -59,7 +59,7 @@ class Extent:
     :ivar milliseconds: of a run, in guest time of counted instructions; by the clock, where TCG is
         slower, a run has three times as many.
     :ivar ctl: numbers of peers for l2wgctl against wg.
-    :ivar whole: all that there is to measure, and so fit for the docs.
+    :ivar whole: everything is measured, so the report may go into the docs.
     """
 
     contenders: tuple[str, ...]
@@ -74,7 +74,7 @@ class Extent:
     whole: bool = False
 
     def packages(self) -> set[str]:
-        """Debian's packages that its contenders need, of those that only some need."""
+        """The Debian packages of its contenders, beyond those that all need."""
         return {p for name in self.contenders for p in bench_links.CONTENDERS[name].packages}
 
 

@@ -15,12 +15,12 @@ from toolkit.lab.lab import Lab
 from toolkit.run import say
 
 FOLDER = "tests/vm"
-#: Of a newer kernel's API what it can break: the tests with this mark (pytest.mark.newest).
+#: Tests with this mark (pytest.mark.newest) are those that a newer kernel's API can break.
 NEW_API = ("-m", "newest")
 LIMIT = 1500  # seconds for one guest's tests
 
-#: How long a file of tests/vm takes under TCG on two cores, seconds. Only the proportions count,
-#: and only for which files share a guest: what is not here runs all the same.
+#: Seconds that a file of tests/vm takes under TCG on two cores. Only the proportions count, and
+#: they only decide which files share a guest: a file that is not here runs all the same.
 SECONDS = {
     "test_bench.py": 100,
     "test_ctl.py": 170,
@@ -46,12 +46,12 @@ def files() -> list[str]:
 
 
 def for_newest() -> list[str]:
-    """Those of them with a test that the newest kernel is tested by."""
+    """Those of them that have a test with the mark `newest`."""
     return [f for f in files() if "mark.newest" in (paths.ROOT / f).read_text()]
 
 
 def shares(select: Sequence[str]) -> list[list[str]]:
-    """Tests in as many guests as are worth it, evenly, the longest guest first.
+    """Deal the tests out evenly to as many guests as pay off, the longest guest first.
 
     :param select: files or single tests of tests/vm.
     """
@@ -78,13 +78,13 @@ def run(
     only: Sequence[str] = (),
     kernel: str | None = None,
 ) -> Outcome:
-    """Tests in a guest. The report that pytest writes there proves that they ran.
+    """Run tests in a guest. The report that pytest writes there proves that they ran.
 
     :param folder: emptied first; gets the report, the output and the kernel's log.
     :param limit: seconds for all tests.
     :param test: seconds for one, unless it says otherwise.
     :param only: pytest's options that leave some of them out (``-k``, ``-m``).
-    :param kernel: how the user names the lab's kernel.
+    :param kernel: the user's name for the lab's kernel.
     :raises ToolError: the guest fails, or the kernel complains outside of a test.
     """
     kernel = kernel or lab.kernel.release

@@ -96,7 +96,7 @@ class PairRow:
 
 
 def matrix(kernels: list[str] | None = None, *, at_a_time: int = suite.GUESTS) -> bool:
-    """Run it, print the table, and write docs/kernels.md; did all pass?
+    """Run it, print the table and write docs/kernels.md; did all pass?
 
     :param kernels: only these and their pairs; the rows of the others stay as they were.
     :param at_a_time: virtual machines at a time.

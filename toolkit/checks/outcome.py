@@ -20,8 +20,8 @@ class Outcome:
     """One part of a test run.
 
     :ivar seconds: wall time.
-    :ivar failures: what failed, as pytest takes it: ``tests/unit/test_x.py::test_y``.
-    :ivar again: the command that runs what failed once more, ready to paste.
+    :ivar failures: the tests that failed, as pytest takes them: ``tests/unit/test_x.py::test_y``.
+    :ivar again: the command that runs the failed tests again, ready to paste.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Outcome:
         return f"{self.passed} passed, {self.failed} failed{skipped}"
 
     def tried_by(self, *options: str) -> Outcome:
-        """The same, knowing that `./inv test OPTIONS TESTS` runs its tests."""
+        """The same outcome, with the command `./inv test OPTIONS TESTS` that runs its tests."""
         if not self.failures:
             return self
         names = self.failures
@@ -71,7 +71,7 @@ def read(name: str, report: Path, seconds: float) -> Outcome:
 
 
 def _node_id(classname: str, name: str) -> str:
-    """``tests/vm/test_link.py::TestModules::test_x`` of pytest's dotted names.
+    """``tests/vm/test_link.py::TestModules::test_x`` from pytest's dotted names.
 
     A file that could not be imported has no class: its name is the file's.
     """
@@ -96,7 +96,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def tell(outcomes: Sequence[Outcome]) -> bool:
-    """Print a line for each part and what failed in it; did all pass?"""
+    """Print a line for each part, and its failed tests; did all pass?"""
     print()
     for o in outcomes:
         print(f"{o.name}: {o} in {o.seconds:.0f} s")
@@ -107,7 +107,7 @@ def tell(outcomes: Sequence[Outcome]) -> bool:
         if o.again:
             print(f"  again: {o.again}")
     all_of_it = total(outcomes)
-    # with its zeros: by this line CI counts
+    # zeros included: CI counts by this line
     print(f"{all_of_it.passed} passed, {all_of_it.failed} failed, {all_of_it.skipped} skipped")
     return not all_of_it.failed
 

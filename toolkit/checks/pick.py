@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv test FILES -k EXPRESSION: some tests, each in the room that it needs."""
+"""./inv test FILES -k EXPRESSION: run some tests, each in the room that it needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from toolkit.lab.lab import Labs
 HERE, GUEST, PAIR = "tests/unit", guests.FOLDER, "tests/machines"
 ROOMS = (HERE, GUEST, PAIR)
 GUESTS = (GUEST, PAIR)
-#: What has a command of its own.
+#: Tests that have a command of their own.
 ELSEWHERE = {"tests/package": "./inv package-test", "tests/vagrant": "./inv vagrant-test"}
 
 
@@ -34,8 +34,8 @@ def run(
 
     :param files: files, folders or single tests as pytest names them; none: all.
     :param expression: pytest's -k.
-    :param kernel: of the guests; the oldest by default.
-    :param rooms: the tests of these only.
+    :param kernel: the guests' kernel; the oldest by default.
+    :param rooms: run only the tests of these.
     :raises ToolError: there is no such test.
     """
     only = ("-k", expression) if expression else ()
@@ -60,7 +60,7 @@ def run(
 
 
 def matching(room: str, files: Sequence[str], only: Sequence[str]) -> list[str]:
-    """What pytest is to run of a room: those of ``files`` that lie there and have a test.
+    """What pytest runs of a room: those of ``files`` that are in it and have a test.
 
     :param only: pytest's -k.
     :raises ToolError: a file does not exist, cannot be imported, or has a command of its own.
@@ -91,7 +91,7 @@ def _below_root(name: str) -> str:
 
 
 def _collected(select: Sequence[str], only: Sequence[str]) -> list[str]:
-    """The tests that pytest finds; it imports their files for that, the guests' here, too."""
+    """The tests that pytest finds. For that it imports their files here, also the guests'."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"),

@@ -90,7 +90,7 @@ def run(*, units: bool, vms: bool) -> bool:
     with process.pool(GUESTS) as pool:
         waiting = [pool.submit(part) for part in parts]
         if vms:
-            # one after the other: guests that start together share what this leaves
+            # one after the other, because guests that start together share the result
             made = Labs([OLDEST, NEWEST])  # meanwhile
             waiting += [pool.submit(part) for part in _in_guests(made)]
         outcomes = [w.result() for w in waiting]
@@ -101,7 +101,7 @@ def run(*, units: bool, vms: bool) -> bool:
 
 
 def _here() -> tuple[list[Part], list[str]]:
-    """What needs no guest, and what of it this machine cannot run: a line each."""
+    """The parts that need no guest, and a line for each that this machine cannot run."""
     parts, left_out = [Part("unit tests", unit)], []
     lacking = needs.lacking("test-unit")
     if lacking and os.environ.get("CI") == "true":
@@ -116,7 +116,7 @@ def _here() -> tuple[list[Part], list[str]]:
 
 
 def _in_guests(made: Labs) -> list[Part]:
-    """What runs in guests, the shortest last, so that no core waits for a long one at the end.
+    """The parts in guests, the shortest last, so that no core waits for a long one at the end.
 
     All of tests/vm on the oldest kernel, in several guests so that both cores work; on the newest
     what its API can break. ./inv matrix runs all tests on all kernels.
@@ -132,7 +132,7 @@ def _in_guests(made: Labs) -> list[Part]:
 
 
 def guest(made: Labs, number: int, kernel: str, select: Sequence[str], only: Sequence[str]) -> Part:
-    """Some of tests/vm in a guest of their own."""
+    """Run some of tests/vm in a guest of their own."""
     folder = paths.LOGS / f"vm-{number}-{kernel.replace('/', '-')}"
 
     def job() -> Outcome:

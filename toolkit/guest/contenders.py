@@ -24,14 +24,14 @@ KEYS = Path("/tmp/bench-keys")  # in the guest's memory
 class Contender:
     """A way to join two hosts.
 
-    :ivar name: as the figures have it.
-    :ivar label: for the plots; empty where it is none of the ways to choose from.
+    :ivar name: its name in the figures.
+    :ivar label: its name in the plots; empty if it is not one of the alternatives.
     :ivar link: its link in both hosts.
     :ivar set_up: makes the links; it does not wait until they carry traffic.
     :ivar module: the WireGuard module that it needs.
     :ivar address: B's address.
-    :ivar program: how to ask for its version.
-    :ivar packages: of Debian's, which only it needs.
+    :ivar program: the command that prints its version.
+    :ivar packages: Debian packages that only it needs.
     """
 
     name: str
@@ -135,7 +135,7 @@ def _n2n(a: Host, b: Host) -> None:
         )
 
 
-#: In the order of the tables.
+#: All contenders, in the order of the tables.
 CONTENDERS = {
     c.name: c
     for c in (
@@ -172,7 +172,7 @@ def make_keys(folder: Path, names: Collection[str]) -> None:
 
     They are made on this machine, because an RSA key takes long in a guest under TCG.
 
-    :param names: of the contenders; who is not among them needs no keys.
+    :param names: the contenders; the others need no keys.
     :raises Failed: openssl or tincd fails.
     """
     folder.mkdir(mode=0o700)

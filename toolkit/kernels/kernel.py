@@ -106,9 +106,9 @@ def resolve(wanted: str | None) -> Kernel:
 
 
 def release_of(wanted: str) -> str:
-    """The release that ``wanted`` names; for what needs no headers.
+    """The release that ``wanted`` names, for callers that need no headers.
 
-    :param wanted: see :func:`resolve`; one that looks like a release is one.
+    :param wanted: see :func:`resolve`; a word that looks like a release is taken as one.
     :raises ToolError: see :func:`resolve`.
     """
     if wanted == "running":

@@ -64,10 +64,10 @@ def install(
 
 
 def uninstall(release: str, *, root: Path = Path("/")) -> Path:
-    """Take out what install() has put there, and run depmod.
+    """Remove what install() has put there, and run depmod.
 
-    :param release: the kernel's, as `uname -r` says it there.
-    :returns: the file that is gone.
+    :param release: the kernel's release, as `uname -r` says it there.
+    :returns: the file that has been removed.
     :raises ToolError: it is not there, or we may not write.
     """
     modules = _modules(root, release)

@@ -276,7 +276,7 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
 
 
 class Labs(Mapping[str, Lab]):
-    """Labs by what the user calls their kernels, each made once.
+    """Labs by the user's names for their kernels; each is made once.
 
     A kernel that cannot be had is told of, and raises its error for whoever asks for its lab.
     """

@@ -64,8 +64,8 @@ def boot(
     :param release: its kernel.
     :param folder: where it writes ``booted`` when its command starts, ``output``, ``status``.
     :param timeout: seconds for the command, after the boot.
-    :param prefix: what each line of its output begins with on standard output; None: not copied.
-    :param again: the command that starts it by hand, for the errors.
+    :param prefix: what each line of its output begins with on standard output; None: do not copy.
+    :param again: the command that starts it by hand, for error texts.
     :raises NotBooted: the command has not started after BOOT_LIMIT seconds.
     :raises ToolError: the command has not ended in time.
     """

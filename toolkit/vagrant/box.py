@@ -94,7 +94,7 @@ class Box:
 def make(kernel: Kernel, *, fresh: bool = False) -> Box:
     """The box with a kernel, made unless it is in the cache.
 
-    :param fresh: make it anew, with the packages of today.
+    :param fresh: make it again, with today's packages.
     :raises ToolError: we are not root, a package cannot be fetched, a step fails.
     """
     name = f"l2wg/debian-{'.'.join(kernel.release.split('.')[:2])}"
@@ -276,7 +276,7 @@ def _pack(work: Path, image: Path) -> Path:
 
 
 def prepare(kernel: Kernel, *, fresh: bool = False) -> Box:
-    """The box, known to Vagrant, and what its machines take from here: module and wheels.
+    """Make the box, add it to Vagrant, and build module and wheels for its machines.
 
     :raises ToolError: see :func:`make`; or the module cannot be built.
     """

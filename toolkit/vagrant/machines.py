@@ -153,7 +153,7 @@ def _up_and_test(env: Mapping[str, str], only: str | None) -> Ran:
 
 
 def _next_version(kernel: Kernel) -> Path:
-    """The module once more as a later version, to upgrade to."""
+    """Build the module again as a later version, to upgrade to."""
     source = sources.of(kernel)
     tree = FOLDER / "next/linux"
     shutil.rmtree(tree, ignore_errors=True)
