@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Why this machine has no l2wireguard, and how to get it here.
+"""Why this machine has no l2wireguard, and how to get it.
 
-Somebody with the sources builds it, somebody with the packages lacks the kernel's headers or has
-to run DKMS, and with Secure Boot a module may be there and not be taken.
+With the sources one builds it. With the packages, the kernel's headers may be missing or DKMS has
+to run. With Secure Boot, the module may be there and be refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _modinfo(release: str, field: str) -> str | None:
 
 
 def _enrolled() -> bool | None:
-    """Whether the firmware trusts the key of DKMS; None where nobody can tell."""
+    """Whether the firmware trusts the key of DKMS; None if that is unknown."""
     try:
         done = subprocess.run(
             ["mokutil", "--test-key", MOK], capture_output=True, text=True, check=False
@@ -42,7 +42,7 @@ def _enrolled() -> bool | None:
 
 
 class Machine(NamedTuple):
-    """Where the facts come from; `root` is `/` but in tests."""
+    """The source of the facts; `root` is `/`, except in tests."""
 
     root: Path = Path("/")
     release: str = os.uname().release
@@ -52,7 +52,7 @@ class Machine(NamedTuple):
 
     @property
     def secure_boot(self) -> bool:
-        """Whether the firmware says that Secure Boot is on: the byte behind four of attributes."""
+        """Whether Secure Boot is on: the byte after the variable's four bytes of attributes."""
         try:
             return (self.root / _SECURE_BOOT).read_bytes()[4:5] == b"\1"
         except OSError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's error numbers in words: the reason that holds here, not the one that is most usual.
+"""The kernel's error numbers in words: the reason that holds here, not the most usual one.
 
-One number has several meanings: EOPNOTSUPP says that a link is of another kind, that a module is
-missing, or that a master takes no ports; EACCES that somebody is not root, or that IPv6 is off.
-What was asked for, and a look at the machine, tell them apart.
+One number has several meanings. EOPNOTSUPP means that a link is of another kind, that a module is
+missing, or that a master takes no ports; EACCES, that the user is not root, or that IPv6 is off.
+The request and the state of the machine tell them apart.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _read(path: Path) -> str:
 
 
 def is_root() -> bool:
-    """Whether this process is root's."""
+    """Whether this process runs as root."""
     return os.geteuid() == 0
 
 
@@ -70,7 +70,7 @@ def _not_permitted(doing: str) -> Reason:
 
 
 def _ipv6(number: int, ifname: str, doing: str) -> Reason | None:
-    """IPv6 addresses, routes and rules where there is no IPv6, which is said in four ways."""
+    """IPv6 addresses, routes and rules without IPv6, for which there are four error numbers."""
     about = (
         (doing.startswith(("add address", "add route")) and ":" in doing)
         or doing == "set IPv6 address mode"
@@ -129,7 +129,7 @@ def _port(number: int, ifname: str, doing: str) -> Reason | None:
 
 
 def _special(number: int, ifname: str, doing: str) -> Reason | None:
-    """One meaning for one thing that was asked for."""
+    """Numbers that have one meaning for one request."""
     there = "it is there already"
     if number == errno.EEXIST:
         if doing.startswith(("add address", "add route", "add policy")):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""doctor: from the module to the tunnel, what is well, what is not, and how to mend it.
+"""doctor: check everything from the module to the tunnel, and say how to mend what is wrong.
 
-Each check is a generator of findings, in the module of what it looks at. Facts come from a `System`
-and from `Links`, of which the tests have their own.
+Each check is a generator of findings, in a module named by what it checks. Facts come from a
+`System` and from `Links`; the tests have their own.
 """

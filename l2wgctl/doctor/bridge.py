@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A tunnel as a bridge's port: why frames that arrive may not leave by another one."""
+"""A tunnel as a port of a bridge: why its frames may not leave by another port."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 #: BR_STATE_* of include/uapi/linux/if_bridge.h.
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 FORWARDING, BLOCKING = 3, 4
-#: So many packets must have arrived before it means something that none has left.
+#: If fewer packets have arrived, it means nothing that none has left.
 ENOUGH = 10
 
 
 def check_bridge(
     link: Link, all_links: Sequence[Link], links: Links, proc: Path
 ) -> Iterator[Finding]:
-    """The port, the other ports, and what stands between them."""
+    """The port, the other ports, and what is between them."""
     bridge = master_of(link, all_links)
     if bridge is None or bridge.kind != "bridge":
         return
@@ -55,7 +55,7 @@ def _state(link: Link, bridge: Link) -> Finding:
 def _other_ports(
     link: Link, bridge: Link, ports: Sequence[Link], links: Links, proc: Path
 ) -> Iterator[Finding]:
-    """Where frames that have arrived may go on to."""
+    """The ports by which frames that have arrived may leave."""
     others = [port for port in ports if port.ifindex != link.ifindex]
     if not others:
         if not links.addresses(bridge.name):

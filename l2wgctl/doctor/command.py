@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""All checks, in the order in which one thing rests on the other."""
+"""All checks, each after those that it depends on."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Find
 
 
 def cmd_doctor(args: argparse.Namespace) -> int:
-    """Check the host and its tunnels; 1 when anything is FAIL."""
+    """Check the host and its tunnels; 1 if any finding is FAIL."""
     import sys
 
     from ..netlink.link import Links

@@ -13,7 +13,7 @@ from .finding import OK, WARN, Finding
 
 
 def check_file(device: Device) -> Iterator[Finding]:
-    """Compare a link with /etc/l2wg/IFACE.conf. Names of endpoints are not resolved for it."""
+    """Compare a link with /etc/l2wg/IFACE.conf. This resolves no names of endpoints."""
     path = files.CONFIG_DIR / f"{device.name}.conf"
     try:
         if not path.exists():
@@ -25,7 +25,7 @@ def check_file(device: Device) -> Iterator[Finding]:
         yield Finding(WARN, "file", f"{first.where}: {first.what}{more}", f"l2wgctl check {path}")
         return
     except (L2wgError, OSError):
-        return  # not for this user
+        return  # this user may not read it
     for problem in (*config.warnings, *lint(config)):
         yield Finding(WARN, "file", f"{problem.where}: {problem.what}", problem.hint)
     _, changes = sync.plan(device, config.device, _same, keep_fwmark=True)

@@ -9,9 +9,9 @@ OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
 
 class Finding(NamedTuple):
-    """`level` is OK, WARN or FAIL; `check` names what was looked at; `mend` what to do.
+    """`level` is OK, WARN or FAIL; `check` names what was checked; `mend` says what to do.
 
-    `name` is that of the peer, if it is one and has one.
+    `name` is the peer's, if the finding is about a peer that has one.
     """
 
     level: str

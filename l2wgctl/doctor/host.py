@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module, permission and clock.
 
-The facts on the module: alone it offers both link kinds and the family `wireguard`; beside the
-stock module it offers the kind `l2wireguard` with a family of that name.
+Alone, the module offers both link kinds and the family `wireguard`. Beside the stock module it
+offers the kind `l2wireguard` with a family of that name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPOCH = 1625875200
 
 
 class System(NamedTuple):
-    """Where the facts about the host come from; the tests have their own."""
+    """The source of facts about the host; the tests have their own."""
 
     modules: Path = Path("/sys/module")
     machine: Machine = Machine()
@@ -44,7 +44,7 @@ def _read(path: Path) -> str | None:
 
 
 def check_module(system: System) -> Iterator[Finding]:
-    """Loaded, loadable, which version, which flavour."""
+    """Whether the module is loaded or loadable, its version, and what it offers."""
     stock = (system.modules / WIREGUARD).exists()
     if not (system.modules / L2WIREGUARD).exists():
         yield from _check_unloaded(system, stock)
@@ -101,7 +101,7 @@ def check_host(system: System) -> Iterator[Finding]:
         yield Finding(
             FAIL,
             "clock",
-            "the clock stands before 2021: peers refuse handshakes that look older than the last",
+            "the clock is before 2021: peers refuse handshakes that look older than the last",
             "set the clock (timedatectl set-ntp true)",
         )
     else:

@@ -42,7 +42,7 @@ def check_link(link: Link, all_links: Sequence[Link]) -> Iterator[Finding]:
 
 
 def check_mtu(device: Device, link: Link, links: Links) -> Iterator[Finding]:
-    """The MTU against the ways to the endpoints."""
+    """The MTU, compared with those of the routes to the endpoints."""
     overhead = TUNNEL_OVERHEAD + (ETHERNET_HEADER if link.kind == L2WIREGUARD else 0)
     for peer in device.peers:
         if peer.endpoint is None:
@@ -70,7 +70,7 @@ def check_mtu(device: Device, link: Link, links: Links) -> Iterator[Finding]:
 
 
 def check_mac(link: Link, all_links: Sequence[Link], links: Links) -> Iterator[Finding]:
-    """The same hardware address on both ends: whoever has it is taken for this host."""
+    """One MAC address at both ends: this host takes the other end's frames for its own."""
     if link.kind != L2WIREGUARD:
         return
     master = master_of(link, all_links)

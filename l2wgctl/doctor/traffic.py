@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the counters of a link say: `ip -s link` and `ethtool -S`.
 
-They count from the link's beginning, so that what has been mended stays in them: only what is a
-good part of the traffic is named.
+They count from the link's beginning, so they still hold what has been mended. So only a large part
+of the traffic counts as a finding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..netlink.link import Link
 from .finding import WARN, Finding
 
 _BAD_COUNTERS = ("rx_malformed", "tx_malformed")
-#: Fewer than this are no sign of anything.
+#: Fewer than this mean nothing.
 FEW = 5
 
 
@@ -24,7 +24,7 @@ def _many(count: int, total: int, part: int) -> bool:
 
 
 def check_traffic(device: Device, link: Link, counters: Mapping[str, int]) -> Iterator[Finding]:
-    """What has gone wrong with frames, and whose mistake that looks like."""
+    """What has gone wrong with frames, and the likely cause."""
     name = link.name
     for counter in _BAD_COUNTERS:
         if counters.get(counter):
@@ -54,8 +54,8 @@ def _received_ethernet(
     name: str, stats: Mapping[str, int], counters: Mapping[str, int]
 ) -> Iterator[Finding]:
     received = stats.get("rx_packets", 0)
-    # An IP packet taken for a frame has a part of its source address where the EtherType is: a
-    # protocol that nobody knows, or a length that is wrong.
+    # In an IP packet that is taken for a frame, a part of the source address is in the place of the
+    # EtherType: an unknown protocol, or a wrong length.
     strange = counters.get("rx_opaque", 0) + counters.get("rx_malformed", 0)
     if _many(strange, received, 2):
         yield Finding(

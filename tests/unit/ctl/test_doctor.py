@@ -132,7 +132,7 @@ def test_host(links: FakeLinks, system: System) -> None:
     system = system._replace(root=False, now=lambda: 1000.0)
     assert lines(links, system)[2:4] == [
         "WARN permission: not root: the state of links stays hidden (run it with sudo)",
-        "FAIL clock: the clock stands before 2021: peers refuse handshakes that look older than "
+        "FAIL clock: the clock is before 2021: peers refuse handshakes that look older than "
         "the last (set the clock (timedatectl set-ntp true))",
     ]
 
