@@ -436,14 +436,23 @@ def vagrant_test(
         raise Exit(code=1)
 
 
+@task(help={"upgrade": "to the newest version of everything"})
+@friendly
+def lock(_c: Context, upgrade: bool = False) -> None:
+    """Renew requirements.lock from pyproject.toml, with hashes."""
+    from toolkit import lock as locking
+
+    changed = locking.lock(upgrade=upgrade)
+    for name, (before, now) in changed.items():
+        print(f"{name}: {before or 'new'} -> {now or 'gone'}")
+    if not changed:
+        print("requirements.lock has the same versions as before")
+
+
 @task(help={"all": "also remove the download cache"})
 @friendly
 def clean(_c: Context, all: bool = False) -> None:
     """Remove what was built (build/); with --all also what was downloaded."""
-    import shutil
-
     from toolkit import paths
 
-    for folder in [paths.BUILD, *([paths.cache()] if all else [])]:
-        shutil.rmtree(folder, ignore_errors=True)
-        print(f"removed {paths.shown(folder)}")
+    paths.clean(all=all)

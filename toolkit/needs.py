@@ -69,7 +69,7 @@ RIVALS = ("n2n", "openssl", "openvpn", "tinc")
 #: lintian, and what debian/control asks for.
 PACKAGE = ("debhelper", "dh-dkms", "dh-python", "dpkg-dev", "fakeroot", "lintian", "python3")
 
-#: task -> packages beyond what ./inv itself needs (python3, python3-venv)
+#: task -> packages beyond what the script `./inv` itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {
     "build-module": BUILD,
     "chroot": CHROOT,

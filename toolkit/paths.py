@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from toolkit.errors import ToolError
+
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = ROOT / "kernel"
 PATCHES = ROOT / "patches"
@@ -20,17 +22,109 @@ BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 
 
+#: In a folder that is a cache of ours, and made as one: only such a one is ever removed.
+MARKER = ".l2wg-cache"
+#: What there is in a cache. `./inv clean --all` removes this, and nothing else that may lie there.
+CACHED = {
+    *("apt", "boxes", "captures", "chroots", "debs", "headers", "images", "kvm.json", "own"),
+    *("pool", "series", "source", "tools"),
+}
+
+
 def cache() -> Path:
-    """Folder for what is downloaded; ``L2WG_CACHE`` overrides the user's cache folder."""
+    """Folder for what is downloaded; ``L2WG_CACHE`` overrides the user's cache folder.
+
+    :raises ToolError: it cannot be made, or is a folder with other things in it.
+    """
     override = os.environ.get("L2WG_CACHE")
     if override:
         path = Path(override)
     else:
-        import platformdirs  # here: the guest's programs do without it
+        import platformdirs  # here: not everybody needs it, and it takes its time
 
         path = platformdirs.user_cache_path("l2wg")
-    path.mkdir(parents=True, exist_ok=True)
-    return path.resolve()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        path = path.resolve()
+        if not (path / MARKER).exists():
+            # the user's own cache folder has our name
+            if override and (strangers := _not_ours(path)):
+                raise ToolError(
+                    f"{path}: not a cache of l2wg's, it has {strangers[0]}",
+                    "name a new or empty folder: L2WG_CACHE=...",
+                )
+            (path / MARKER).write_text("l2wg keeps its downloads here; ./inv clean --all\n")
+    except OSError as error:
+        raise ToolError(
+            f"{path}: cannot be the cache: {error.strerror}", "L2WG_CACHE=..."
+        ) from None
+    return path
+
+
+def _not_ours(folder: Path) -> list[str]:
+    """What lies in a cache that is not of it. The locks of alone() are."""
+    ours = CACHED | {f".{name}.lock" for name in CACHED} | {MARKER}
+    return sorted(p.name for p in folder.iterdir() if p.name not in ours)
+
+
+def clean(*, all: bool = False) -> None:
+    """Remove what was built, and say so; follow no link.
+
+    :param all: what was downloaded as well; of the cache's folder only what we have put there.
+    :raises ToolError: the folder is a link, cannot be proven to be ours, or cannot be removed.
+    """
+    remove(BUILD)
+    if not all:
+        return
+    given = os.environ.get("L2WG_CACHE")
+    if given and Path(given).is_symlink():
+        raise ToolError(f"{given}: a link, not removed", f"L2WG_CACHE={os.path.realpath(given)}")
+    folder = cache()  # proves that it is ours
+    for name in sorted(CACHED):
+        remove(folder / name, silent=True)
+        (folder / f".{name}.lock").unlink(missing_ok=True)
+    if left := _not_ours(folder):
+        print(f"emptied {shown(folder)}; not l2wg's, and still there: {', '.join(left)}")
+        return
+    (folder / MARKER).unlink()
+    folder.rmdir()
+    print(f"removed {shown(folder)}")
+
+
+def remove(target: Path, *, silent: bool = False) -> None:
+    """Remove a file or a folder of ours and all that is in it.
+
+    :raises ToolError: it is a link, which stays, as does what it names; or it cannot be removed.
+    """
+    if target.is_symlink():
+        raise ToolError(f"{target}: a link, not removed", "remove what it names yourself")
+    try:
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+    except OSError as error:
+        raise ToolError(f"{error.filename}: cannot be removed: {error.strerror}") from None
+    if not silent:
+        print(f"removed {shown(target)}")
+
+
+def logs(*names: str) -> Path:
+    """A folder below build/logs whose name is made of names, of which some are the user's.
+
+    Whatever they are (a path to a kernel, ``..``), it lies there.
+    """
+    return LOGS / re.sub(r"[^\w.+-]+|^[.]+|[.]{2,}", "-", "-".join(names))
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder below build/, in place of what an earlier run has left there."""
+    ours = folder.is_relative_to(BUILD) or folder.is_relative_to(LOGS)
+    assert ours and ".." not in folder.parts, folder
+    if folder.exists():
+        remove(folder, silent=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def version() -> str:

@@ -7,6 +7,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,34 @@ def test_an_option(name: str, option: str) -> None:
     dashes = "-" if len(option) == 1 else "--"
     usage = rf"{dashes}{re.escape(option)}(?![\w-])|\./inv {re.escape(name)} {option.upper()}\b"
     assert any(re.search(usage, s) for s in about), f"./inv {name} --{option}"
+
+
+#: A command of ours in running text, and what stands behind it.
+COMMAND = re.compile(r"\./inv ([a-z][a-z-]+)((?:[ =][^ `\"')\n]+)*)")
+
+
+def commands() -> Iterator[tuple[str, str, str]]:
+    """Every `./inv X ...` of the checkout, wherever it stands: (file, X, what follows)."""
+    for folder in ("", "docs", "toolkit", "tests", "l2wgctl", "kernel", "packaging", ".ci"):
+        top = paths.ROOT / folder
+        for file in sorted(top.rglob("*") if folder else top.iterdir()):
+            named = file.suffix in (".py", ".md", ".sh", ".c", ".h", ".toml", ".j2", "")
+            if file.is_file() and named and "__pycache__" not in file.parts:
+                for name, rest in COMMAND.findall(file.read_text(errors="replace")):
+                    yield str(file.relative_to(paths.ROOT)), name, rest
+
+
+def test_a_command_that_is_named_exists() -> None:
+    """In code, in hints and in documents: a task, with the options that it is given."""
+    wrong = []
+    found = list(commands())
+    for file, name, rest in found:
+        options = {f"--{option}" for task, option in OPTIONS if task == name}
+        given = re.findall(r"(?<= )--[a-z][a-z-]*", rest.split(" -- ")[0])
+        if name not in TASKS.task_names or not set(given) <= options:
+            wrong.append(f"{file}: ./inv {name}{rest}")
+    assert wrong == []
+    assert len({name for _, name, _ in found}) == len(TASKS.task_names)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolkit.guest.hosts import cut_short
+
 
 class Failed(Exception):
     """A script failed on a machine; str() has its output."""
@@ -66,9 +68,7 @@ class Node:
                 check=False,
             )
         except subprocess.TimeoutExpired as late:
-            raise Failed(
-                f"{self.name}: {script}: no end after {timeout} s\n{late.output}"
-            ) from None
+            raise Failed(f"{self.name}: {script}: {cut_short(late)}") from None
         if check and done.returncode:
             raise Failed(f"{self.name}: {script}: status {done.returncode}\n{done.stdout}")
         return done.stdout

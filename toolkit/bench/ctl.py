@@ -3,21 +3,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
-from toolkit import paths
+from toolkit import paths, tables
 from toolkit.guest.ctl import SIZES
-from toolkit.lab.lab import Lab
+from toolkit.lab.lab import Lab, Result
 from toolkit.lab.vm import Vm
 from toolkit.run import say
 
 
 def bench_ctl(lab: Lab, sizes: Sequence[int] = SIZES) -> None:
-    """Run it, and print its table.
+    """Run it, and print a table.
 
     :raises ToolError: it fails there, or the kernel complains.
     """
     say(f"wg and l2wgctl side by side in a guest with {lab.kernel.label}")
     command = ["python3", "-m", "toolkit.guest.ctl", *map(str, sizes)]
-    result = lab.run(command, folder=paths.LOGS / "bench-ctl", timeout=1800, vm=Vm(memory="2G"))
+    folder = paths.fresh(paths.logs("bench-ctl"))
+    result = lab.run(command, folder=folder, timeout=1800, show=False, vm=Vm(memory="2G"))
     result.must_be_good("bench-ctl")
+    tables.show(table(rows(result)), numbers=True)
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    """What toolkit.guest.ctl has found in a guest."""
+    lines = result.output.splitlines()
+    return [row for line in lines if line.startswith("[{") for row in json.loads(line)]
+
+
+def table(found: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The rows for people: wall time, processor time and memory of both tools."""
+    head = ["", "peers"]
+    for what in ("", " cpu"):
+        head += [f"wg{what}", f"l2wgctl{what}", f"ratio{what}"]
+    made = [[*head, "wg memory", "l2wgctl memory"]]
+    for row in found:
+        wg, ours = row["wg"], row["l2wgctl"]
+        cells = [row["command"], f"{row['peers']:,}"]
+        for what, ratio in (("seconds", "ratio"), ("cpu", "cpu_ratio")):
+            cells += [f"{tool[what] * 1000:.0f} ms" for tool in (wg, ours)]
+            cells.append(f"{row[ratio]:.2f}")
+        made.append([*cells, *(f"{tool['kilobytes'] / 1024:.1f} MB" for tool in (wg, ours))])
+    return made

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import paths
-from toolkit.bench import length, stats
+from toolkit.bench import ctl, length, stats
 from toolkit.bench import report as bench_report
 from toolkit.compiled import compiled
 from toolkit.errors import ToolError
@@ -111,8 +112,8 @@ def bench(lab: Lab, much: Extent, *, compare: Path | None = None) -> bool:
     ]
     report = describe(lab, records, much)
     folder = WHERE if much.whole else paths.BUILD / "bench"
-    file = folder / f"{report['date']}-{report['kernel']}.json"
     folder.mkdir(parents=True, exist_ok=True)
+    file = _free(folder, f"{report['date']}-{report['kernel']}")
     file.write_text(json.dumps(report, indent=1) + "\n")
     bench_report.draw(file, folder)
     if folder == WHERE:
@@ -121,6 +122,12 @@ def bench(lab: Lab, much: Extent, *, compare: Path | None = None) -> bool:
     print(bench_report.text(found))
     print(f"\nreport: {paths.shown(file)}")
     return not old or bench_report.tell_changes(old["figures"], found)
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A name for a report that none has yet: two runs of a day do not replace each other."""
+    names = (f"{name}{'' if n == 1 else f'-{n}'}.json" for n in itertools.count(1))
+    return next(folder / name for name in names if not (folder / name).exists())
 
 
 def extent(quick: bool, contenders: str | None, *, counted: bool = False) -> Extent:
@@ -133,7 +140,8 @@ def extent(quick: bool, contenders: str | None, *, counted: bool = False) -> Ext
     """
     found = QUICK if quick else FULL
     if counted:
-        found = dataclasses.replace(found, wall_rounds=0)
+        # its report would take the committed figures by the clock out of the docs
+        found = dataclasses.replace(found, wall_rounds=0, whole=False)
     if not contenders:
         return found
     names = tuple(contenders.split(","))
@@ -177,9 +185,7 @@ def run_guest(
     :raises ToolError: the guest does not end, the kernel complains, or OpenVPN and tinc do not
         make their keys.
     """
-    folder = paths.LOGS / f"bench-{name.replace(' ', '-')}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = paths.fresh(paths.logs("bench", name))
     keys = folder / "keys"
     counting = clock == "icount"
     say(f"[{name}] {len(extent.contenders)} contenders in a guest with {lab.kernel.label}")
@@ -239,16 +245,14 @@ def _control_plane(lab: Lab, extent: Extent) -> list[dict[str, Any]]:
 
     :raises ToolError: one of them fails, or they do not come to the same result.
     """
-    folder = paths.LOGS / "bench-ctl"
+    folder = paths.fresh(paths.logs("bench-ctl"))
     say(f"[ctl] l2wgctl against wg with {', '.join(map(str, extent.ctl))} peers")
     # with very many peers one run takes minutes under TCG, and its relative error is small
     parts = [f"python3 -m toolkit.guest.ctl {n} --runs {1 if n > 1000 else 3}" for n in extent.ctl]
     command = ["sh", "-ec", f"modprobe l2wireguard; {'; '.join(parts)}"]
     result = lab.run(command, folder=folder, timeout=LIMIT, prefix="[ctl] ", show=False)
     result.must_be_good("bench: l2wgctl against wg")
-    lines = result.output.splitlines()
-    rows = [row for line in lines if line.startswith("[{") for row in json.loads(line)]
-    return list(control_records(rows))
+    return list(control_records(ctl.rows(result)))
 
 
 def control_records(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:

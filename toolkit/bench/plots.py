@@ -2,7 +2,7 @@
 """The plots of a report: ``python3 -m toolkit.bench.plots REPORT FOLDER``.
 
 It uses Debian's python3-matplotlib in a Python of its own: matplotlib with its dependencies is
-larger than all else that ./inv needs, and nothing else needs it.
+larger than all else that `./inv` needs, and nothing else needs it.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import dataclasses
 import json
 from typing import Any
 
+from toolkit import tables
 from toolkit.bench import measure
-from toolkit.bench import report as bench_report
 from toolkit.bench.measure import Extent
 from toolkit.lab.lab import Lab
 
@@ -43,4 +43,4 @@ def run(lab: Lab, much: Extent) -> None:
     extent = dataclasses.replace(much, frames=(4096, 512))
     folder = measure.run_guest(lab, extent, "profile", "icount", 1, module="toolkit.guest.profile")
     profiles: dict[str, Any] = json.loads((folder / "results").read_text())
-    print(bench_report.aligned(differences(profiles)))
+    tables.show(differences(profiles), numbers=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit import paths
+from toolkit import paths, tables
 from toolkit.bench import stats
 from toolkit.bench.stats import MEASURES, Aim, Figure
 from toolkit.errors import ToolError
@@ -27,21 +27,6 @@ def number(value: float) -> str:
     if abs(value) >= 1000:
         return f"{float(f'{value:.4g}'):,.0f}"
     return f"{value:.4g}"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns for a terminal; the first to the left, the others to the right."""
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(r, widths)))
-        for r in rows
-    )
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """The same in Markdown."""
-    head = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)]]
-    return "\n".join("| " + " | ".join(r) + " |" for r in [*head, *rows[1:]])
 
 
 def table(found: Iterable[Figure], measures: Sequence[str], *, short: bool) -> list[list[str]]:
@@ -148,7 +133,9 @@ def text(found: list[Figure]) -> str:
     parts = [(title, table(found, measures, short=False)) for title, measures in TABLES.items()]
     parts += [("l2wgctl and wg", control_table(found)), ("Length function", length_table(found))]
     out = [
-        f"{title}\n{aligned(rows)}" for title, rows in parts if len(rows) > 1 and len(rows[0]) > 1
+        f"{title}\n{tables.text(rows, numbers=True)}"
+        for title, rows in parts
+        if len(rows) > 1 and len(rows[0]) > 1
     ]
     out.append("Aims\n" + "\n".join(aim_lines(stats.aims(found))))
     return "\n\n".join(out)
@@ -189,7 +176,7 @@ def readme(report: dict[str, Any], name: str) -> str:
     )
     return "\n\n".join(
         [
-            markdown(table(found, SUMMARY, short=True)),
+            tables.markdown(table(found, SUMMARY, short=True), numbers=True),
             f"Linux {report['linux']} in QEMU without KVM, {report['date']}: "
             f"[all figures](docs/bench.md). {verdict}",
         ]
@@ -207,14 +194,21 @@ def page(report: dict[str, Any], name: str) -> str:
     for title, measures in TABLES.items():
         rows = table(found, measures, short=False)
         if len(rows[0]) > 1:
-            lines += [f"### {title}", markdown(rows)]
+            lines += [f"### {title}", tables.markdown(rows, numbers=True)]
     if rows := control_table(found):
-        lines += ["### l2wgctl and wg", "Time and most memory resident.", markdown(rows)]
+        lines += [
+            "### l2wgctl and wg",
+            "Time and most memory resident.",
+            tables.markdown(rows, numbers=True),
+        ]
     if rows := length_table(found):
-        lines += ["### The length function, on the machine itself", markdown(rows)]
+        lines += [
+            "### The length function, on the machine itself",
+            tables.markdown(rows, numbers=True),
+        ]
     lines += ["### Aims", "\n".join(f"- {a}" for a in aim_lines(stats.aims(found)))]
-    versions = [f"| {k} | {v} |" for k, v in report["versions"].items()]
-    lines += ["### Versions", "\n".join(["| program | |", "|---|---|", *versions])]
+    versions = [[k, v] for k, v in report["versions"].items()]
+    lines += ["### Versions", tables.markdown([["program", ""], *versions])]
     return "\n\n".join(lines)
 
 

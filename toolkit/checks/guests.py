@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def run(
         captures.debian()  # for the guest, which has no network
     names = dict.fromkeys(name.split("::")[0] for name in select)
     say(f"Tests in a guest with {lab.kernel.label}: {' '.join(names)}")
-    shutil.rmtree(folder, ignore_errors=True)
+    paths.fresh(folder)
     report = folder / "report.xml"
     command = outcome.pytest_argv(select, report, limit=test, only=only)
     result = lab.run(command, folder=folder, timeout=limit, prefix=f"[{kernel}] ")

@@ -9,11 +9,20 @@ from pathlib import Path
 from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.run import say
+from toolkit.tables import read
 
 
 def file() -> Path:
     """docs/kernels.md."""
     return paths.ROOT / "docs/kernels.md"
+
+
+def tables(part: str) -> list[list[list[str]]]:
+    """The tables that stand in a part, with the results of earlier runs.
+
+    :raises ToolError: the file has no such part.
+    """
+    return read(_match(part, file().read_text())[0])
 
 
 def put(part: str, text: str) -> None:
@@ -22,9 +31,13 @@ def put(part: str, text: str) -> None:
     :raises ToolError: the file has no such part.
     """
     old = file().read_text()
-    pattern = rf"(?<=<!-- {part} -->\n).*?(?=<!-- end of {part} -->)"
-    new, count = re.subn(pattern, lambda _: f"{text}\n", old, flags=re.DOTALL)
-    if count != 1:
-        raise ToolError(f"{file()}: has no part <!-- {part} --> ... <!-- end of {part} -->")
-    file().write_text(new)
+    place = _match(part, old)
+    file().write_text(f"{old[: place.start()]}{text}\n{old[place.end() :]}")
     say(f"Written: {paths.shown(file())}")
+
+
+def _match(part: str, text: str) -> re.Match[str]:
+    pattern = rf"(?<=<!-- {part} -->\n).*?(?=<!-- end of {part} -->)"
+    if found := re.search(pattern, text, re.DOTALL):
+        return found
+    raise ToolError(f"{file()}: has no part <!-- {part} --> ... <!-- end of {part} -->")

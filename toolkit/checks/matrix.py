@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from toolkit import paths
+from toolkit import paths, tables
 from toolkit.checks import guests, marked, outcome, pair, suite
 from toolkit.checks import netns as selftest
 from toolkit.checks.outcome import Outcome
@@ -49,10 +44,9 @@ class Cell:
     text: str = ""
     log: str = ""
 
-    @property
     def shown(self) -> str:
-        """The text, with the log's name if the step failed."""
-        return f"{self.text} ({self.log})" if self.log else self.text
+        """For a terminal: with the log's name, if it failed."""
+        return f"{self.text} ({self.log})" if self.log else self.text or "not run"
 
 
 @dataclass
@@ -73,6 +67,11 @@ class Row:
         """All steps."""
         return [self.build, self.load, self.scenarios, self.netns]
 
+    def cells_for(self, shown: Callable[[Cell], str]) -> list[str]:
+        """The row of a table."""
+        steps = map(shown, self.cells)
+        return [f"`{self.kernel}`", self.release, *steps, _minutes(self.seconds), self.date]
+
     @property
     def good(self) -> bool:
         """Everything ran, and nothing failed."""
@@ -88,6 +87,12 @@ class PairRow:
     result: Cell = field(default_factory=Cell)
     seconds: float = 0
     date: str = ""
+
+    def cells_for(self, shown: Callable[[Cell], str]) -> list[str]:
+        """The row of a table."""
+        names = " and ".join(f"`{name}`" for name in self.kernels)
+        releases = ", ".join(filter(None, self.releases))
+        return [names, releases, shown(self.result), _minutes(self.seconds), self.date]
 
     @property
     def good(self) -> bool:
@@ -105,7 +110,7 @@ def matrix(kernels: list[str] | None = None, *, at_a_time: int = suite.GUESTS) -
     rows = {name: Row(name, date=time.strftime("%Y-%m-%d")) for name in names}
     pairs = [PairRow(p, date=time.strftime("%Y-%m-%d")) for p in PAIRS if set(p) <= set(names)]
     for row in rows.values():
-        shutil.rmtree(_logs(row.kernel, "build").parent, ignore_errors=True)
+        paths.fresh(paths.logs("matrix", row.kernel))
     # one after the other: they share a cache, and each has the whole machine
     made = Labs(names)
     built = [row for row in rows.values() if _build(row, made)]
@@ -128,7 +133,7 @@ def two(first: str, second: str) -> bool:
 
 
 def _logs(kernel: str, part: str) -> Path:
-    return paths.LOGS / f"matrix-{kernel}" / part
+    return paths.logs("matrix", kernel) / part
 
 
 def _build(row: Row, made: Labs) -> bool:
@@ -188,8 +193,7 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
             row.netns = Cell("passes")
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
-            folder = paths.LOGS / f"selftest-{row.release}-l2wireguard"
-            row.netns = Cell("fails", str(folder))
+            row.netns = Cell("fails", str(error.log or ""))
 
     return [
         load,
@@ -200,7 +204,7 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
 
 def _pair_job(row: PairRow, made: Labs) -> Callable[[], None]:
     def job() -> None:
-        folder = paths.LOGS / f"pair-{'-'.join(row.kernels)}"
+        folder = paths.logs("pair", *row.kernels)
         try:
             first, second = (made[name] for name in row.kernels)
             done = pair.pair(first, second, folder=folder)
@@ -214,85 +218,44 @@ def _pair_job(row: PairRow, made: Labs) -> Callable[[], None]:
     return job
 
 
-def _report(rows: list[Row], pairs: list[PairRow]) -> None:
-    console = Console()
-    if rows:
-        table = _table("kernel", "release", "module", "loads", "scenarios", "netns.sh", "time")
-        for r in rows:
-            style = "" if r.good else "red"
-            cells = [c.shown or "not run" for c in r.cells]
-            table.add_row(r.kernel, r.release, *cells, _minutes(r.seconds), style=style)
-        console.print(table)
-    if pairs:
-        table = _table("two machines", "releases", "scenarios", "time")
-        for p in pairs:
-            table.add_row(
-                " and ".join(p.kernels),
-                " and ".join(p.releases),
-                p.result.shown or "not run",
-                _minutes(p.seconds),
-                style="" if p.good else "red",
-            )
-        console.print(table)
-    _remember(rows, pairs)
+HEAD = ["kernel", "release", "module", "loads", "scenarios", "`netns.sh`"]
+HEAD += ["time in guests", "run on"]
+PAIR_HEAD = ["two machines", "releases", "scenarios", "time", "run on"]
 
 
-def _table(*columns: str) -> Table:
-    table = Table()
-    for name in columns:
-        # a log's name is not cut, however narrow the terminal
-        table.add_column(name, overflow="fold")
-    return table
+def _report(rows: Sequence[Row], pairs: Sequence[PairRow]) -> None:
+    parts: list[tuple[list[str], Sequence[Row | PairRow]]] = [(HEAD, rows), (PAIR_HEAD, pairs)]
+    for head, done in parts:
+        if done:
+            shown = [r.cells_for(Cell.shown) for r in done]
+            bad = [i for i, r in enumerate(done, 1) if not r.good]
+            tables.show([head, *shown], bad=bad)
+    _remember(parts)
 
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
-def _remember(rows: list[Row], pairs: list[PairRow]) -> None:
-    """Write docs/kernels.md, and keep the rows of earlier runs for what this run left out."""
-    memory = paths.BUILD / "matrix.json"
-    with paths.alone(memory):
-        try:
-            known = json.loads(memory.read_text())
-        except (OSError, ValueError):
-            known = {"rows": {}, "pairs": {}}
-        known["rows"].update({r.kernel: asdict(r) for r in rows})
-        known["pairs"].update({" ".join(p.kernels): asdict(p) for p in pairs})
-        memory.write_text(json.dumps(known, indent=1))
-        marked.put("matrix", document(known))
+def _remember(parts: Sequence[tuple[list[str], Sequence[Row | PairRow]]]) -> None:
+    """Into docs/kernels.md. Its rows that this run has nothing to say about stay as they are."""
+    with paths.alone(paths.BUILD / "matrix"):
+        known = marked.tables("matrix")
+        written = []
+        for head, done in parts:
+            before = next((table for table in known if table[0][0] == head[0]), [head])
+            kept = {row[0]: row for row in before[1:]}
+            kept |= {row[0]: row for row in (r.cells_for(_in_document) for r in done)}
+            order = [f"`{name}`" for name in KERNELS]
+            first = [name for name in order if name in kept]
+            if kept:
+                rest = [name for name in kept if name not in first]
+                written.append(tables.markdown([head, *(kept[n] for n in first + rest)]))
+        marked.put("matrix", "\n\n".join(written))
 
 
-def _cell(stored: dict[str, str]) -> str:
-    text, log = stored["text"], stored["log"]
-    # a document does not name our checkout
-    places = log.replace(f"{paths.ROOT}/", "")
-    return f"**{text or 'not run'}** (`{places}`)" if log else text or "not run"
-
-
-def document(known: dict[str, dict[str, dict[str, object]]]) -> str:
-    """The remembered rows as Markdown."""
-    lines = [
-        "| kernel | release | module | loads | scenarios | `netns.sh` | time in guests | run on |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    rows = known["rows"]
-    for name in [k for k in KERNELS if k in rows] + sorted(set(rows) - set(KERNELS)):
-        row = rows[name]
-        steps = [row[step] for step in ("build", "load", "scenarios", "netns")]
-        cells = [_cell(s) for s in steps if isinstance(s, dict)]
-        minutes = _minutes(float(str(row["seconds"])))
-        lines.append(
-            f"| `{name}` | {row['release']} | {' | '.join(cells)} | {minutes} | {row['date']} |"
-        )
-    if known["pairs"]:
-        lines += ["", "| two machines | scenarios | time | run on |", "|---|---|---|---|"]
-    for stored in known["pairs"].values():
-        releases, result = stored["releases"], stored["result"]
-        pair_of = stored["kernels"]
-        assert isinstance(releases, (list, tuple)) and isinstance(result, dict)
-        assert isinstance(pair_of, (list, tuple))
-        minutes = _minutes(float(str(stored["seconds"])))
-        names = " and ".join(r or k for r, k in zip(releases, pair_of, strict=True))
-        lines.append(f"| {names} | {_cell(result)} | {minutes} | {stored['date']} |")
-    return "\n".join(lines)
+def _in_document(cell: Cell) -> str:
+    # in a document a checkout has no place
+    places = cell.log.replace(f"{paths.ROOT}/", "")
+    text = cell.text or "not run"
+    return f"**{text}** (`{places}`)" if cell.log else text

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,8 +57,7 @@ def pair(first: Lab, second: Lab, *, folder: Path | None = None, only: Sequence[
     made = (first, second)
     releases = (first.kernel.release, second.kernel.release)
     kvm = first.kvm_works()
-    folder = folder or paths.LOGS / f"pair-{'-'.join(releases)}"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = paths.fresh(folder or paths.logs("pair", *releases))
     say(f"Two machines: {first.kernel.label} and {second.kernel.label}")
     with (
         tempfile.TemporaryDirectory(prefix="l2wg-pair-") as sockets,

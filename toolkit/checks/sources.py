@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,8 @@ from pathlib import Path
 from debian.debian_support import Version
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from toolkit import paths
+from toolkit import paths, tables
 from toolkit.checks import marked
 from toolkit.errors import ToolError
 from toolkit.kernels import source as sources
@@ -92,11 +91,16 @@ def sweep(*, write: bool = False) -> bool:
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             results = list(pool.map(one, jobs))
     results.sort(key=lambda r: Version(r.package.version))
-    table = Table("linux-source", "version", "from", "patches")
-    for r in results:
-        shown = "**fail**" if r.trouble else r.shown
-        table.add_row(r.series, r.package.version, r.codename, shown)
-    Console().print(table)
+    tables.show(
+        [
+            ["linux-source", "version", "from", "patches"],
+            *(
+                [r.series, r.package.version, r.codename, "fail" if r.trouble else r.shown]
+                for r in results
+            ),
+        ],
+        bad=[i for i, r in enumerate(results, 1) if r.trouble],
+    )
     for r in results:
         if r.trouble:
             print(r.trouble)
@@ -105,7 +109,7 @@ def sweep(*, write: bool = False) -> bool:
     print(f"{good} of {len(had)} sources take the {len(patching.series())} patches", end="")
     print(f"; {len(results) - len(had)} cannot be had" if len(had) < len(results) else "")
     if write:
-        marked.put("sources", document(results))
+        marked.put("sources", document(results, _earlier()))
     return 0 < good == len(had)
 
 
@@ -142,14 +146,37 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def document(results: list[Tried]) -> str:
-    """The results as Markdown: a row for each series, and for each source that refused."""
-    rows = ["| linux-source | versions | patches |", "|---|---|---|"]
-    for series in dict.fromkeys(r.series for r in results):
-        of_it = [r for r in results if r.series == series]
-        for what in dict.fromkeys(r.shown for r in of_it):
-            versions = ", ".join(r.package.version for r in of_it if r.shown == what)
-            rows.append(f"| {series} | {versions} | {what} |")
+#: What the document says of a source that was tried when it was still to be had.
+NO_LONGER = "apply; no longer to be had"
+
+
+def _earlier() -> dict[tuple[str, str], str]:
+    """What the document says: (series, version) -> what the patches did."""
+    found = {}
+    for table in marked.tables("sources"):
+        for series, versions, what in table[1:]:
+            found.update({(series, version): what for version in versions.split(", ")})
+    return found
+
+
+def document(results: list[Tried], earlier: Mapping[tuple[str, str], str] = {}) -> str:  # noqa: B006
+    """The results as Markdown: a row for each series, and for each source that refused.
+
+    :param earlier: of runs before; a result stays when the mirror has lost the source.
+    """
+    now = {(r.series, r.package.version): r.shown for r in results if r.here}
+    lost = {
+        key: NO_LONGER if earlier.get(key, "").startswith("apply") else "not to be had"
+        for key in [*earlier, *((r.series, r.package.version) for r in results)]
+        if key not in now
+    }
+    groups: dict[tuple[str, str], list[str]] = {}
+    for (series, version), what in sorted(
+        {**now, **lost}.items(), key=lambda x: (Version(x[0][0]), Version(x[0][1]))
+    ):
+        groups.setdefault((series, what), []).append(version)
+    rows = [["linux-source", "versions", "patches"]]
+    rows += [[series, ", ".join(versions), what] for (series, what), versions in groups.items()]
     had = [r for r in results if r.here]
     good = sum(not r.trouble for r in had)
-    return "\n".join([f"{good} of {len(had)} sources take the patches.", "", *rows])
+    return f"{good} of {len(had)} sources take the patches.\n\n{tables.markdown(rows)}"

@@ -133,7 +133,7 @@ def _in_guests(made: Labs) -> list[Part]:
 
 def guest(made: Labs, number: int, kernel: str, select: Sequence[str], only: Sequence[str]) -> Part:
     """Run some of tests/vm in a guest of their own."""
-    folder = paths.LOGS / f"vm-{number}-{kernel.replace('/', '-')}"
+    folder = paths.logs("vm", str(number), kernel)
 
     def job() -> Outcome:
         return guests.run(made[kernel], select, folder, only=only, kernel=kernel)

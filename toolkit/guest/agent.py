@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from toolkit.guest import hosts
-from toolkit.guest.hosts import Failed
+from toolkit.guest.hosts import Failed, cut_short
 
 PORT = 7
 CABLE = "eth0"
@@ -96,7 +96,9 @@ def _run(asked: dict[str, object]) -> list[object]:
             timeout=float(str(asked["timeout"])),
             check=False,
         )
-    except (subprocess.TimeoutExpired, OSError) as error:
+    except subprocess.TimeoutExpired as late:
+        return [255, cut_short(late)]
+    except OSError as error:
         return [255, str(error)]
     return [done.returncode, done.stdout]
 

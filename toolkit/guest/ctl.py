@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Compare l2wgctl with `wg` on the same links of one kernel: time and memory, and their ratio.
 
-``python3 -m toolkit.guest.ctl`` prints a table and, as the last line, JSON.
+``python3 -m toolkit.guest.ctl`` prints what it finds as one line of JSON.
 """
 
 from __future__ import annotations
@@ -222,25 +222,6 @@ def compare(
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows for people."""
-    lines = [
-        f"{'':<10} {'':>6} {'wall time':>19} {'':>6} {'processor time':>19} {'':>6} {'memory':>19}",
-        f"{'command':<10} {'peers':>6}"
-        + f" {'wg':>9} {'l2wgctl':>9} {'ratio':>6}" * 2
-        + f" {'wg':>9} {'l2wgctl':>9}",
-    ]
-    for row in rows:
-        wg, ours = row.wg, row.l2wgctl
-        lines.append(
-            f"{row.command:<10} {row.peers:>6}"
-            f" {wg.seconds * 1000:>6.0f} ms {ours.seconds * 1000:>6.0f} ms {row.ratio:>6.2f}"
-            f" {wg.cpu * 1000:>6.0f} ms {ours.cpu * 1000:>6.0f} ms {row.cpu_ratio:>6.2f}"
-            f" {wg.kilobytes / 1024:>6.1f} MB {ours.kilobytes / 1024:>6.1f} MB"
-        )
-    return "\n".join(lines)
-
-
 def document(rows: Sequence[Row]) -> str:
     """The rows for programs, one line of JSON."""
     ratios = [{"ratio": round(r.ratio, 3), "cpu_ratio": round(r.cpu_ratio, 3)} for r in rows]
@@ -248,14 +229,14 @@ def document(rows: Sequence[Row]) -> str:
 
 
 def main() -> None:
-    """Print the table and the JSON."""
+    """Print the JSON."""
     parser = argparse.ArgumentParser(prog="python3 -m toolkit.guest.ctl", description=__doc__)
     parser.add_argument("peers", nargs="*", type=int, default=SIZES)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kind", default="l2wireguard")
     args = parser.parse_args()
     rows = compare(args.peers, runs=args.runs, kind=args.kind)
-    print(table(rows), document(rows), sep="\n", flush=True)
+    print(document(rows), flush=True)
 
 
 if __name__ == "__main__":

@@ -174,10 +174,20 @@ def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float 
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        raise Failed(f"{' '.join(argv)}: no end after {timeout} s\n{late.output}") from None
+        raise Failed(f"{' '.join(argv)}: {cut_short(late)}") from None
     if check and done.returncode:
         raise Failed(f"{' '.join(argv)}: status {done.returncode}\n{done.stdout}")
     return done.stdout
+
+
+def cut_short(late: subprocess.TimeoutExpired) -> str:
+    """That a command was ended, and what it had printed by then.
+
+    subprocess keeps that as bytes, even where the command's output is text.
+    """
+    said = late.output or ""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    return f"no end after {late.timeout:g} s\n{text}"
 
 
 def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -> str:

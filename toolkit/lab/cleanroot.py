@@ -100,8 +100,7 @@ class CleanRoot:
         file = self.folder / "lib/modules" / release / "updates/dkms" / f"{build.MODULE}.ko"
         source = Source(self.folder, None, None)
         guest = Installed(build.Module(file, kernel, source, fresh=False), self.folder)
-        kept = paths.LOGS / f"package-{release}"
-        shutil.rmtree(kept, ignore_errors=True)
+        kept = paths.fresh(paths.logs("package", release))
         with tempfile.TemporaryDirectory(prefix="l2wg-boot-") as work:
             # the guest's mount point
             inside = self.folder / work.lstrip("/")
@@ -110,7 +109,7 @@ class CleanRoot:
                 result = guest.run(["sh", "-c", script], folder=Path(work), timeout=timeout)
             finally:
                 inside.rmdir()
-                shutil.copytree(work, kept)
+                shutil.copytree(work, kept, dirs_exist_ok=True)
         return Result(result.status, result.seconds, kept)
 
 

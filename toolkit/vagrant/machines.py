@@ -155,8 +155,7 @@ def _up_and_test(env: Mapping[str, str], only: str | None) -> Ran:
 def _next_version(kernel: Kernel) -> Path:
     """Build the module again as a later version, to upgrade to."""
     source = sources.of(kernel)
-    tree = FOLDER / "next/linux"
-    shutil.rmtree(tree, ignore_errors=True)
+    tree = paths.fresh(FOLDER / "next/linux")
     shutil.copytree(source.driver, tree / sources.DRIVER)
     if source.tree:
         # it says which version it is

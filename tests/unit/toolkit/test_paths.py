@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from toolkit import paths
+from toolkit.errors import ToolError
 
 
 def names(folder: Path) -> list[str]:
@@ -83,3 +85,120 @@ def test_paths_are_shown_as_they_would_be_typed(
     monkeypatch.chdir(tmp_path)
     assert paths.shown(tmp_path / "a" / "b") == "a/b"
     assert paths.shown(tmp_path.parent / "c") == str(tmp_path.parent / "c")
+
+
+class TestClean:
+    """Only what is provably ours is removed, and no link is followed."""
+
+    @pytest.fixture(autouse=True)
+    def world(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+        monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "cache"))
+        (tmp_path / "build/logs").mkdir(parents=True)
+
+    def fill(self) -> Path:
+        cache = paths.cache()
+        for name in ("debs", "apt"):
+            (cache / name).mkdir()
+            (cache / name / "file").touch()
+        (cache / "kvm.json").touch()
+        with paths.alone(cache / "kvm.json"):
+            pass
+        return cache
+
+    def test_what_was_built(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.fill()
+        paths.clean()
+        assert names(tmp_path) == ["cache"]
+        assert capsys.readouterr().out == f"removed {tmp_path}/build\n"
+        paths.clean()  # nothing to do is no error
+
+    def test_all(self, tmp_path: Path) -> None:
+        self.fill()
+        paths.clean(all=True)
+        assert names(tmp_path) == []
+
+    def test_a_home_is_no_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        home = tmp_path / "home"
+        (home / "debs").mkdir(parents=True)
+        (home / "letter.txt").touch()
+        monkeypatch.setenv("L2WG_CACHE", str(home))
+        for use in (paths.cache, lambda: paths.clean(all=True)):
+            with pytest.raises(ToolError) as error:
+                use()
+            assert str(error.value) == (
+                f"{home}: not a cache of l2wg's, it has letter.txt "
+                "(name a new or empty folder: L2WG_CACHE=...)"
+            )
+        assert names(home) == ["debs", "letter.txt"]
+
+    def test_a_foreign_file_in_the_cache_stays(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cache = self.fill()
+        (cache / "letter.txt").touch()
+        paths.clean(all=True)
+        assert names(cache) == [paths.MARKER, "letter.txt"]
+        said = capsys.readouterr().out
+        assert f"emptied {cache}; not l2wg's, and still there: letter.txt\n" in said
+
+    @pytest.mark.parametrize("place", ["build", "cache", "cache/debs"])
+    def test_a_link_is_not_followed(
+        self, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache = self.fill()
+        link, real = tmp_path / place, tmp_path / "elsewhere"
+        link.rename(real)
+        link.symlink_to(real)
+        before = names(real)
+        with pytest.raises(ToolError, match=f"^{link}: a link, not removed "):
+            paths.clean(all=True)
+        assert names(real) == before and link.is_symlink()
+        assert cache.exists()
+
+    def test_a_link_inside_goes_alone(self, tmp_path: Path) -> None:
+        cache = self.fill()
+        precious = tmp_path / "precious"
+        precious.mkdir()
+        (precious / "file").touch()
+        (cache / "debs/link").symlink_to(precious)
+        paths.clean(all=True)
+        assert names(tmp_path) == ["precious"] and names(precious) == ["file"]
+
+    def test_an_old_cache_of_ours_is_known(self, tmp_path: Path) -> None:
+        """From before there was a mark: all that it has are things that we put into one."""
+        (tmp_path / "cache/debs").mkdir(parents=True)
+        (tmp_path / "cache/.kvm.json.lock").touch()
+        assert (paths.cache() / paths.MARKER).exists()
+
+    def test_a_file_is_no_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "file"))
+        with pytest.raises(ToolError, match=f"^{tmp_path}/file: cannot be the cache: File exists"):
+            paths.cache()
+
+
+def test_whatever_is_cached_is_known_to_clean() -> None:
+    sources = "".join(p.read_text() for p in (paths.ROOT / "toolkit").rglob("*.py"))
+    used = set(re.findall(r'cache\(\) / "([^"]+)"', sources))
+    assert used and used <= paths.CACHED
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("matrix", "../../../linux"), ("matrix", "/etc"), ("..",), ("vm", "0", "a b/../c"), ("",)],
+)
+def test_logs_lie_below_the_checkout(names: tuple[str, ...]) -> None:
+    """A kernel may be named by its folder, and the folder of its logs is emptied."""
+    made = paths.logs(*names)
+    assert ".." not in made.parts and made.is_relative_to(paths.LOGS)
+
+
+def test_only_folders_of_ours_are_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (tmp_path, paths.BUILD / "../docs"):
+        with pytest.raises(AssertionError):
+            paths.fresh(folder)
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    (tmp_path / "logs/a").mkdir(parents=True)
+    (tmp_path / "logs/a/old").touch()
+    assert names(paths.fresh(tmp_path / "logs/a")) == []

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from toolkit import paths, tables
 from toolkit.checks import guests, marked, matrix
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
@@ -56,7 +56,7 @@ class World:
 
     def selftest(self, lab: SimpleNamespace, *, short: bool) -> float:
         if f"{lab.name} netns" in self.broken:
-            raise ToolError("netns.sh failed")
+            raise ToolError("netns.sh failed", log=matrix.paths.LOGS / "selftest-5.10.9")
         return 30.0
 
     def pair(self, one: SimpleNamespace, two: SimpleNamespace, *, folder: Path) -> SimpleNamespace:
@@ -93,7 +93,7 @@ def test_all_green(world: World) -> None:
     row = f"| 225 kB | yes | {10 * GROUPS} passed, 0 failed | passes |"
     assert f"| `5.10` | 5.10.9-amd64 {row} " in text
     assert f"| `7.3` | 7.3.9-amd64 {row} " in text
-    assert "| 5.10.9 and 7.3.9 | 7 passed, 0 failed | 3 min |" in text
+    assert "| `5.10` and `7.3` | 5.10.9, 7.3.9 | 7 passed, 0 failed | 3 min |" in text
     assert "**" not in text
 
 
@@ -112,8 +112,8 @@ def test_all_green(world: World) -> None:
             + " ".join(f"{{0}}/matrix-5.10/tests-{i}" for i in range(GROUPS))
             + "`) |",
         ),
-        ("5.10 netns", "| **fails** (`{}/selftest-5.10.9-amd64-l2wireguard`) |"),
-        ("pair", "| 5.10 and 7.3 | **fails** (`{}/pair-5.10-7.3`) |"),
+        ("5.10 netns", "| **fails** (`{}/selftest-5.10.9`) |"),
+        ("pair", "| `5.10` and `7.3` |  | **fails** (`{}/pair-5.10-7.3`) |"),
     ],
 )
 def test_a_failing_cell_names_its_log(world: World, what: str, shown: str) -> None:
@@ -135,7 +135,37 @@ def test_a_part_of_the_matrix_keeps_the_other_rows(world: World) -> None:
         x for x in after.splitlines() if "`7.3`" not in x
     ]
     assert "**fails**" in after
-    assert set(json.loads((world.folder / "matrix.json").read_text())["rows"]) == {"5.10", "7.3"}
+
+
+def committed(part: str) -> list[str]:
+    """The rows of a part of docs/kernels.md as it is committed."""
+    text = (paths.ROOT / "docs/kernels.md").read_text()
+    inside = text.split(f"<!-- {part} -->")[1].split(f"<!-- end of {part} -->")[0]
+    return [line for line in inside.splitlines() if line.startswith("|")]
+
+
+def test_no_committed_row_is_lost_in_a_fresh_clone(world: World) -> None:
+    """build/ is not there, docs/kernels.md is: it is all that a command may remember by."""
+    shutil.copy(paths.ROOT / "docs/kernels.md", world.document)
+    before = committed("matrix")
+    matrix.two("6.1", "newest")
+    matrix.matrix(["6.1"])
+    after = world.document.read_text().splitlines()
+    new = [line for line in after if line.startswith("| `6.1`") and "6.1.9" in line]
+    assert len(new) == 2
+    assert [row for row in before if row not in after] == [
+        row for row in before if row.startswith("| `6.1` |")
+    ]
+    # and the other part is as it was
+    assert [row for row in committed("sources") if row not in after] == []
+
+
+def test_writing_the_committed_rows_again_changes_nothing() -> None:
+    """So the table that is there is the one that commands write."""
+    for part in ("matrix", "sources"):
+        rows = committed(part)
+        made = "\n".join(tables.markdown(t) for t in marked.tables(part))
+        assert made.splitlines() == rows
 
 
 def test_every_test_runs_on_every_kernel(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,4 +183,5 @@ def test_every_test_runs_on_every_kernel(world: World, monkeypatch: pytest.Monke
 
 def test_two_machines_alone(world: World) -> None:
     assert matrix.two("6.1", "6.12")
-    assert "| 6.1.9 and 6.12.9 | 7 passed, 0 failed | 3 min |" in world.document.read_text()
+    row = "| `6.1` and `6.12` | 6.1.9, 6.12.9 | 7 passed, 0 failed | 3 min |"
+    assert row in world.document.read_text()

@@ -9,6 +9,7 @@ import pytest
 from rich.progress import Progress
 
 from tests.support.faketree import make
+from toolkit import tables
 from toolkit.checks import marked, sources
 from toolkit.checks.sources import Tried
 from toolkit.errors import ToolError
@@ -91,11 +92,33 @@ def test_the_document() -> None:
     ]
     assert sources.document(results) == (
         "1 of 2 sources take the patches.\n\n"
-        "| linux-source | versions | patches |\n|---|---|---|\n"
+        "| linux-source | versions | patches |\n| --- | --- | --- |\n"
         "| 5.10 | 5.10.1-1 | apply |\n"
         f"| 5.10 | 5.10.2-1 | {TROUBLE} |\n"
         "| 5.10 | 5.10.3-1 | not to be had |"
     )
+
+
+def test_a_result_stays_when_the_mirror_has_lost_the_source() -> None:
+    earlier = {
+        ("5.10", "5.10.1-1"): "apply",
+        ("5.10", "5.10.2-1"): "not to be had",
+        ("6.1", "6.1.4-1"): "apply; no longer to be had",
+        ("6.1", "6.1.5-1"): TROUBLE,
+    }
+    results = [
+        Tried("old", Package("linux-source-5.10", "5.10.1-1"), here=False),
+        Tried("old", Package("linux-source-6.1", "6.1.5-1")),
+    ]
+    assert tables.read(sources.document(results, earlier)) == [
+        [
+            ["linux-source", "versions", "patches"],
+            ["5.10", "5.10.1-1", "apply; no longer to be had"],
+            ["5.10", "5.10.2-1", "not to be had"],
+            ["6.1", "6.1.4-1", "apply; no longer to be had"],
+            ["6.1", "6.1.5-1", "apply"],
+        ]
+    ]
 
 
 def test_a_part_of_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_kernel_without_signatures(tmp_path: Path) -> None:
     )
 
 
-#: The loop in ./inv that makes two options of `--sign KEY CERT`.
+#: The loop in `./inv` that makes two options of `--sign KEY CERT`.
 LOOP = (paths.ROOT / "inv").read_text().split("before=''", 1)[1].split("\ndone", 1)[0]
 
 
