@@ -138,7 +138,7 @@ def test_the_life_of_the_packages(clean: CleanRoot, debs: dict[str, Path]) -> No
     assert "BUILD_EXCLUSIVE" in said and dkms(clean) == {older: "installed"}, said
     override.unlink()
     clean.run("dkms", "autoinstall", "-k", newer)
-    # purging takes away all that there was of ours, and what came with it
+    # purging removes all that was ours, and what came with it
     clean.run("apt-get", "purge", "-y", "-q", package.DKMS, package.CTL)
     clean.run("apt-get", "autoremove", "-y", "-q", "--purge", *NEEDED_ONLY)
     # (DKMS itself leaves the key that it has made: somebody may have enrolled it)

@@ -68,7 +68,7 @@ def check(*argv: str | Path) -> None:
 
 @functools.cache
 def files() -> tuple[Path, ...]:
-    """The files of the checkout, the ones that are about to be added, too."""
+    """The files of the checkout, also those that are about to be added."""
     listing = subprocess.run(
         [tool("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=paths.ROOT,

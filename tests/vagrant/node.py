@@ -141,7 +141,7 @@ class Node:
         return self.run("cat /proc/sys/kernel/random/boot_id").strip()
 
     def reboot(self) -> None:
-        """Start it anew, and wait for that."""
+        """Start it again, and wait until it runs."""
         before = self.boot()
         # detached, so that ssh does not die with the machine
         self.run("systemd-run --quiet --on-active=1 systemctl reboot")

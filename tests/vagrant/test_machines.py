@@ -140,7 +140,7 @@ def test_pppoe(pair: list[Node]) -> None:
     a, b = pair
     options = "noauth\\nnodetach\\nnoccp\\nlcp-echo-interval 10\\n"
     for node in pair:
-        # pppoe-server's own pppd, too
+        # also pppoe-server's own pppd
         node.later("pkill -x pppoe-server; pkill -x pppd; rm -f /run/l2wg-ppp")
         node.run(f"modprobe pppoe; printf '{options}' >/run/l2wg-ppp")
     a.run(
@@ -245,7 +245,7 @@ def test_reboot(pair: list[Node]) -> None:
     b.ping(A)
     link = a.link("wg1")
     assert (link["linkinfo"]["info_kind"], link["mtu"]) == ("l2wireguard", 1406)
-    # the bridge has its Ethernet port again, too
+    # the bridge also has its Ethernet port again
     assert a.link("eth2")["master"] == "br0"
 
 

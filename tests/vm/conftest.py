@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def module() -> None:
-    """The plain kind is to be ours, too: load our module before anything asks for that kind."""
+    """Load our module before anything asks for the plain kind, so that it has that kind."""
     sh("modprobe", "l2wireguard")
 
 

@@ -21,7 +21,7 @@ OURS = ("wireguard-ours", "l2wireguard")
 
 @pytest.fixture(scope="module")
 def taken() -> dict[str, dict[str, float]]:
-    """Values by contender and measure. Of times this guest's are not worth a look."""
+    """Values by contender and measure. Times in this guest mean nothing."""
     source = paths.ROOT / "toolkit/bench/packets.c"
     sh("cc", "-O1", "-o", bench.PACKETS, str(source))
     assert shutil.which(bench.PACKETS)

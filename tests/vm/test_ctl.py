@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""l2wgctl on real links, beside the real `wg` and `ip`: the commands that `wg` has, too."""
+"""l2wgctl on real links, beside the real `wg` and `ip`: the commands that `wg` also has."""
 
 from __future__ import annotations
 

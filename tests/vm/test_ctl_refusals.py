@@ -40,7 +40,7 @@ OFF = (
 def test_ipv6_that_is_off(host: Host) -> None:
     host.run("sysctl", "-q", "net.ipv6.conf.default.disable_ipv6=1")
     line = refused(host, "Address = fd00::1/64")
-    # newer kernels say it, too
+    # newer kernels also say it
     assert line.replace(" [IPv6 is disabled on this device]", "") == (
         f"l2wgctl: add address fd00::1/64: {OFF}"
     )

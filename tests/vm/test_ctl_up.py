@@ -343,7 +343,7 @@ def test_the_mtu_is_that_of_the_way_to_the_endpoint(hosts: Hosts) -> None:
 
 
 def test_name_servers(hosts: Hosts, tmp_path: Path) -> None:
-    """resolvconf(8) is asked; here a script stands for it and writes down how."""
+    """resolvconf(8) is called; here a script takes its place and records how."""
     a, b = hosts("A", "B")
     underlay(a, b)
     log = tmp_path / "log"

@@ -239,7 +239,7 @@ def test_the_largest_messages(attacker: Attacker, pieces: Callable[[int], None])
 
 
 def test_the_corpus_and_its_mutations(attacker: Attacker) -> None:
-    """What reached every branch of the length function, as it is and with bytes changed."""
+    """The frames that reach every branch of the length function, and mutations of them."""
     random.seed(157)
     corpus = [it.data for it in verdicts.captured(wire.CORPUS)]
     plaintexts = [data for data in corpus if data]

@@ -101,7 +101,7 @@ def test_it_keeps_an_ipv6_link_local_address(host: Host) -> None:
     add(host, "wg1", "address", MACS[0])
     host.run("ip", "link", "set", "wg1", "up")
     assert "fe80::ca:feff:fef0:e04/64" in host.run("ip", "-6", "address", "show", "dev", "wg1")
-    # and an administrator's choice to have none is kept, too
+    # and an administrator's choice to have none is also kept
     add(host, "wg2")
     host.run("ip", "link", "set", "wg2", "addrgenmode", "none")
     host.run("ip", "link", "set", "wg2", "up")

@@ -123,7 +123,7 @@ def test_5_pppoe(pair: list[Host], tmp_path: Path) -> None:
         "the PPPoE session has an address",
         60,
     )
-    # 1406 less PPPoE and PPP headers
+    # 1406 minus PPPoE and PPP headers
     assert b.link("ppp9")["mtu"] == 1398
     b.ping("192.168.159.1")
     b.ping("192.168.159.1", "-s", "1370", "-M", "do")

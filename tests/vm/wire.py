@@ -85,7 +85,7 @@ def udp_lengths(packets: list[bytes]) -> list[int]:
 
 
 def differ(expected: Sequence[bytes], found: Sequence[bytes], where: str) -> None:
-    """Raise AssertionError with the first frames that are missing, or too many, at one end."""
+    """Raise AssertionError with the first frames that are missing or superfluous at one end."""
     # Not in order: of a batch that GRO hands up (__netif_receive_skb_list_core), a packet socket
     # gets the frames that have no other receiver after all those that have one.
     missing, extra = Counter(expected) - Counter(found), Counter(found) - Counter(expected)

@@ -339,7 +339,7 @@ def test_owner_is_the_longest_prefix() -> None:
 
 
 def build(cls: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Like st.builds, which would invent the fields that are left out, too."""
+    """Like st.builds, which would also invent the fields that are left out."""
     return st.fixed_dictionaries(fields).map(lambda found: cls(**found))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Error numbers with several meanings: the one that holds on this machine."""
+"""Error numbers with several meanings: l2wgctl says the one that holds on this machine."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_second_time_changes_nothing(before: list[Device], wanted: Device) -> 
     first = wireguard.get_device("wg1")
     after = applied(wireguard, wanted)
     assert sync.plan(after, wanted) == (Device("wg1"), [])
-    # What setconf makes of a fresh device, but for the endpoints that the file leaves out.
+    # What setconf makes of a fresh device, except for endpoints that the file leaves out.
     wireguard.set_device(files.whole(wanted, "wg2"))
     fresh = wireguard.get_device("wg2")
     known = {peer.public_key: peer.endpoint for peer in first.peers}

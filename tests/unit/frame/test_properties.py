@@ -18,7 +18,7 @@ ethertypes = st.one_of(st.sampled_from(TYPES), st.integers(0, 0xFFFF), st.intege
     lambda number: number.to_bytes(2, "big")
 )
 
-# Frames that have their whole length; not the one that nests as deep as can be already
+# Frames that have their whole length, except the one that is nested as deep as possible
 WHOLE = [
     data
     for name, data in SAMPLES.items()

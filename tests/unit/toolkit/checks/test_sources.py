@@ -36,7 +36,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     served = [Package("linux-source-5.10", v) for v in ("5.10.3-1", "5.10.2-1", "5.10.1-1")]
     monkeypatch.setattr(sources, "Archive", Archive)
     monkeypatch.setattr(sources, "RELEASES", {"old": (), "new": ()})
-    # the second release has one that the first has, too
+    # the second release has one that the first also has
     monkeypatch.setattr(Archive, "serves", {"old": served, "new": served[:1]})
     make(tmp_path / "5.10.3-1", "5.10.3")
     send = make(tmp_path / "5.10.2-1", "5.10.2") / DRIVER / "send.c"

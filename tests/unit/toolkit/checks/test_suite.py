@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv test: every part runs, none that fails is forgotten, and every test has its guest."""
+"""./inv test: every part runs, every failure counts, and every test has its guest."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def carried(tmp_path: Path) -> Path:
         ("5.10.261", "5.10.218"),
         ("5.10.262", "5.10.262"),
         ("5.10.1000", "5.10.262"),
-        # none that is not newer: the oldest
+        # all are newer: the oldest
         ("5.10.9", "5.10.218"),
         ("6.1.192", "6.1.170"),
         ("6.12.0", "6.12.95"),
