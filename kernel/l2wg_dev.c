@@ -7,13 +7,12 @@
  */
 
 #include "l2wg_priv.h"
+#include "l2wg_compat.h"
 #include "l2wg_version.h"
 
 #include "queueing.h"
 
 #include <linux/etherdevice.h>
-#include <linux/inetdevice.h>
-#include <net/addrconf.h>
 
 static bool plain = true;
 module_param(plain, bool, 0444);
@@ -33,34 +32,37 @@ static const struct device_type l2wg_device_type = { .name = L2WG_KIND };
 
 static int l2wg_open(struct net_device *dev)
 {
-	struct in_device *in4 = __in_dev_get_rtnl(dev);
-	struct inet6_dev *in6 = __in6_dev_get(dev);
-	int ret, mode = 0, redirects = 0, all_redirects = 0;
-
-	/* When a WireGuard link opens, it turns off its IPv6 link-local
-	 * address, and ICMP redirects for itself and for all links of the
-	 * namespace: two of its peers are no neighbours. On an Ethernet they
-	 * are, and neighbour discovery needs the address.
-	 */
-	if (in6)
-		mode = in6->cnf.addr_gen_mode;
-	if (in4) {
-		redirects = IN_DEV_CONF_GET(in4, SEND_REDIRECTS);
-		all_redirects = IPV4_DEVCONF_ALL(dev_net(dev), SEND_REDIRECTS);
-	}
-	ret = plain_netdev_ops->ndo_open(dev);
-	if (in6)
-		in6->cnf.addr_gen_mode = mode;
-	if (in4) {
-		IN_DEV_CONF_SET(in4, SEND_REDIRECTS, redirects);
-		IPV4_DEVCONF_ALL(dev_net(dev), SEND_REDIRECTS) = all_redirects;
-	}
-	return ret;
+	return plain_netdev_ops->ndo_open(dev);
 }
 
 static int l2wg_stop(struct net_device *dev)
 {
 	return plain_netdev_ops->ndo_stop(dev);
+}
+
+static netdev_tx_t l2wg_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	netdev_tx_t ret;
+
+	/* pktgen keeps a reference to what it sends, and we change it. */
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (unlikely(!skb))
+		return NETDEV_TX_OK;
+	/* A frame may wait for a handshake that never comes. Pages that a
+	 * sender without copies (macvtap, MSG_ZEROCOPY) wants back must not.
+	 */
+	if (unlikely(skb_orphan_frags_rx(skb, GFP_ATOMIC))) {
+		DEV_STATS_INC(dev, tx_dropped);
+		kfree_skb(skb);
+		return NETDEV_TX_OK;
+	}
+	ret = wg_xmit(skb, dev);
+	/* The core does not note it for a device that does its own locking.
+	 * Bonding's ARP monitor before Linux 6.1 goes by it.
+	 */
+	if (likely(ret == NETDEV_TX_OK))
+		netif_trans_update(dev);
+	return ret;
 }
 
 /* Every frame for the link arrives, so there is no filter to set. But without
@@ -80,7 +82,7 @@ static void l2wg_get_stats64(struct net_device *dev,
 const struct net_device_ops l2wg_netdev_ops = {
 	.ndo_open		= l2wg_open,
 	.ndo_stop		= l2wg_stop,
-	.ndo_start_xmit		= wg_xmit,
+	.ndo_start_xmit		= l2wg_xmit,
 	.ndo_get_stats64	= l2wg_get_stats64,
 	.ndo_set_rx_mode	= l2wg_set_rx_mode,
 	.ndo_set_mac_address	= eth_mac_addr,
@@ -99,6 +101,8 @@ static void l2wg_setup(struct net_device *dev)
 	/* We keep state of our own in the buffers that we are given. */
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_UNICAST_FLT;
+	/* netconsole sends with interrupts off, we take locks of softirqs. */
+	dev->priv_flags |= IFF_DISABLE_NETPOLL;
 	dev->netdev_ops = &l2wg_netdev_ops;
 	dev->ethtool_ops = &l2wg_ethtool_ops;
 	/* The Ethernet header is inside; tags come on top, as on any port. */

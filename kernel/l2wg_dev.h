@@ -25,7 +25,7 @@
  * ours. In a kernel tree there is no other module.
  */
 #ifdef L2WG_STANDALONE
-#define L2WG_IN_TREE(alias)
+#define L2WG_IN_TREE(alias) static_assert(1) /* takes the semicolon */
 #else
 #define L2WG_IN_TREE(alias) alias
 #endif

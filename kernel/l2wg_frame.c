@@ -482,6 +482,17 @@ static bool tunnel(struct walk *w, u32 n)
 	return true;
 }
 
+/* IEEE 802.1Q 9.7: I-TAG of 4 bytes, then the customer's frame. Its header has
+ * to be there, but what it carries is the customer's.
+ */
+static bool pbb(struct walk *w)
+{
+	if (!tag(w, 18))
+		return false;
+	w->inner = true;
+	return true;
+}
+
 /* include/uapi/linux/batadv_packet.h, version 15: broadcast, unicast, unicast with
  * four addresses. Everything else is the mesh's own.
  */
@@ -580,8 +591,7 @@ static bool header(struct walk *w)
 		/* IEEE 802.1Q 9.6: tag control information, EtherType */
 		return tag(w, 4);
 	case TYPE_PBB:
-		/* IEEE 802.1Q 9.7: I-TAG, customer's addresses, EtherType */
-		return tag(w, 18);
+		return pbb(w);
 	case TYPE_RARP:
 		return arp(w);
 	case TYPE_AARP:

@@ -140,6 +140,14 @@ def test_cryptokey_routing_by_address_and_0_0_0_0_for_the_rest(hosts: Hosts) -> 
     assert wire.read(at_b) == [unicast]
     assert sorted(wire.read(at_c)) == sorted([broadcast, arp, tagged])
     assert a.stat("wg1", "tx_errors") - before == 1
+    # a tag without a VLAN is stepped over, here as by the receiver; too many are nobody's
+    one, many = (unicast[:12] + b"\x81\0\xa0\0" * n + unicast[12:] for n in (1, 16))
+    with capture(b, "wg1", options="-Q in") as at_b, capture(c, "wg1", options="-Q in") as at_c:
+        wire.send(a, "wg1", one)
+        with pytest.raises(OSError, match="Required key not available"):
+            wire.send(a, "wg1", many)
+    assert (wire.read(at_b), wire.read(at_c)) == ([one], [])
+    assert a.stat("wg1", "tx_errors") - before == 2
 
 
 @pytest.mark.parametrize("outer", [4, 6])

@@ -176,8 +176,8 @@ def test_lying_lengths(attacker: Attacker) -> None:
 @pytest.mark.parametrize("ethertype", [0x8100, 0x88A8, 0x88E7, 0x9100])
 def test_200_nested_tags(attacker: Attacker, ethertype: int) -> None:
     """Opaque: nothing recurses, and the frame crosses as it came."""
-    tag = bytes(16 if ethertype == 0x88E7 else 2) + ethertype.to_bytes(2, "big")
-    frame = HEAD + ethertype.to_bytes(2, "big") + tag * 200
+    vlan = b"\0\1" + bytes(14 if ethertype == 0x88E7 else 0)
+    frame = HEAD + ethertype.to_bytes(2, "big") + (vlan + ethertype.to_bytes(2, "big")) * 200
     attacker.expect([frame, frame[:-1], frame[:-2]])
 
 
@@ -272,6 +272,43 @@ def test_addresses_that_are_not_the_peers(attacker: Attacker) -> None:
             "frames without an address need 0.0.0.0",
         )
         assert attacker.counters()["rx_packets"] == before["rx_packets"]
+    finally:
+        b.run("wg", "set", "wg1", "peer", public_key, "allowed-ips", "0.0.0.0/0,::/0")
+    attacker.alive()
+
+
+def in_priority_tags(frame: bytes, *types: int) -> bytes:
+    """The frame in tags without a VLAN (VID 0), outermost first, of priority 5."""
+    tags = b"".join(t.to_bytes(2, "big") + b"\xa0\0" for t in types)
+    return frame[:12] + tags + frame[12:]
+
+
+@pytest.mark.newest
+def test_priority_tags_are_no_way_around_allowed_ips(attacker: Attacker) -> None:
+    """Linux takes them off and hands what is inside to IP, however many there are."""
+    b = attacker.victim
+    public_key = b.run("wg", "show", "wg1", "peers").strip()
+    b.run("wg", "set", "wg1", "peer", public_key, "allowed-ips", "192.168.157.1/32,0.0.0.0/32")
+    stacks = [(0x8100,), (0x88A8,), (0x8100, 0x8100), (0x88A8, 0x8100), (0x8100,) * 15]
+    foreign = wire.ipv4(40, source="192.168.157.3")
+    six = HEAD + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, 0, 59, 64) + b"\xfe" * 32
+    vlan = foreign[:12] + b"\x81\0\xa0\5" + foreign[12:]
+    try:
+        for stack in stacks:
+            mine = in_priority_tags(IPV4, *stack)
+            others = [in_priority_tags(f, *stack) for f in (foreign, six)]
+            arrived, grown = attacker.attack([mine, *others])
+            assert arrived == [mine], stack
+            assert grown == {"rx_packets": 1, "rx_errors": 2, "rx_frame_errors": 2}
+        # beyond the bound nobody's, whatever is inside
+        deep = [in_priority_tags(f, *[t] * n) for f in (IPV4, OPAQUE) for t in (0x8100, 0x88A8)
+                for n in (16, 200)]  # fmt: skip
+        arrived, grown = attacker.attack(deep)
+        assert arrived == []
+        assert grown == {"rx_errors": len(deep), "rx_frame_errors": len(deep)}
+        # inside a VLAN is another network, and its owner's
+        arrived, grown = attacker.attack([vlan, in_priority_tags(OPAQUE, 0x8100)])
+        assert arrived == [vlan, in_priority_tags(OPAQUE, 0x8100)]
     finally:
         b.run("wg", "set", "wg1", "peer", public_key, "allowed-ips", "0.0.0.0/0,::/0")
     attacker.alive()

@@ -126,6 +126,32 @@ def test_redirects_are_sent_as_the_administrator_wants(host: Host) -> None:
 
 
 @pytest.mark.newest
+def test_opening_a_link_leaves_its_settings_alone(host: Host) -> None:
+    """The namespace's default reaches a link on which nobody has set anything, as on a card."""
+    add(host)
+    host.run("ip", "link", "set", "wg1", "up")
+    for value in ("0", "1", "0"):
+        host.run("sysctl", "-q", "-w", f"net.ipv4.conf.default.send_redirects={value}")
+        assert host.run("sysctl", "-n", "net.ipv4.conf.wg1.send_redirects").strip() == value
+
+
+@pytest.mark.newest
+def test_netpoll_is_refused() -> None:
+    """netconsole sends with interrupts off; the link's transmit path takes locks of softirqs."""
+    sh("ip", "link", "add", "wg1", "type", "l2wireguard")
+    try:
+        sh("ip", "address", "add", "192.168.157.1/24", "dev", "wg1")
+        sh("ip", "link", "set", "wg1", "up")
+        target = "6665@192.168.157.1/wg1,6666@192.168.157.2/02:ca:fe:f0:0e:05"
+        # modprobe's status depends on whether netconsole may have targets later, by configfs
+        sh("modprobe", "netconsole", f"netconsole={target}", check=False)
+        assert "wg1 doesn't support polling, aborting" in sh("dmesg")
+    finally:
+        sh("modprobe", "-r", "netconsole", check=False)
+        sh("ip", "link", "del", "wg1")
+
+
+@pytest.mark.newest
 def test_mtu_can_be_set_within_an_ethernets_limits(host: Host) -> None:
     add(host)
     for mtu in ("68", "1280", "9000", "65521"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -266,6 +267,36 @@ def test_8_bond_with_lacp_fails_over(hosts: Hosts) -> None:
 
     eventually(aggregated, "both links are in one aggregator", 60)
     fail_over(a)
+
+
+@pytest.mark.timeout(600)
+def test_bond_that_watches_by_arp_is_calm(hosts: Hosts) -> None:
+    """There is no carrier to go by, so this is how a tunnel is watched. Nothing is broken here."""
+    a, b = two_tunnels(hosts)
+    for host, last in ((a, 1), (b, 2)):
+        host.run(
+            *("ip", "link", "add", "bond0", "type", "bond", "mode", "active-backup"),
+            *("arp_interval", "2000", "arp_ip_target", f"192.168.157.{3 - last}"),
+        )
+        for port in ("wg1", "wg2"):
+            host.run("ip", "link", "set", port, "down")
+            host.run("ip", "link", "set", port, "master", "bond0")
+        host.run("ip", "link", "set", "bond0", "up")
+        host.run("ip", "address", "add", f"192.168.157.{last}/24", "dev", "bond0")
+
+    def state(host: Host) -> tuple[str, int]:
+        """The active link, and how often the bond has given it up."""
+        said = host.run("cat", "/proc/net/bonding/bond0")
+        active = re.findall(r"^Currently Active Slave: (\S+)", said, re.MULTILINE)[0]
+        about = said.split(f"Slave Interface: {active}\n")[1]
+        return active, int(re.findall(r"^Link Failure Count: (\d+)", about, re.MULTILINE)[0])
+
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", "192.168.157.2"), "the bond is up", 60)
+    before = [state(host) for host in (a, b)]
+    # The other link is not the test's business: as nothing arrives by it, the bond calls it down.
+    said = a.run("ping", "-n", "-c", "15", "-i", "1", "-W", "5", "192.168.157.2")
+    assert " 15 received" in said, said
+    assert [state(host) for host in (a, b)] == before
 
 
 @pytest.fixture

@@ -133,6 +133,25 @@ def test_congestion_marks_cross_as_rfc6040_says(pair: list[Host], version: int) 
     assert field and set(field) == {3}
 
 
+def test_congestion_marks_cross_in_a_priority_tag(pair: list[Host]) -> None:
+    a, b = pair
+    a.ping("192.168.157.2")
+    wire.still(a, b)
+    a.run("nft", "add", "table", "inet", "t")
+    a.run("nft", "add chain inet t out { type filter hook output priority 0; }")
+    a.run("nft", "add rule inet t out udp dport 51820 ip ecn != not-ect ip ecn set ce")
+    able = bytearray(wire.ipv4(40))
+    able[15] |= 2  # ECT(0)
+    wire.checksum(able)
+    marked = bytearray(able)
+    marked[15] |= 3
+    wire.checksum(marked)
+    tag = b"\x81\0\xa0\0"
+    for head in (b"", tag, tag * 2):
+        frame, expected = (bytes(f[:12] + head + f[12:]) for f in (able, marked))
+        assert wire.cross(a, b, frame) == [expected]
+
+
 def test_tunnel_survives_its_peer_restarting(pair: list[Host]) -> None:
     a, b = pair
     a.ping("192.168.157.2")

@@ -68,11 +68,25 @@ def ipv4(payload: int, *, source: str = "192.168.157.1", to: str = "192.168.157.
         *(0x45, 0, 20 + payload, 0, 0x4000, 64, 253, 0),
         *(socket.inet_aton(source), socket.inet_aton(to)),
     )
-    total = sum(struct.unpack("!10H", header))
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    header = header[:10] + struct.pack("!H", 0xFFFF - total) + header[12:]
-    return B + A + b"\x08\x00" + header + bytes(i * 7 % 255 + 1 for i in range(payload))
+    frame = bytearray(B + A + b"\x08\x00" + header)
+    checksum(frame)
+    return bytes(frame) + bytes(i * 7 % 255 + 1 for i in range(payload))
+
+
+def internet_checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1])) + (data[-1] << 8) * (
+        len(data) % 2
+    )
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total
+
+
+def checksum(frame: bytearray) -> None:
+    """Put the right header checksum into an untagged IPv4 frame, without options."""
+    frame[24:26] = b"\0\0"
+    frame[24:26] = internet_checksum(bytes(frame[14:34])).to_bytes(2, "big")
 
 
 def udp_lengths(packets: list[bytes]) -> list[int]:

@@ -22,8 +22,11 @@ SAMPLES = {
 @pytest.mark.parametrize("name", talk())
 def test_a_cut_frame_of_the_talk_is_malformed(name: str) -> None:
     data = talk()[name]
+    # what lies inside of PBB (Ethernet header, B-TAG, I-TAG) is its customer's to judge
+    own = 14 + 4 + 18 if name.startswith("pbb") else len(data)
     for cut in range(len(data)):
-        assert check(data[:cut]).verdict is Verdict.MALFORMED, cut
+        expected = Verdict.MALFORMED if cut < own else Verdict.OPAQUE
+        assert check(data[:cut]).verdict is expected, cut
 
 
 @pytest.mark.parametrize("name", SAMPLES)

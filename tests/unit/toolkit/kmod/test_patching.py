@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,22 @@ def test_what_is_added(tree: Path) -> None:
     assert "\tret = l2wg_link_register(&link_ops, &netdev_ops);\n" in (
         (driver / "device.c").read_text()
     )
+
+
+@pytest.mark.parametrize("options", [["-DL2WG_STANDALONE"], []], ids=["standalone", "in a tree"])
+def test_an_alias_leaves_no_stray_semicolon(tmp_path: Path, options: list[str]) -> None:
+    """ISO C has no empty declaration outside of a function."""
+    header = (paths.KERNEL / "l2wg_dev.h").read_text()
+    macro = re.findall(r"^#ifdef L2WG_STANDALONE\n.*?^#endif\n", header, re.M | re.S)
+    assert len(macro) == 1 and "define L2WG_IN_TREE" in macro[0]
+    source = tmp_path / "alias.c"
+    source.write_text(
+        "#define static_assert(it) _Static_assert(it, #it)\n"
+        f"{macro[0]}L2WG_IN_TREE(extern int alias);\n"
+    )
+    argv = ["cc", "-std=gnu11", "-Wpedantic", "-Werror", "-fsyntax-only", *options, str(source)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_round_trip_leaves_no_trace(tree: Path) -> None:
