@@ -107,7 +107,7 @@ def test_the_packages() -> None:
 
 
 def test_the_map_has_every_room() -> None:
-    """CONTRIBUTING.md names each folder of the toolkit and of the tests."""
+    """CONTRIBUTING.md names each folder of l2wgctl, of the toolkit and of the tests."""
     page = DOCS[1].read_text()
     rooms = [
         f"{top}/{folder.name}/"
@@ -115,7 +115,8 @@ def test_the_map_has_every_room() -> None:
         for folder in sorted((paths.ROOT / top).iterdir())
         if any(folder.glob("*.py"))
     ]
-    assert "toolkit/guest/" in rooms and "tests/vm/" in rooms
+    rooms += [f"{file.parent.name}/" for file in (paths.ROOT / "l2wgctl").glob("*/__init__.py")]
+    assert {"toolkit/guest/", "tests/vm/", "conf/"} <= set(rooms)
     assert [room for room in rooms if f"`{room}`" not in page] == []
 
 
