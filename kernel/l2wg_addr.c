@@ -17,10 +17,10 @@
 /* Where a frame's own header starts, from skb->data, and its EtherType. The MAC
  * header must be set; skb->data may be at it or behind it.
  *
- * A tag with VID 0 carries a priority and no VLAN (IEEE 802.1Q 6.9.1): Linux
- * takes it off and hands what is inside to IP, and does so again and again
- * (__netif_receive_skb_core()). So we have to look behind it, too, or it would
- * be a way around AllowedIPs. A tag with a VID is another network's frame: it
+ * A tag with VID 0 carries a priority and no VLAN (IEEE 802.1Q 6.9.1). Linux
+ * takes off any number of them and hands what is inside to IP
+ * (__netif_receive_skb_core()). So we look behind them as well, or they would be
+ * a way around AllowedIPs. A tag with a VID belongs to another network: its frame
  * gets to IP only through a VLAN device, which somebody has made on purpose.
  *
  * -E2BIG when there are more tags than the length function steps over.
@@ -115,8 +115,8 @@ int l2wg_src_addr(const struct sk_buff *skb, union l2wg_addr *addr)
  * @skb:	packet or frame that is about to be sent, or an empty keepalive
  *
  * RFC 6040 for the IP frame without a VLAN, as the plain kind does it for a
- * packet. A VLAN's frame sets nothing outside, as l2wg_ecn_decap() gives it
- * nothing back.
+ * packet. A frame of a VLAN sets nothing outside, and l2wg_ecn_decap() brings
+ * nothing back into it.
  *
  * Context: Any.
  * Return: DS field with only ECN bits set.
@@ -170,8 +170,8 @@ void l2wg_ecn_decap(struct sk_buff *skb, u8 ds)
 	at = l2wg_network(skb, &proto);
 	if (unlikely(at < 0))
 		return;
-	/* INET_ECN_decapsulate() goes by these two; GRO and the stack set them
-	 * anew, but taps that run before see what they would see of a card.
+	/* INET_ECN_decapsulate() goes by these two. GRO and the stack set them
+	 * again, but taps that run before that see the same as on a NIC.
 	 */
 	skb->protocol = proto;
 	skb_set_network_header(skb, at);

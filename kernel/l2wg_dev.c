@@ -57,8 +57,8 @@ static netdev_tx_t l2wg_xmit(struct sk_buff *skb, struct net_device *dev)
 		return NETDEV_TX_OK;
 	}
 	ret = wg_xmit(skb, dev);
-	/* The core does not note it for a device that does its own locking.
-	 * Bonding's ARP monitor before Linux 6.1 goes by it.
+	/* The core does not note the time for a device that does its own
+	 * locking. Bonding's ARP monitor before Linux 6.1 goes by it.
 	 */
 	if (likely(ret == NETDEV_TX_OK))
 		netif_trans_update(dev);
@@ -101,7 +101,7 @@ static void l2wg_setup(struct net_device *dev)
 	/* We keep state of our own in the buffers that we are given. */
 	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE | IFF_UNICAST_FLT;
-	/* netconsole sends with interrupts off, we take locks of softirqs. */
+	/* netconsole sends with interrupts off, and we take locks of softirqs. */
 	dev->priv_flags |= IFF_DISABLE_NETPOLL;
 	dev->netdev_ops = &l2wg_netdev_ops;
 	dev->ethtool_ops = &l2wg_ethtool_ops;
