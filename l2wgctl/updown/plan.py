@@ -271,17 +271,20 @@ def _made_by_us(link: LinkOptions, name: str, links: Links) -> Link | None:
 
 
 def saved_text(config: Config, device: Device, links: Links) -> str:
-    """The file's text for the state that the link is in now, with its secrets."""
-    from ..render import showconf
+    """The file's text, edited to the state that the link is in now, with its secrets."""
+    from ..conf.edit import edit
 
     # The kernel does not tell its own link-local addresses from ours: those of the file are kept.
     local = [a for a in config.link.addresses if a.lower().startswith("fe80:")]
-    link = config.link._replace(addresses=(*links.addresses(device.name), *local))
     now = links.get(device.name)
-    if link.mtu is not None and now is not None:
-        link = link._replace(mtu=now.mtu)
-    text = "".join(showconf(device, device.peers))
-    return text.replace("[Interface]\n", "[Interface]\n" + files.format_link(link), 1)
+    return edit(
+        files.read_text(config.where)[0],
+        config,
+        device,
+        [*links.addresses(device.name), *local],
+        now.mtu if now else None,
+        routing.takes_default_route(config.link, config.device),
+    )
 
 
 # -- commands --------------------------------------------------------------------------------------

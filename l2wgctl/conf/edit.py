@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Change a configuration's text to what a link is now, and leave the rest as it was written.
+
+Comments, order, spacing and names of endpoints stay. A line is touched only when what it says is
+no longer so. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ..errors import ValueProblem
+from ..model import AllowedIP, Device, Endpoint, Key, Peer
+from . import sync, values
+from .parse import Config, items
+
+#: Key with `=`, value, comment with the white space before it.
+_LINE = re.compile(r"(\s*[^=#]*=\s*)(.*?)(\s*(?:#.*)?)$", re.DOTALL)
+
+
+class _Section:
+    """A section's lines, from the comments right above its header on."""
+
+    def __init__(self, kind: str, lines: list[str]) -> None:
+        self.kind = kind
+        self.lines = lines
+
+    def name(self, index: int) -> str:
+        """The key in a line, in lower case; empty for other lines."""
+        bare = self.lines[index].partition("#")[0]
+        return bare.partition("=")[0].strip().lower() if "=" in bare else ""
+
+    def find(self, *names: str) -> list[int]:
+        """The lines that have one of these keys, in lower case."""
+        return [index for index in range(len(self.lines)) if self.name(index) in names]
+
+    def value(self, index: int) -> str:
+        """The value in a line."""
+        match = _LINE.match(self.lines[index])
+        return match[2].strip() if match else ""
+
+    def _after(self, *names: str) -> int:
+        """Where a new line belongs: behind those with these keys, else behind the last key."""
+        found = self.find(*names)
+        if found:
+            return found[-1] + 1
+        keys = [index for index in range(len(self.lines)) if self.name(index)]
+        header = [i for i, line in enumerate(self.lines) if line.lstrip().startswith("[")]
+        return max([*keys, *header, -1]) + 1
+
+    def set(self, name: str, text: str) -> None:
+        """Give a key a value, in its line or a new one."""
+        found = self.find(name.lower())
+        if found:
+            match = _LINE.match(self.lines[found[0]])
+            assert match
+            self.lines[found[0]] = f"{match[1].rstrip()} {text}{match[3]}"
+        else:
+            self.add(name, text)
+
+    def add(self, name: str, text: str) -> None:
+        """A new line, behind others with that key."""
+        self.lines.insert(self._after(name.lower()), f"{name} = {text}")
+
+    def drop(self, *names: str) -> None:
+        """Remove the lines that have one of these keys."""
+        for index in reversed(self.find(*names)):
+            del self.lines[index]
+
+    def edit_list(self, name: str, keep: Iterable[bool], new: Sequence[str]) -> None:
+        """Remove items of a list, which may be in several lines, and add new ones to the last.
+
+        `keep` says of each item, in the order of the file, whether it stays.
+        """
+        stays = iter(keep)
+        found = self.find(name.lower())
+        lists = [items(self.value(index)) for index in found]
+        left = [[item for item in listed if next(stays)] for listed in lists]
+        if not found:
+            if new:
+                self.add(name, ", ".join(new))
+            return
+        left[-1] += new
+        for index, before, after in reversed(list(zip(found, lists, left))):
+            if before and not after:
+                del self.lines[index]
+            elif before != after:
+                match = _LINE.match(self.lines[index])
+                assert match
+                self.lines[index] = f"{match[1].rstrip()} {', '.join(after)}{match[3]}"
+
+
+def _sections(text: str) -> list[_Section]:
+    found = [_Section("", [])]
+    for line in text.split("\n"):
+        bare = line.partition("#")[0].strip()
+        if bare.startswith("["):
+            before = found[-1].lines
+            lead: list[str] = []
+            while before and before[-1].lstrip().startswith("#"):
+                lead.insert(0, before.pop())
+            found.append(_Section(bare.strip("[] ").lower(), [*lead, line]))
+        else:
+            found[-1].lines.append(line)
+    return found
+
+
+def _peer_key(section: _Section) -> Key | None:
+    for index in section.find("publickey"):
+        try:
+            return values.public_key(section.value(index))
+        except ValueProblem:
+            return None
+    return None
+
+
+def edit(
+    text: str,
+    config: Config,
+    device: Device,
+    addresses: Sequence[str],
+    mtu: int | None = None,
+    keep_fwmark: bool = False,
+) -> str:
+    """The text of a file for the state of its link.
+
+    `config` is what the text says, `device` the link, `addresses` those that it has now, and `mtu`
+    its MTU if that may change. With `keep_fwmark` a mark that the file does not have is not the
+    file's business.
+    """
+    sections = _sections(text)
+    interface = next((s for s in sections if s.kind == "interface"), None)
+    if interface is None:
+        interface = _Section("interface", ["[Interface]"])
+        sections.insert(1, interface)
+    _edit_interface(interface, config, device, addresses, mtu, keep_fwmark)
+    said = {peer.public_key: peer for peer in config.device.peers}
+    owned: dict[Key, set[sync.Network]] = {}
+    for network, owner in sync.owners(config.device.peers).items():
+        owned.setdefault(owner, set()).add(network)
+    now = {peer.public_key: peer for peer in device.peers}
+    kept = []
+    for section in sections:
+        key = _peer_key(section) if section.kind == "peer" else None
+        if key is not None and key not in now:
+            continue
+        if key is not None and key in said:
+            _edit_peer(section, said[key], now[key], owned.get(key, set()))
+        kept.append(section)
+    lines = [line for section in kept for line in section.lines]
+    for peer in device.peers:
+        if peer.public_key not in said:
+            lines = [*_without_blank_end(lines), "", *_new_peer(peer)]
+    return "\n".join([*_without_blank_end(lines), ""])
+
+
+def _without_blank_end(lines: list[str]) -> list[str]:
+    while lines and not lines[-1].strip():
+        lines = lines[:-1]
+    return lines
+
+
+def _edit_interface(
+    section: _Section,
+    config: Config,
+    device: Device,
+    addresses: Sequence[str],
+    mtu: int | None,
+    keep_fwmark: bool,
+) -> None:
+    said = config.device
+    change, _ = sync.plan(device._replace(peers=()), said._replace(peers=()))
+    if change.private_key is not None and not section.find("privatekeyfile"):
+        if device.private_key is None:
+            section.drop("privatekey")
+        else:
+            section.set("PrivateKey", device.private_key.reveal())
+    port = device.listen_port or 0
+    if port and port != said.listen_port and not (said.listen_port == 0):
+        section.set("ListenPort", str(port))
+    mark = device.fwmark or 0
+    if mark != (said.fwmark or 0) and not (keep_fwmark and said.fwmark is None):
+        if mark:
+            section.set("FwMark", f"0x{mark:x}")
+        else:
+            section.drop("fwmark")
+    link = config.link
+    new = [address for address in addresses if address not in link.addresses]
+    section.edit_list("Address", [a in addresses for a in link.addresses], new)
+    if mtu is not None and link.mtu is not None and mtu != link.mtu:
+        section.set("MTU", str(mtu))
+
+
+def _edit_peer(section: _Section, said: Peer, now: Peer, owned: set[sync.Network]) -> None:
+    if now.preshared_key != said.preshared_key and not section.find("presharedkeyfile"):
+        if now.preshared_key is not None:
+            section.set("PresharedKey", now.preshared_key.reveal())
+        elif said.preshared_key is not None and not said.preshared_key.is_zero:
+            section.drop("presharedkey")
+    if now.endpoint is not None and not _stays(said.endpoint, now.endpoint):
+        section.set("Endpoint", str(now.endpoint))
+    seconds = now.persistent_keepalive or 0
+    if seconds != (said.persistent_keepalive or 0):
+        if seconds:
+            section.set("PersistentKeepalive", str(seconds))
+        else:
+            section.drop("persistentkeepalive")
+    held = {_network(ip) for ip in now.allowed_ips}
+    if held != owned:
+        listed = [_network(ip) for ip in said.allowed_ips]
+        new = [str(ip) for ip in now.allowed_ips if _network(ip) not in listed]
+        section.edit_list("AllowedIPs", [network in held for network in listed], new)
+
+
+def _network(ip: AllowedIP) -> sync.Network:
+    return values.masked(ip.address, ip.prefix), ip.prefix
+
+
+def _stays(said: Endpoint | None, now: Endpoint) -> bool:
+    """Whether the file's endpoint is to stay: it is the same, or a name."""
+    if said is None:
+        return False
+    try:
+        return sync.same_address(now, said)
+    except OSError:  # a name, whose address is the kernel's business
+        return True
+
+
+def _new_peer(peer: Peer) -> list[str]:
+    lines = ["[Peer]", f"PublicKey = {peer.public_key}"]
+    if peer.preshared_key is not None:
+        lines.append(f"PresharedKey = {peer.preshared_key.reveal()}")
+    if peer.allowed_ips:
+        lines.append(f"AllowedIPs = {', '.join(map(str, peer.allowed_ips))}")
+    if peer.endpoint is not None:
+        lines.append(f"Endpoint = {peer.endpoint}")
+    if peer.persistent_keepalive:
+        lines.append(f"PersistentKeepalive = {peer.persistent_keepalive}")
+    return lines
