@@ -26,6 +26,7 @@ COMMANDS = {
     "pubkey": ("commands", "cmd_pubkey", "derive the public key of a private key on stdin"),
     "add": ("commands", "cmd_add", "create a link without keys"),
     "del": ("commands", "cmd_del", "remove a link"),
+    "new": ("new", "cmd_new", "write the files of both ends of a tunnel"),
     "check": ("commands", "cmd_check", "list everything wrong with a file; needs no root"),
     "up": ("updown.plan", "cmd_up", "bring up a link with addresses, bridge, VLANs and routes"),
     "down": ("updown.plan", "cmd_down", "take a link down with all that belongs to it"),
@@ -35,6 +36,9 @@ COMMANDS = {
     "monitor": ("monitor", "cmd_monitor", "watch the peers"),
     "metrics": ("metrics", "cmd_metrics", "links and peers for Prometheus, once or over HTTP"),
     "diff": ("commands", "cmd_diff", "show what syncconf would change"),
+    "status": ("show", "cmd_show", "the same as show"),
+    "list": ("show", "cmd_list", "the same as 'show interfaces'"),
+    "help": ("arguments", "cmd_help", "print the commands, or what one command takes"),
     "install-files": (
         "install",
         "cmd_install_files",
@@ -118,7 +122,7 @@ def _count(text: str) -> int:
 def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
     """The arguments of one command."""
     add = parser.add_argument
-    if name == "show":
+    if name in ("show", "status"):
         add(
             "interface",
             nargs="?",
@@ -159,6 +163,32 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add("--dry-run", action="store_true", help="only print the steps")
     elif name == "check":
         add("file", metavar="FILE")
+    elif name == "help":
+        add("about", nargs="?", metavar="COMMAND")
+    elif name == "new":
+        _new_arguments(parser)
+
+
+def _new_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("interface", metavar="IFACE")
+    for whose, option in (("this host's", ""), ("the other host's", "peer-")):
+        add(f"--{option}endpoint", metavar="HOST[:PORT]", help=f"{whose} address or name")
+        add(f"--{option}address", metavar="ADDRESS/PREFIX", help=f"{whose} address in the tunnel")
+        add(f"--{option}name", metavar="NAME", help=f"{whose} name, for people")
+    add("--bridge", metavar="BRIDGE", help="make the link a port of this bridge on both ends")
+    add("--kind", type=_kind, default=KINDS[0], metavar="KIND", help=" or ".join(KINDS))
+    add("--folder", metavar="DIR", help="write the files there; default: /etc/l2wg")
+    add("--qr", action="store_true", help="show the other end's file as a QR code")
+
+
+def cmd_help(args: argparse.Namespace) -> int:
+    """Print the help of a command, or of all."""
+    about = args.about
+    if about is not None and about not in COMMANDS:
+        raise _unknown("command", about, list(COMMANDS), "help")
+    make_parser(about).parse_args([about, "--help"] if about else ["--help"])
+    return 0
 
 
 def execute(words: list[str]) -> int:

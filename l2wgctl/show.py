@@ -65,6 +65,11 @@ def cmd_show(args: argparse.Namespace) -> int:
     return status
 
 
+def cmd_list(args: argparse.Namespace) -> int:
+    """The links of these kinds."""
+    return _show_interfaces(args.json)
+
+
 def _dump(device: Device, peers: Peers, prefix: str) -> None:
     text = chain([render.dump_device(device)], peers.dump_lines(render.dump_peer))
     if prefix:

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0
+"""new: the two files of a tunnel, with keys that fit, and a picture of the other end's."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+from .conf import files, values
+from .conf.check import lint
+from .conf.parse import parse
+from .errors import L2wgError, ValueProblem, from_os_error
+from .keys import generate_preshared_key, generate_private_key, public_key
+from .model import WIREGUARD, Endpoint, SecretKey
+from .output import say
+
+PORT = 51820
+#: Where the other end's file is put, below the folder of this end's.
+FOR_PEER = "for-peer"
+#: Seconds between keepalives for an end whose address the other one does not know.
+KEEPALIVE = 25
+
+
+class End(NamedTuple):
+    """What one end's file says of itself. `endpoint` is where the other end reaches it, if it is
+    known; `address` has its prefix length."""
+
+    name: str | None
+    private: SecretKey
+    endpoint: Endpoint | None
+    address: str | None
+
+
+def text(own: End, other: End, psk: SecretKey, kind: str, bridge: str | None) -> str:
+    """The file of one end, with its secrets.
+
+    An end that the other one cannot reach calls by itself and keeps the way back open.
+    """
+    port = own.endpoint.port if own.endpoint else None
+    lines = ["[Interface]", f"PrivateKey = {own.private.reveal()}"]
+    if kind == WIREGUARD:
+        lines.append(f"Kind = {kind}")
+    if port:
+        lines.append(f"ListenPort = {port}")
+    if bridge:
+        lines += [f"Bridge = {bridge}", "BridgeCreate = yes"]
+    if own.address:
+        lines.append(f"{'BridgeAddress' if bridge else 'Address'} = {own.address}")
+    lines += ["", "[Peer]"]
+    if other.name:
+        lines.append(f"Name = {other.name}")
+    lines += [f"PublicKey = {public_key(other.private)}", f"PresharedKey = {psk.reveal()}"]
+    allowed = "0.0.0.0/0, ::/0"
+    if kind == WIREGUARD and other.address:
+        host = other.address.partition("/")[0]
+        allowed = f"{host}/{128 if ':' in host else 32}"
+    lines.append(f"AllowedIPs = {allowed}")
+    if other.endpoint:
+        lines.append(f"Endpoint = {other.endpoint}")
+    if not own.endpoint:
+        lines.append(f"PersistentKeepalive = {KEEPALIVE}")
+    return "\n".join([*lines, ""])
+
+
+def picture(other: str) -> str:
+    """A file as a QR code for a terminal, as the WireGuard apps read it: without our own keys.
+
+    Raises L2wgError when segno is not installed.
+    """
+    try:
+        import segno
+    except ImportError:
+        raise L2wgError(
+            "segno is not installed",
+            "apt install python3-segno, or pip install 'l2wg[qr]'",
+            "new --qr",
+            "NO_PROGRAM",
+        ) from None
+    import io
+
+    ours = ("Kind = ", "Name = ")
+    kept = "".join(line + "\n" for line in other.splitlines() if not line.startswith(ours))
+    out = io.StringIO()
+    segno.make_qr(kept, error="l").terminal(out, compact=True)
+    return out.getvalue()
+
+
+def _given(option: str, parser: Callable[[str], object], value: str | None) -> object:
+    if value is None:
+        return None
+    try:
+        return parser(value)
+    except ValueProblem as problem:
+        raise L2wgError(f"--{option} {problem.what}", problem.hint, "new") from None
+
+
+def _endpoint(text: str) -> Endpoint:
+    bare = text.count(":") == 0 or text.endswith("]")
+    return values.endpoint(f"{text}:{PORT}" if bare else text)
+
+
+def _host_address(text: str) -> str:
+    if "/" not in text:
+        raise ValueProblem(f"'{text}' has no prefix length", f"write {text}/24")
+    return values.interface_address(text)
+
+
+def _ends(args: argparse.Namespace) -> tuple[End, End]:
+    def end(name: str | None, endpoint: str, address: str) -> End:
+        given = vars(args)
+        return End(
+            name,
+            generate_private_key(),
+            _given(endpoint, _endpoint, given[endpoint.replace("-", "_")]),  # type: ignore[arg-type]
+            _given(address, _host_address, given[address.replace("-", "_")]),  # type: ignore[arg-type]
+        )
+
+    name = _given("name", values.peer_name, args.name or socket.gethostname())
+    peer = _given("peer-name", values.peer_name, args.peer_name)
+    own = end(name, "endpoint", "address")  # type: ignore[arg-type]
+    other = end(peer, "peer-endpoint", "peer-address")  # type: ignore[arg-type]
+    if own.endpoint is None and other.endpoint is None:
+        raise L2wgError(
+            "no end knows where the other one is",
+            "--endpoint HOST is this host's address or name, --peer-endpoint the other one's",
+            "new",
+        )
+    if args.kind == WIREGUARD and not (own.address and other.address):
+        raise L2wgError("an IP link needs addresses", "give --address and --peer-address", "new")
+    if args.kind == WIREGUARD and args.bridge:
+        raise L2wgError("--bridge needs an Ethernet link", "leave --kind out", "new")
+    if own.address and own.address == other.address:
+        raise L2wgError(f"both ends have the address {own.address}", None, "new")
+    return own, other
+
+
+def _write(texts: dict[Path, str]) -> None:
+    """All of them or none."""
+    for path in texts:
+        if path.exists():
+            raise L2wgError("is there already", "move it away, or choose another name", str(path))
+    done: list[Path] = []
+    try:
+        for path, content in texts.items():
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise from_os_error(error, str(path.parent), True) from None
+            files.write_private(str(path), content)
+            done.append(path)
+    except BaseException:
+        for path in done:
+            path.unlink()
+        raise
+
+
+def cmd_new(args: argparse.Namespace) -> int:
+    """Write the files of both ends of a tunnel."""
+    name = _given("name of the link", values.interface_name, args.interface)
+    bridge = _given("bridge", values.interface_name, args.bridge)
+    own, other = _ends(args)
+    psk = generate_preshared_key()
+    here = text(own, other, psk, args.kind, bridge)  # type: ignore[arg-type]
+    there = text(other, own, psk, args.kind, bridge)  # type: ignore[arg-type]
+    shown = picture(there) if args.qr else ""
+    folder = Path(args.folder or files.CONFIG_DIR)
+    paths = [folder / f"{name}.conf", folder / FOR_PEER / f"{name}.conf"]
+    _write(dict(zip(paths, (here, there))))
+    for path, content in zip(paths, (here, there)):
+        say(lint(parse(content, str(path))))
+    sys.stdout.write(shown)
+    print(
+        f"{paths[0]}: this end; bring it up with 'l2wgctl up {name}'\n"
+        f"{paths[1]}: the other end's; move it there, to {files.CONFIG_DIR / f'{name}.conf'}"
+    )
+    return 0
