@@ -34,6 +34,7 @@ COMMANDS = {
     "strip": ("updown.plan", "cmd_strip", "print a file without what 'wg setconf' does not know"),
     "doctor": ("doctor.command", "cmd_doctor", "check everything from the module to the tunnel"),
     "monitor": ("monitor", "cmd_monitor", "watch the peers"),
+    "resolve": ("reresolve", "cmd_resolve", "find peers that have been silent by their names"),
     "metrics": ("metrics", "cmd_metrics", "links and peers for Prometheus, once or over HTTP"),
     "diff": ("commands", "cmd_diff", "show what syncconf would change"),
     "status": ("show", "cmd_show", "the same as show"),
@@ -149,6 +150,9 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add("target", metavar="IFACE|FILE")
         if name in ("up", "down"):
             add("--dry-run", action="store_true", help="only print the steps")
+    elif name == "resolve":
+        add("target", metavar="IFACE|FILE")
+        add("--once", action="store_true", help="look once, and end")
     elif name in ("doctor", "monitor", "metrics"):
         add("interface", nargs="?", metavar="IFACE", help="default: all")
         if name == "metrics":

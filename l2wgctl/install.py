@@ -26,6 +26,7 @@ FILES = {
     "completions/l2wgctl": "share/bash-completion/completions/l2wgctl",
     "completions/_l2wgctl": "share/zsh/site-functions/_l2wgctl",
     "systemd/l2wg@.service": "lib/systemd/system/l2wg@.service",
+    "systemd/l2wg-resolve@.service": "lib/systemd/system/l2wg-resolve@.service",
 }
 #: Stands in the unit for the path of l2wgctl.
 PLACEHOLDER = "@l2wgctl@"

@@ -170,6 +170,7 @@ class LinkOptions(NamedTuple):
     vlans: tuple[Vlan, ...] = ()
     ipv6_link_local: str | None = None
     master: str | None = None
+    resolve: int | None = None
 
     @property
     def ethernet(self) -> bool:

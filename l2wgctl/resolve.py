@@ -52,7 +52,7 @@ def addresses(endpoint: Endpoint) -> list[bytes]:
     delay = 1.0
     while True:
         try:
-            return _look_up(endpoint)
+            return [messages.sockaddr(found) for found in look_up(endpoint)]
         except socket.gaierror as error:
             if error.errno in _FINAL or left == 0:
                 raise L2wgError(
@@ -71,7 +71,11 @@ def addresses(endpoint: Endpoint) -> list[bytes]:
             left -= 1
 
 
-def _look_up(endpoint: Endpoint) -> list[bytes]:
+def look_up(endpoint: Endpoint) -> list[Endpoint]:
+    """The endpoints that a name stands for, by address, asked for once.
+
+    :raises socket.gaierror: it does not resolve.
+    """
     answers = socket.getaddrinfo(
         endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
     )
@@ -80,7 +84,7 @@ def _look_up(endpoint: Endpoint) -> list[bytes]:
         host = str(address[0])
         if family == socket.AF_INET6 and address[3]:  # type: ignore[misc]
             host = f"{host.partition('%')[0]}%{address[3]}"  # type: ignore[misc]
-        found.append(messages.sockaddr(Endpoint(host, endpoint.port)))
+        found.append(Endpoint(host, endpoint.port))
     return found
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import Problem
-from ..model import AllowedIP, Peer
+from ..model import AllowedIP, Endpoint, Peer
 from ..sockets import AF_INET, AF_INET6, inet_pton
 from .parse import Config
 from .values import masked
@@ -62,6 +62,16 @@ def _looks_plain(config: Config) -> str | None:
     return None
 
 
+def _is_name(endpoint: Endpoint | None) -> bool:
+    if endpoint is None or ":" in endpoint.host:
+        return False
+    try:
+        inet_pton(AF_INET, endpoint.host)
+    except OSError:
+        return True
+    return False
+
+
 def lint(config: Config) -> Iterator[Problem]:
     """Warnings, in the order of the file."""
     peers = config.device.peers
@@ -103,6 +113,13 @@ def lint(config: Config) -> Iterator[Problem]:
                     f"no peer's AllowedIPs hold {shown}: {what}",
                     f"add {hint} to the AllowedIPs of a peer",
                 )
+    if link.resolve and not any(_is_name(peer.endpoint) for peer in peers):
+        yield warn(
+            "resolve-no-name",
+            interface.get("resolve", 1),
+            "Resolve is given, but no peer has an Endpoint with a name",
+            "write the name of its host into Endpoint, or leave Resolve out",
+        )
     named: dict[str, int] = {}
     for line, peer in zip(config.peer_lines, peers):
         if peer.name and named.setdefault(peer.name, line) != line:

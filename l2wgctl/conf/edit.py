@@ -136,17 +136,15 @@ def edit(
         sections.insert(1, interface)
     _edit_interface(interface, config, device, addresses, mtu, keep_fwmark)
     said = {peer.public_key: peer for peer in config.device.peers}
-    owned: dict[Key, set[sync.Network]] = {}
-    for network, owner in sync.owners(config.device.peers).items():
-        owned.setdefault(owner, set()).add(network)
     now = {peer.public_key: peer for peer in device.peers}
+    holds = _Holders(config, device)
     kept = []
     for section in sections:
         key = _peer_key(section) if section.kind == "peer" else None
         if key is not None and key not in now:
             continue
         if key is not None and key in said:
-            _edit_peer(section, said[key], now[key], owned.get(key, set()))
+            _edit_peer(section, said[key], now[key], holds)
         kept.append(section)
     lines = [line for section in kept for line in section.lines]
     for peer in device.peers:
@@ -192,7 +190,23 @@ def _edit_interface(
         section.set("MTU", str(mtu))
 
 
-def _edit_peer(section: _Section, said: Peer, now: Peer, owned: set[sync.Network]) -> None:
+class _Holders:
+    """Which peer has a network, and where that peer stands in the file that is to be."""
+
+    def __init__(self, config: Config, device: Device) -> None:
+        self._owner = sync.owners(device.peers)
+        listed = [peer.public_key for peer in config.device.peers]
+        order = [*listed, *(peer.public_key for peer in device.peers)]
+        self._place = {key: place for place, key in reversed(list(enumerate(order)))}
+
+    def may_stay(self, network: AllowedIP, key: Key) -> bool:
+        """Whether a peer's network may stay in its list: it has it, or a later peer takes it, so
+        that the file comes to the same."""
+        owner = self._owner.get(_network(network))
+        return owner is not None and self._place[owner] >= self._place[key]
+
+
+def _edit_peer(section: _Section, said: Peer, now: Peer, holds: _Holders) -> None:
     if now.preshared_key != said.preshared_key and not section.find("presharedkeyfile"):
         if now.preshared_key is not None:
             section.set("PresharedKey", now.preshared_key.reveal())
@@ -206,11 +220,12 @@ def _edit_peer(section: _Section, said: Peer, now: Peer, owned: set[sync.Network
             section.set("PersistentKeepalive", str(seconds))
         else:
             section.drop("persistentkeepalive")
-    held = {_network(ip) for ip in now.allowed_ips}
-    if held != owned:
-        listed = [_network(ip) for ip in said.allowed_ips]
-        new = [str(ip) for ip in now.allowed_ips if _network(ip) not in listed]
-        section.edit_list("AllowedIPs", [network in held for network in listed], new)
+    listed = {_network(ip) for ip in said.allowed_ips}
+    section.edit_list(
+        "AllowedIPs",
+        [holds.may_stay(ip, said.public_key) for ip in said.allowed_ips],
+        [str(ip) for ip in now.allowed_ips if _network(ip) not in listed],
+    )
 
 
 def _network(ip: AllowedIP) -> sync.Network:

@@ -162,6 +162,8 @@ def format_link(link: LinkOptions) -> str:
         each(f"VLAN{vlan.label}.Address", vlan.addresses)
     if link.ipv6_link_local is not None:
         add("IPv6LinkLocal", link.ipv6_link_local)
+    if link.resolve is not None:
+        add("Resolve", link.resolve)
     if link.save_config:
         add("SaveConfig", _yes(link.save_config))
     each("PreUp", link.pre_up)

@@ -56,6 +56,7 @@ INTERFACE = (
     ConfigKey("Master", "master", values.interface_name),
     ConfigKey("VLANs", "vlans", values.vlan_ids, LIST),
     ConfigKey("IPv6LinkLocal", "ipv6_link_local", values.link_local),
+    ConfigKey("Resolve", "resolve", values.resolve_interval),
     ConfigKey("PreUp", "pre_up", _text, LINES),
     ConfigKey("PostUp", "post_up", _text, LINES),
     ConfigKey("PreDown", "pre_down", _text, LINES),

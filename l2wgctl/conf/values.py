@@ -281,6 +281,16 @@ def mtu(text: str) -> int:
     return value
 
 
+def resolve_interval(text: str) -> int:
+    """Seconds 10-86400 of silence before a name is resolved again; 'off' and 0 are 0."""
+    if text.lower() in ("off", "0"):
+        return 0
+    value = number(text)
+    if value is None or not 10 <= value <= 86400:
+        raise ValueProblem(f"is neither off nor 10-86400 seconds: '{text}'", "120 suits most links")
+    return value
+
+
 def vlan_ids(text: str) -> tuple[int, ...]:
     """`128`, or `128.127` for VLAN 127 within VLAN 128; ids are 1-4094 (IEEE 802.1Q 9.6)."""
     ids = tuple(number(part) or 0 for part in text.split("."))

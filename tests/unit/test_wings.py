@@ -27,7 +27,7 @@ PACKAGES = ["netlink", "conf", "updown"]
 #: What speaks to the user imports packages, and no package imports it.
 FRONT = {
     *("__main__", "cli", "arguments", "commands", "setargs", "dump", "monitor", "show"),
-    *("install", "metrics", "new"),
+    *("install", "metrics", "new", "reresolve"),
 }
 
 

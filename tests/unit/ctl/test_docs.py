@@ -256,7 +256,7 @@ def test_install_and_remove(run: Run, tmp_path: Path, program: Path) -> None:
         done = run("install-files", "--destdir", top)
     finally:
         os.umask(old)
-    assert (done.status, done.err) == (0, dry.err) and len(done.err.splitlines()) == 6
+    assert (done.status, done.err) == (0, dry.err) and len(done.err.splitlines()) == 7
     assert files(top) == {f"usr/local/{place}" for place in install.FILES.values()}
     for place in install.FILES.values():
         assert stat.S_IMODE((top / "usr/local" / place).stat().st_mode) == 0o644
