@@ -68,7 +68,7 @@ def text(own: End, other: End, psk: SecretKey, kind: str, bridge: str | None) ->
 def picture(other: str) -> str:
     """A file as a QR code for a terminal, as the WireGuard apps read it: without our own keys.
 
-    Raises L2wgError when segno is not installed.
+    :raises L2wgError: segno is not installed.
     """
     try:
         import segno

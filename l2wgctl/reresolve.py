@@ -132,7 +132,10 @@ def _remember(name: str, ours: dict[str, str]) -> None:
 
 
 def once(name: str, config: Config, watch: Watch) -> None:
-    """Look at a link once, and replace the endpoints that have moved. Raises KernelError."""
+    """Look at a link once, and replace the endpoints that have moved.
+
+    :raises KernelError: the link has gone, or the kernel refuses.
+    """
     from .netlink.device import WireGuard
 
     before = dict(watch.ours)

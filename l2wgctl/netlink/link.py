@@ -208,40 +208,34 @@ class Links:
     def vlans(self, name: str) -> list[tuple[int, bool]]:
         """(VLAN, whether it is the PVID) of a bridge port; nothing where no VLAN is."""
         index = self.need(name, "list VLANs").ifindex
-        found: list[tuple[int, bool]] = []
         with self._doing(name, "list VLANs"):
-            for message in self._ipr.get_vlans():
-                spec = message.get_attr("IFLA_AF_SPEC")
-                if message["index"] != index or not spec:
-                    continue
-                for entry in spec.get_attrs("IFLA_BRIDGE_VLAN_INFO"):
-                    # BRIDGE_VLAN_INFO_PVID of include/uapi/linux/if_bridge.h
-                    found.append((entry["vid"], bool(entry["flags"] & 2)))
-        return found
+            specs = [
+                m.get_attr("IFLA_AF_SPEC") for m in self._ipr.get_vlans() if m["index"] == index
+            ]
+        entries = [e for spec in specs if spec for e in spec.get_attrs("IFLA_BRIDGE_VLAN_INFO")]
+        # BRIDGE_VLAN_INFO_PVID of include/uapi/linux/if_bridge.h
+        return [(entry["vid"], bool(entry["flags"] & 2)) for entry in entries]
 
     def route_to(self, address: str) -> Route | None:
         """The way to an address, or None if there is none."""
         try:
             with self._doing("", f"route to {address}"):
-                message = next(iter(self._ipr.route("get", dst=address)))
-                oif = message.get_attr("RTA_OIF")
-                metrics = message.get_attr("RTA_METRICS")
-                link = _link(self._ipr.get_links(oif)[0])
+                return self._way(next(iter(self._ipr.route("get", dst=address))))
         except (KernelError, StopIteration):
             return None
-        mtu = metrics.get_attr("RTAX_MTU") if metrics else None
-        return Route(link.name, mtu or link.mtu)
+
+    def _way(self, message: Any) -> Route:
+        link = _link(self._ipr.get_links(message.get_attr("RTA_OIF"))[0])
+        metrics = message.get_attr("RTA_METRICS")
+        return Route(link.name, (metrics.get_attr("RTAX_MTU") if metrics else None) or link.mtu)
 
     def default_route(self) -> Route | None:
         """The way of the IPv4 default route, or None."""
         with self._doing("", "read the default route"):
             for message in self._ipr.get_default_routes(family=AF_INET):
-                oif = message.get_attr("RTA_OIF")
-                if oif and message.get_attr("RTA_TABLE") == RT_TABLE_MAIN:
-                    link = _link(self._ipr.get_links(oif)[0])
-                    metrics = message.get_attr("RTA_METRICS")
-                    mtu = metrics.get_attr("RTAX_MTU") if metrics else None
-                    return Route(link.name, mtu or link.mtu)
+                in_main = message.get_attr("RTA_TABLE") == RT_TABLE_MAIN
+                if in_main and message.get_attr("RTA_OIF"):
+                    return self._way(message)
         return None
 
     def table_used(self, table: int) -> bool:
