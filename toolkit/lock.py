@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv lock: requirements.lock anew from pyproject.toml, with hashes, by pip-compile."""
+"""./inv lock: renew requirements.lock from pyproject.toml, with hashes, by pip-compile."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from toolkit.run import run, say
 
 LOCK = paths.ROOT / "requirements.lock"
 PROJECT = paths.ROOT / "pyproject.toml"
-#: Of pyproject.toml's optional dependencies: what `./inv` needs.
+#: The optional dependencies in pyproject.toml that `./inv` needs.
 EXTRAS = ("toolkit", "test")
 
 
 def lock(*, upgrade: bool = False) -> dict[str, tuple[str, str]]:
-    """Write requirements.lock; what has changed: name -> (version before, version now).
+    """Write requirements.lock.
 
-    pip-compile runs in an environment of its own, which is gone afterwards: it and what it needs
-    are no part of ours.
+    pip-compile runs in an environment of its own, which is removed afterwards, because it and its
+    dependencies are no part of ours.
 
-    :param upgrade: the newest version of everything; else a version stays as long as it fits.
+    :param upgrade: take the newest version of everything; else a version stays if it fits.
+    :returns: what has changed: name -> (version before, version now).
     :raises ToolError: there is no package index, or no set of versions fits; the file is as it was.
     """
     before = versions(LOCK.read_text())
@@ -46,7 +47,7 @@ def lock(*, upgrade: bool = False) -> dict[str, tuple[str, str]]:
             [
                 *(python, "-m", "piptools", "compile", "--quiet", "--generate-hashes"),
                 *("--allow-unsafe", "--strip-extras", "--resolver=backtracking"),
-                # where the packages came from is this machine's matter
+                # the file does not say from where this machine gets packages
                 *("--no-header", "--no-emit-index-url", "--no-emit-trusted-host"),
                 *("--no-emit-find-links", "--no-emit-options"),
                 *(f"--extra={extra}" for extra in EXTRAS),

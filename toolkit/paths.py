@@ -22,9 +22,9 @@ BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 
 
-#: In a folder that is a cache of ours, and made as one: only such a one is ever removed.
+#: Marks a folder that was made as our cache. Only a folder with it is ever removed.
 MARKER = ".l2wg-cache"
-#: What there is in a cache. `./inv clean --all` removes this, and nothing else that may lie there.
+#: The entries of a cache. `./inv clean --all` removes these, and nothing else in the folder.
 CACHED = {
     *("apt", "boxes", "captures", "chroots", "debs", "headers", "images", "kvm.json", "own"),
     *("pool", "series", "source", "tools"),
@@ -40,7 +40,7 @@ def cache() -> Path:
     if override:
         path = Path(override)
     else:
-        import platformdirs  # here: not everybody needs it, and it takes its time
+        import platformdirs  # here, because it takes long and not every program needs it
 
         path = platformdirs.user_cache_path("l2wg")
     try:
@@ -62,7 +62,7 @@ def cache() -> Path:
 
 
 def _not_ours(folder: Path) -> list[str]:
-    """What lies in a cache that is not of it. The locks of alone() are."""
+    """Entries of a cache's folder that are not ours. The locks of alone() are ours."""
     ours = CACHED | {f".{name}.lock" for name in CACHED} | {MARKER}
     return sorted(p.name for p in folder.iterdir() if p.name not in ours)
 
@@ -70,7 +70,7 @@ def _not_ours(folder: Path) -> list[str]:
 def clean(*, all: bool = False) -> None:
     """Remove what was built, and say so; follow no link.
 
-    :param all: what was downloaded as well; of the cache's folder only what we have put there.
+    :param all: also remove what was downloaded: what we have put into the cache's folder.
     :raises ToolError: the folder is a link, cannot be proven to be ours, or cannot be removed.
     """
     remove(BUILD)
@@ -94,7 +94,7 @@ def clean(*, all: bool = False) -> None:
 def remove(target: Path, *, silent: bool = False) -> None:
     """Remove a file or a folder of ours and all that is in it.
 
-    :raises ToolError: it is a link, which stays, as does what it names; or it cannot be removed.
+    :raises ToolError: it is a link, which stays with what it names; or it cannot be removed.
     """
     if target.is_symlink():
         raise ToolError(f"{target}: a link, not removed", "remove what it names yourself")
@@ -110,9 +110,9 @@ def remove(target: Path, *, silent: bool = False) -> None:
 
 
 def logs(*names: str) -> Path:
-    """A folder below build/logs whose name is made of names, of which some are the user's.
+    """A folder below build/logs, named by some names.
 
-    Whatever they are (a path to a kernel, ``..``), it lies there.
+    It is below build/logs whatever the names are; the user's may be a path to a kernel, or ``..``.
     """
     return LOGS / re.sub(r"[^\w.+-]+|^[.]+|[.]{2,}", "-", "-".join(names))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tables: for a terminal, and in a document, which they can be read back from.
+"""Tables, for a terminal and in a document, from which they can be read back.
 
 A table is a list of rows, the head first.
 """
@@ -11,14 +11,14 @@ import sys
 from collections.abc import Collection, Sequence
 
 Rows = Sequence[Sequence[str]]
-#: Characters in a line where there is no terminal (a log): as many as the widest table has.
+#: Characters in a line without a terminal (a log): as many as the widest table has.
 WIDTH = 200
 
 
 def show(rows: Rows, *, bad: Collection[int] = (), numbers: bool = False) -> None:
     """Print a table.
 
-    :param bad: rows that failed, by their place in ``rows``: in red.
+    :param bad: rows that failed, by their place in ``rows``; they are red.
     :param numbers: all columns but the first are numbers.
     """
     print(text(rows, bad=bad, numbers=numbers, colour=sys.stdout.isatty()))
@@ -52,7 +52,7 @@ def markdown(rows: Rows, *, numbers: bool = False) -> str:
 
 
 def read(document: str) -> list[list[list[str]]]:
-    """The tables of a Markdown document, as markdown() takes them."""
+    """The tables of a Markdown document, as rows for markdown()."""
     found: list[list[list[str]]] = []
     before = ""
     for line in document.splitlines():

@@ -15,7 +15,7 @@ from toolkit.run import say
 
 
 def bench_ctl(lab: Lab, sizes: Sequence[int] = SIZES) -> None:
-    """Run it, and print a table.
+    """Run it and print a table.
 
     :raises ToolError: it fails there, or the kernel complains.
     """
@@ -28,7 +28,7 @@ def bench_ctl(lab: Lab, sizes: Sequence[int] = SIZES) -> None:
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
-    """What toolkit.guest.ctl has found in a guest."""
+    """The results of toolkit.guest.ctl in a guest."""
     lines = result.output.splitlines()
     return [row for line in lines if line.startswith("[{") for row in json.loads(line)]
 

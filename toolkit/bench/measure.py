@@ -125,7 +125,7 @@ def bench(lab: Lab, much: Extent, *, compare: Path | None = None) -> bool:
 
 
 def _free(folder: Path, name: str) -> Path:
-    """A name for a report that none has yet: two runs of a day do not replace each other."""
+    """A new name for a report, so that two runs of a day do not replace each other."""
     names = (f"{name}{'' if n == 1 else f'-{n}'}.json" for n in itertools.count(1))
     return next(folder / name for name in names if not (folder / name).exists())
 

@@ -18,7 +18,7 @@ def file() -> Path:
 
 
 def tables(part: str) -> list[list[list[str]]]:
-    """The tables that stand in a part, with the results of earlier runs.
+    """The tables of a part, with the results of earlier runs.
 
     :raises ToolError: the file has no such part.
     """

@@ -45,7 +45,7 @@ class Cell:
     log: str = ""
 
     def shown(self) -> str:
-        """For a terminal: with the log's name, if it failed."""
+        """The text for a terminal, with the log's name if the step failed."""
         return f"{self.text} ({self.log})" if self.log else self.text or "not run"
 
 
@@ -238,7 +238,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _remember(parts: Sequence[tuple[list[str], Sequence[Row | PairRow]]]) -> None:
-    """Into docs/kernels.md. Its rows that this run has nothing to say about stay as they are."""
+    """Write docs/kernels.md. Rows that this run did not test stay as they are."""
     with paths.alone(paths.BUILD / "matrix"):
         known = marked.tables("matrix")
         written = []
@@ -255,7 +255,7 @@ def _remember(parts: Sequence[tuple[list[str], Sequence[Row | PairRow]]]) -> Non
 
 
 def _in_document(cell: Cell) -> str:
-    # in a document a checkout has no place
+    # a document does not name our checkout
     places = cell.log.replace(f"{paths.ROOT}/", "")
     text = cell.text or "not run"
     return f"**{text}** (`{places}`)" if cell.log else text

@@ -43,7 +43,7 @@ class Tried:
     @property
     def shown(self) -> str:
         """For the table."""
-        return (self.trouble or "apply") if self.here else "not to be had"
+        return (self.trouble or "apply") if self.here else "not on the mirror"
 
     @property
     def series(self) -> str:
@@ -107,7 +107,7 @@ def sweep(*, write: bool = False) -> bool:
     had = [r for r in results if r.here]
     good = sum(not r.trouble for r in had)
     print(f"{good} of {len(had)} sources take the {len(patching.series())} patches", end="")
-    print(f"; {len(results) - len(had)} cannot be had" if len(had) < len(results) else "")
+    print(f"; {len(results) - len(had)} not on the mirror" if len(had) < len(results) else "")
     if write:
         marked.put("sources", document(results, _earlier()))
     return 0 < good == len(had)
@@ -146,8 +146,8 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-#: What the document says of a source that was tried when it was still to be had.
-NO_LONGER = "apply; no longer to be had"
+#: What the document says of a source that was tried and has gone from the mirror since.
+NO_LONGER = "apply; gone from the mirror"
 
 
 def _earlier() -> dict[tuple[str, str], str]:
@@ -166,7 +166,7 @@ def document(results: list[Tried], earlier: Mapping[tuple[str, str], str] = {}) 
     """
     now = {(r.series, r.package.version): r.shown for r in results if r.here}
     lost = {
-        key: NO_LONGER if earlier.get(key, "").startswith("apply") else "not to be had"
+        key: NO_LONGER if earlier.get(key, "").startswith("apply") else "not on the mirror"
         for key in [*earlier, *((r.series, r.package.version) for r in results)]
         if key not in now
     }

@@ -181,7 +181,7 @@ def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float 
 
 
 def cut_short(late: subprocess.TimeoutExpired) -> str:
-    """That a command was ended, and what it had printed by then.
+    """The error that a command was ended, with what it had printed by then.
 
     subprocess keeps that as bytes, even where the command's output is text.
     """
