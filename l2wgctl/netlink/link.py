@@ -209,9 +209,8 @@ class Links:
         """(VLAN, whether it is the PVID) of a bridge port; nothing where no VLAN is."""
         index = self.need(name, "list VLANs").ifindex
         with self._doing(name, "list VLANs"):
-            specs = [
-                m.get_attr("IFLA_AF_SPEC") for m in self._ipr.get_vlans() if m["index"] == index
-            ]
+            found = [m for m in self._ipr.get_vlans() if m["index"] == index]
+        specs = [message.get_attr("IFLA_AF_SPEC") for message in found]
         entries = [e for spec in specs if spec for e in spec.get_attrs("IFLA_BRIDGE_VLAN_INFO")]
         # BRIDGE_VLAN_INFO_PVID of include/uapi/linux/if_bridge.h
         return [(entry["vid"], bool(entry["flags"] & 2)) for entry in entries]
