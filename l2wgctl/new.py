@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""new: the two files of a tunnel, with keys that fit, and a picture of the other end's."""
+"""new: the two files of a tunnel, with keys that match, and a QR code of the other end's."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .model import WIREGUARD, Endpoint, SecretKey
 from .output import say
 
 PORT = 51820
-#: Where the other end's file is put, below the folder of this end's.
+#: The folder for the other end's file, in the folder of this end's.
 FOR_PEER = "for-peer"
-#: Seconds between keepalives for an end whose address the other one does not know.
+#: Seconds between keepalives of an end whose address the other end does not know.
 KEEPALIVE = 25
 
 
 class End(NamedTuple):
-    """What one end's file says of itself. `endpoint` is where the other end reaches it, if it is
+    """One end of the tunnel. `endpoint` is where the other end reaches it, if it is
     known; `address` has its prefix length."""
 
     name: str | None
@@ -138,7 +138,7 @@ def _ends(args: argparse.Namespace) -> tuple[End, End]:
 
 
 def _write(texts: dict[Path, str]) -> None:
-    """All of them or none."""
+    """Write all files or none."""
     for path in texts:
         if path.exists():
             raise L2wgError("is there already", "move it away, or choose another name", str(path))

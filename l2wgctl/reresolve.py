@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""resolve: the names of endpoints, asked for again when a peer has been silent.
+"""resolve: look up the names of endpoints again when a peer has been silent.
 
 A host whose address changes is found again by its name. But a peer may have roamed: then the kernel
 has learnt where it is from its own packets, and its name says less. So an endpoint is replaced only
@@ -27,7 +27,7 @@ from .output import say
 if TYPE_CHECKING:
     from .conf.parse import Config
 
-#: How often a peer's silence is looked at, as a part of Resolve; at least so many seconds apart.
+#: The interval between looks at the peers, as a part of Resolve, and its least seconds.
 PART, LEAST = 4, 5
 
 
@@ -62,7 +62,7 @@ class Move(NamedTuple):
 
 
 class Watch:
-    """What is known of one link's endpoints: `ours` are those that come from a name."""
+    """What is known about one link's endpoints: `ours` are those that come from a name."""
 
     def __init__(self, ours: dict[str, str] | None = None) -> None:
         self.ours = dict(ours or {})
@@ -92,7 +92,7 @@ class Watch:
                 yield Move(peer, said.name or str(peer.public_key), new, silent)
 
     def _judge(self, peer: Peer, found: list[Endpoint]) -> Endpoint | None:
-        """The endpoint that shall replace the peer's, or None; notes what is known of it."""
+        """The endpoint that replaces the peer's, or None; notes what is known about it."""
         key = str(peer.public_key)
         now = peer.endpoint
         if now is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Change a configuration's text to what a link is now, and leave the rest as it was written.
+"""Change a configuration's text to the state of a link, and leave the rest as it was written.
 
 Comments, order, spacing and names of endpoints stay. A line is touched only when what it says is
 no longer so. Pure.
@@ -41,7 +41,7 @@ class _Section:
         return match[2].strip() if match else ""
 
     def _after(self, *names: str) -> int:
-        """Where a new line belongs: behind those with these keys, else behind the last key."""
+        """The place of a new line: behind those with these keys, else behind the last key."""
         found = self.find(*names)
         if found:
             return found[-1] + 1
@@ -60,7 +60,7 @@ class _Section:
             self.add(name, text)
 
     def add(self, name: str, text: str) -> None:
-        """A new line, behind others with that key."""
+        """Add a line behind the others with that key."""
         self.lines.insert(self._after(name.lower()), f"{name} = {text}")
 
     def drop(self, *names: str) -> None:
@@ -191,7 +191,7 @@ def _edit_interface(
 
 
 class _Holders:
-    """Which peer has a network, and where that peer stands in the file that is to be."""
+    """Which peer has a network, and the place of that peer in the new file."""
 
     def __init__(self, config: Config, device: Device) -> None:
         self._owner = sync.owners(device.peers)
@@ -233,7 +233,7 @@ def _network(ip: AllowedIP) -> sync.Network:
 
 
 def _stays(said: Endpoint | None, now: Endpoint) -> bool:
-    """Whether the file's endpoint is to stay: it is the same, or a name."""
+    """Whether the file's endpoint stays: it is the same, or a name."""
     if said is None:
         return False
     try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -70,6 +71,24 @@ def test_the_examples_parse() -> None:
     for text in examples:
         parsed = parse(text, "example")
         assert parsed.device.peers and parsed.warnings == ()
+
+
+def test_the_commands_that_the_pages_show_are_right() -> None:
+    """Their words; what a shell does with the rest of the line is not looked at."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = [
+        line
+        for page in pages
+        for line in re.findall(
+            r"^ {4}(?:# |\$ )?l2wgctl (.+)$",
+            re.sub(r" *\\\n *", " ", page.read_text()),
+            re.MULTILINE,
+        )
+    ]
+    assert len(found) > 10
+    for line in found:
+        words = shlex.split(re.sub(r"\s(<|>|#).*", "", line))
+        assert make_parser().parse_args(words).command == words[0], line
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the toolkit needs Python 3.11")
