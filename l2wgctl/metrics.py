@@ -195,6 +195,6 @@ def cmd_metrics(args: argparse.Namespace) -> int:
     if args.listen:
         _serve(args.listen, registry, library)
     else:
-        text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+        text: bytes = generate_latest(registry)
         sys.stdout.write(text.decode())
     return 0

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node import Node
 
+from tests.vagrant.node import Node
 from toolkit.guest.dmesg import complaints
 
 FOLDER = Path(__file__).parent

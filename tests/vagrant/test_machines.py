@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node import Failed, Node, eventually
 
+from tests.vagrant.node import Failed, Node, eventually
 from toolkit.vagrant import machines
 
 A, B, C = "192.168.157.1", "192.168.157.2", "192.168.157.3"
@@ -184,7 +184,8 @@ def test_lacp_fails_over(pair: list[Node]) -> None:
 
     def aggregated(node: Node) -> bool:
         info = node.link("bond0")["linkinfo"]["info_data"].get("ad_info", {})
-        return info.get("num_ports") == 2 and info.get("partner_mac") != "00:00:00:00:00:00"
+        nobody = "00:00:00:00:00:00"
+        return bool(info.get("num_ports") == 2 and info.get("partner_mac") != nobody)
 
     def whole() -> bool:
         try:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ctl import Said, ctl, done, file, program
 
 from l2wgctl import get_device
 from l2wgctl.grammar import FIELDS
 from l2wgctl.machine import module_hint
+from tests.vm.ctl import Said, ctl, done, file, program
 from toolkit.guest import ctl as bench_ctl
 from toolkit.guest.hosts import MACS, Failed, Host, inside, keys, sh, tunnel, underlay
 
@@ -203,11 +203,11 @@ def test_setconf_creates_the_link(host: Host) -> None:
     path.write_text(config(host.key, f"{P1}\nAllowedIPs = 0.0.0.0/0"))
     # without a file it is /etc/l2wg/IFACE.conf
     assert program(host, "setconf", "wg7") == (0, "", "")
-    assert host.link("wg7")["linkinfo"]["info_kind"] == "l2wireguard"  # type: ignore[index]
+    assert host.link("wg7")["linkinfo"]["info_kind"] == "l2wireguard"
     assert done(host, "show", "wg7", "peers") == P1 + "\n"
     path.write_text(config(host.key, f"{P1}", interface="Kind = wireguard\n"))
     done(host, "setconf", "wg8", str(path))
-    assert host.link("wg8")["linkinfo"]["info_kind"] == "wireguard"  # type: ignore[index]
+    assert host.link("wg8")["linkinfo"]["info_kind"] == "wireguard"
     # a link that cannot be configured does not stay
     path.write_text(config(host.key, f"{P1}\nEndpoint = no.such.name.invalid:1"))
     said = ctl(host, "setconf", "wg9", str(path), WG_ENDPOINT_RESOLUTION_RETRIES="0")

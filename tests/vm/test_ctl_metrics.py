@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from ctl import done
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from tests.vm.ctl import done
 from toolkit.guest.hosts import Host
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from ctl import ctl, file, unchanged, world
 
+from tests.vm.ctl import ctl, file, unchanged, world
 from toolkit.guest.hosts import Host, keys
 
 Hosts = Callable[..., list[Host]]

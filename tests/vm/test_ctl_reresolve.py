@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ctl import done, file
-from test_ctl_up import config, up
 
+from tests.vm.ctl import done, file
+from tests.vm.test_ctl_up import config, up
 from toolkit.guest.hosts import Host, eventually, underlay
 
 Hosts = Callable[..., list[Host]]

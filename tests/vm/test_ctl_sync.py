@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable
 
 import pytest
-from ctl import ctl, done, file
 
+from tests.vm.ctl import ctl, done, file
 from toolkit.guest.hosts import Host, keys
 
-from test_ctl import key  # isort: skip
+from tests.vm.test_ctl import key  # isort: skip
 
 Hosts = Callable[..., list[Host]]
 P1, P2 = key(1), key(2)

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ctl import ctl, done, file, program, unchanged, world
-
+from tests.vm.ctl import ctl, done, file, program, unchanged, world
 from toolkit.guest.hosts import MACS, Host, cable, eventually, keys, underlay
 
 Hosts = Callable[..., list[Host]]
@@ -155,7 +154,7 @@ def test_vlans(hosts: Hosts) -> None:
     assert mtus == [1406, 1402, 1398]
     info = a.link("wg1.128.127")
     assert info["link"] == "wg1.128"
-    assert info["linkinfo"]["info_data"]["id"] == 127  # type: ignore[index]
+    assert info["linkinfo"]["info_data"]["id"] == 127
     assert "fe80::ca:feff:fef0:e04/64" in a.run("ip", "-6", "address", "show", "dev", "wg1")
     a.ping("192.168.157.2")
     a.ping("192.168.158.2", "-s", "1374", "-M", "do")

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-import wire
 
+from tests.vm import wire
 from toolkit.guest import hosts as guest
 from toolkit.guest.hosts import Host, capture, underlay
 

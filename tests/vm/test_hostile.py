@@ -23,10 +23,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-import wire
 
 from tests.support.noise import generate, public
 from tests.support.noise_udp import UdpPeer
+from tests.vm import wire
 from toolkit.frame import verdicts
 from toolkit.frame.library import delivered
 from toolkit.guest.hosts import (

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import wire
 
+from tests.vm import wire
 from toolkit.checks import captures
 from toolkit.errors import ToolError
 from toolkit.frame import verdicts as frames

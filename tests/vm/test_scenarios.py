@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import wire
 
+from tests.vm import wire
 from toolkit.guest.hosts import MACS, Host, cable, capture, eventually, sh, tunnel, underlay
 
 Hosts = Callable[..., list[Host]]
@@ -263,7 +263,7 @@ def test_8_bond_with_lacp_fails_over(hosts: Hosts) -> None:
 
     def aggregated() -> bool:
         info = json.loads(a.run("ip", "-j", "-d", "link", "show", "bond0"))[0]
-        return info["linkinfo"]["info_data"].get("ad_info", {}).get("num_ports") == 2
+        return bool(info["linkinfo"]["info_data"].get("ad_info", {}).get("num_ports") == 2)
 
     eventually(aggregated, "both links are in one aggregator", 60)
     fail_over(a)

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Callable
 
 import pytest
-import wire
 
+from tests.vm import wire
 from toolkit.guest import hosts as guest
 from toolkit.guest.hosts import Host, eventually, inside, sh, underlay
 

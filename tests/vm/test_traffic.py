@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import wire
 
+from tests.vm import wire
 from toolkit.guest import hosts as guest
 from toolkit.guest.hosts import Host, capture, eventually, sh, underlay
 

@@ -75,9 +75,9 @@ def ipv4(payload: int, *, source: str = "192.168.157.1", to: str = "192.168.157.
 
 def internet_checksum(data: bytes) -> int:
     """RFC 1071."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1])) + (data[-1] << 8) * (
-        len(data) % 2
-    )
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1])) + (
+        data[-1] << 8
+    ) * (len(data) % 2)
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return 0xFFFF - total

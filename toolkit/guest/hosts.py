@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 MACS = ("02:ca:fe:f0:0e:04", "02:ca:fe:f0:0e:05")
 PORT = 51820
@@ -108,9 +109,9 @@ class Host:
                 return out
         raise Failed(f"ping {address} from {self.name}:\n{out}")
 
-    def link(self, name: str) -> dict[str, object]:
+    def link(self, name: str) -> dict[str, Any]:
         """`ip -details -statistics link show` of one link."""
-        found: list[dict[str, object]] = json.loads(
+        found: list[dict[str, Any]] = json.loads(
             self.run("ip", "-j", "-d", "-s", "link", "show", "dev", name)
         )
         return found[0]

@@ -12,9 +12,8 @@ import pytest
 
 from l2wgctl import cli
 from l2wgctl.netlink import channel
-
-from .fakekernel import FakeKernel, FakeSocket, serve
-from .fakelinks import FakeLinks
+from tests.unit.ctl.fakekernel import FakeKernel, FakeSocket, serve
+from tests.unit.ctl.fakelinks import FakeLinks
 
 HERE = Path(__file__).parent
 PRIVATE = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="

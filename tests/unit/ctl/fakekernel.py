@@ -139,7 +139,9 @@ class FakeKernel:
         reply = struct.pack("=IHHII", 16 + len(body), CTRL, 0, sequence, 0) + body
         return [reply, self._error(sequence, 0, reply)]
 
-    def _device(self, family: str, data: bytes, command: int) -> tuple[FakeDevice, dict]:
+    def _device(
+        self, family: str, data: bytes, command: int
+    ) -> tuple[FakeDevice, dict[int, bytes]]:
         given = dict(attrs(data))
         name = given[2].rstrip(b"\0").decode()
         self.refuse(command, name)

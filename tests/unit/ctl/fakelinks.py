@@ -9,8 +9,7 @@ from typing import Any
 from l2wgctl.errors import from_errno
 from l2wgctl.model import KINDS
 from l2wgctl.netlink.link import BRIDGE_ALIAS, Link, Route
-
-from .fakekernel import FakeKernel
+from tests.unit.ctl.fakekernel import FakeKernel
 
 
 class FakeLinks:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .fakekernel import FakeKernel, serve
+from tests.unit.ctl.fakekernel import FakeKernel, serve
 
 HERE = Path(__file__).parent
 PRIVATE = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="

@@ -19,10 +19,9 @@ from l2wgctl.errors import KernelError
 from l2wgctl.grammar import FIELDS, SET
 from l2wgctl.machine import module_hint
 from l2wgctl.netlink import channel, link
-
-from .conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK, Result
-from .fakekernel import FakeKernel, FakeSocket, Refuse
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK, Result
+from tests.unit.ctl.fakekernel import FakeKernel, FakeSocket, Refuse
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]

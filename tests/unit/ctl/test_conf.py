@@ -15,8 +15,7 @@ from l2wgctl.conf import parse as config
 from l2wgctl.conf.keys import INTERFACE, PEER
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, LinkOptions, Peer, SecretKey, Vlan
-
-from .conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK
+from tests.unit.ctl.conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK
 
 HEAD = f"[Interface]\nPrivateKey = {PRIVATE}\n"
 TAIL = f"[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = 0.0.0.0/0, ::/0\n"

@@ -16,10 +16,9 @@ from l2wgctl.conf import parse as config
 from l2wgctl.conf.keys import INTERFACE, LIST, PEER, ConfigKey, nearest
 from l2wgctl.errors import ConfigError, L2wgError, ValueProblem
 from l2wgctl.model import Device, LinkOptions, Peer
-
-from .conftest import PEER_A, PRIVATE, Result
-from .fakekernel import FakeKernel
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
+from tests.unit.ctl.fakekernel import FakeKernel
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]

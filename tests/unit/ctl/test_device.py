@@ -16,8 +16,7 @@ from l2wgctl.machine import module_hint
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer
 from l2wgctl.netlink import channel, messages
 from l2wgctl.netlink.device import WireGuard
-
-from .fakekernel import FakeKernel, FakeSocket, Refuse
+from tests.unit.ctl.fakekernel import FakeKernel, FakeSocket, Refuse
 
 KEY = Key(bytes(range(32)))
 OTHER = Key(bytes(range(1, 33)))

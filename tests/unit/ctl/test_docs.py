@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -21,9 +22,8 @@ from l2wgctl.arguments import COMMANDS, make_parser
 from l2wgctl.conf.keys import INTERFACE, PEER, VLAN_ADDRESS_NAME
 from l2wgctl.conf.parse import parse
 from l2wgctl.grammar import FIELDS, SET_DEVICE, SET_PEER
-
-from .conftest import PEER_A, PRIVATE, Result
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]
@@ -149,7 +149,7 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
     other = conf("[Interface]\nMTU = 1\n", "bad.conf")
     assert run("setconf", "wg1", path).status == 0
     links.kernel.devices["wg1"].port = 5
-    words = {
+    words: dict[str, list[str | Path]] = {
         "show": ["show", "wg1"],
         "show interfaces": ["show", "interfaces"],
         "check": ["check", other],
@@ -221,7 +221,8 @@ def test_bash_completion(tmp_path: Path) -> None:
 @needs_bash
 @pytest.mark.parametrize("name", COMMANDS)
 def test_bash_completion_knows_the_options(name: str) -> None:
-    parser = make_parser(name)._subparsers._group_actions[0].choices[name]  # type: ignore[union-attr]
+    (choices,) = make_parser(name)._subparsers._group_actions  # type: ignore[union-attr]
+    parser = cast(Any, choices.choices)[name]
     known = {option for option in parser._option_string_actions if option.startswith("--")}
     if name != "set":
         assert set(complete(name, "--")) == known

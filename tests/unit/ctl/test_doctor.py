@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,10 +19,9 @@ from l2wgctl.machine import Machine, module_hint
 from l2wgctl.model import Endpoint, Key
 from l2wgctl.netlink.link import Route
 from l2wgctl.netlink.messages import sockaddr
-
-from .conftest import PEER_A, PRIVATE, Result
-from .fakekernel import FakePeer
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
+from tests.unit.ctl.fakekernel import FakePeer
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 NOW = 1_800_000_000.0
@@ -64,7 +63,7 @@ def well(links: FakeLinks, system: System) -> FakeLinks:
 
 
 def lines(links: FakeLinks, system: System, *names: str) -> list[str]:
-    return [render_finding(f, False).rstrip("\n") for f in examine(names, links, system)]
+    return [render_finding(f, False).rstrip("\n") for f in examine(names, cast(Any, links), system)]
 
 
 PEER = f"peer {KEY}"
@@ -265,7 +264,7 @@ def test_counters(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPat
 
 
 def test_colours(well: FakeLinks, system: System) -> None:
-    finding = next(examine([], well, system))
+    finding = next(examine([], cast(Any, well), system))
     assert render_finding(finding, True).startswith("\x1b[1m\x1b[32mOK  \x1b[0m module: ")
 
 

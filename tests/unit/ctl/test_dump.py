@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from l2wgctl import dump, render
 from l2wgctl.netlink import channel, messages
-
-from .conftest import Result
-from .fakekernel import FakeKernel, FakePeer, FakeSocket
+from tests.unit.ctl.conftest import Result
+from tests.unit.ctl.fakekernel import FakeKernel, FakePeer, FakeSocket
 
 CAPTURES = Path(__file__).parent / "captures"
 ROOT = Path(__file__).parents[3]

@@ -12,9 +12,9 @@ from l2wgctl.conf.parse import parse
 from l2wgctl.conf.values import allowed_ip, public_key, secret_key
 from l2wgctl.model import Device, Endpoint, Peer
 from l2wgctl.render import showconf
+from tests.unit.ctl.conftest import PEER_A, PEER_B, PEER_C, PRIVATE, PSK
+from tests.unit.ctl.fakekernel import FakeKernel
 
-from .conftest import PEER_A, PEER_B, PEER_C, PRIVATE, PSK
-from .fakekernel import FakeKernel
 from .test_sync import connect, files_, state
 
 TEXT = f"""# My tunnel.

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import l2wgctl
-
-from .conftest import PEER_A, PRIVATE
+from tests.unit.ctl.conftest import PEER_A, PRIVATE
 
 PACKAGE = Path(l2wgctl.__file__).parent
 #: The convention allows genl and link; genl does without (see its first lines).
@@ -101,7 +100,7 @@ def test_public_names(name: str) -> None:
 
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError) as caught:
-        _ = l2wgctl.nothing  # type: ignore[attr-defined]
+        _ = l2wgctl.nothing
     assert str(caught.value) == "module 'l2wgctl' has no attribute 'nothing'"
 
 

@@ -19,9 +19,8 @@ from l2wgctl.conf import files, values
 from l2wgctl.conf import parse as config
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from l2wgctl.netlink import messages, uapi
-
-from . import record
-from .fakekernel import FakeKernel, FakePeer, attr
+from tests.unit.ctl import record
+from tests.unit.ctl.fakekernel import FakeKernel, FakePeer, attr
 
 CAPTURES = sorted((Path(__file__).parent / "captures").glob("*.txt"))
 #: wg's buffer is one page.
@@ -128,14 +127,14 @@ def test_pyroute2_reads_what_we_write(device: Device, limit: int) -> None:
         for entry in peer.get("WGPEER_A_ALLOWEDIPS", ()):
             joined.setdefault(key, []).append(entry["addr"])
     assert list(firsts) == [str(peer.public_key) for peer in device.peers]
-    for peer in device.peers:
-        first = firsts[str(peer.public_key)]
+    for sent in device.peers:
+        first = firsts[str(sent.public_key)]
         assert first["WGPEER_A_FLAGS"] == uapi.WGPEER_F_REPLACE_ALLOWEDIPS
-        assert first.get("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") == peer.persistent_keepalive
-        if peer.endpoint:
-            assert first["WGPEER_A_ENDPOINT"]["port"] == peer.endpoint.port
-        assert [a.partition("/")[2] for a in joined.get(str(peer.public_key), [])] == [
-            str(ip.prefix) for ip in peer.allowed_ips
+        assert first.get("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") == sent.persistent_keepalive
+        if sent.endpoint:
+            assert first["WGPEER_A_ENDPOINT"]["port"] == sent.endpoint.port
+        assert [a.partition("/")[2] for a in joined.get(str(sent.public_key), [])] == [
+            str(ip.prefix) for ip in sent.allowed_ips
         ]
 
 

@@ -16,9 +16,8 @@ from l2wgctl import metrics
 from l2wgctl.errors import ValueProblem
 from l2wgctl.model import Endpoint
 from l2wgctl.netlink.messages import sockaddr
-
-from .conftest import PEER_A, PEER_B, PRIVATE, PSK, Result
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, PSK, Result
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 parser = pytest.importorskip("prometheus_client.openmetrics.parser")
@@ -79,13 +78,13 @@ def test_once(busy: FakeLinks, run: Run) -> None:
     ):
         assert found[name, ("wg1",)] == value
     assert found["l2wg_interface_peers", ("wg0",)] == 0
-    for name, value in (
+    for name, number in (
         ("l2wg_peer_rx_bytes_total", 2**53),
         ("l2wg_peer_tx_bytes_total", 3),
         ("l2wg_peer_last_handshake_seconds", 1_800_000_000.5),
         ("l2wg_peer_persistent_keepalive_seconds", 25),
     ):
-        assert found[name, ("wg1", PEER_A)] == value
+        assert found[name, ("wg1", PEER_A)] == number
     assert found["l2wg_peer_last_handshake_seconds", ("wg1", PEER_B)] == 0
     labels = [
         about for (name, _), (_, about) in samples(said.out).items() if name == "l2wg_peer_info"

@@ -11,10 +11,9 @@ import pytest
 from l2wgctl import monitor
 from l2wgctl.model import Endpoint, Key, Peer
 from l2wgctl.netlink.messages import sockaddr
-
-from .conftest import Result
-from .fakekernel import FakePeer
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import Result
+from tests.unit.ctl.fakekernel import FakePeer
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 NOW = 1_800_000_000.0

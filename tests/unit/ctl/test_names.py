@@ -16,9 +16,8 @@ from l2wgctl.conf.names import Names, scan
 from l2wgctl.conf.parse import parse
 from l2wgctl.conf.values import public_key
 from l2wgctl.errors import ConfigError
-
-from .conftest import PEER_A, PEER_B, PRIVATE, Result
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, Result
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 TEXT = f"""[Interface]

@@ -17,9 +17,8 @@ from l2wgctl.arguments import COMMANDS
 from l2wgctl.conf.check import lint
 from l2wgctl.conf.parse import Config, parse
 from l2wgctl.keys import public_key
-
-from .conftest import Result
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import Result
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 

@@ -16,9 +16,8 @@ from l2wgctl.conf.values import public_key
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import Endpoint
 from l2wgctl.netlink.messages import sockaddr
-
-from .conftest import PEER_A, PEER_B, PRIVATE, Result
-from .fakekernel import FakeKernel, FakePeer
+from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, Result
+from tests.unit.ctl.fakekernel import FakeKernel, FakePeer
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]

@@ -10,11 +10,10 @@ import pytest
 
 from l2wgctl import show
 from l2wgctl.grammar import FIELDS
-
-from . import record
-from .conftest import PEER_A, PEER_B, PEER_C, Result
-from .fakekernel import FakeKernel, FakePeer
-from .fakelinks import FakeLinks
+from tests.unit.ctl import record
+from tests.unit.ctl.conftest import PEER_A, PEER_B, PEER_C, Result
+from tests.unit.ctl.fakekernel import FakeKernel, FakePeer
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 NOW = 1_800_000_000

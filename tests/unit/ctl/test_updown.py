@@ -12,10 +12,9 @@ import pytest
 
 from l2wgctl.netlink.link import Route
 from l2wgctl.updown import routing, steps
-
-from .conftest import OWN, PEER_A, PEER_B, PRIVATE, Result
-from .fakekernel import Refuse
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import OWN, PEER_A, PEER_B, PRIVATE, Result
+from tests.unit.ctl.fakekernel import Refuse
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]

@@ -10,8 +10,7 @@ import pytest
 from l2wgctl.conf import values
 from l2wgctl.errors import ValueProblem
 from l2wgctl.model import AllowedIP, Endpoint
-
-from .conftest import PEER_A, PRIVATE
+from tests.unit.ctl.conftest import PEER_A, PRIVATE
 
 GOOD: list[tuple[Callable[[str], object], str, object]] = [
     (values.port, "0", 0),

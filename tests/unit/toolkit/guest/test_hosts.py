@@ -29,7 +29,7 @@ def test_a_command_that_fails() -> None:
 
 
 def test_the_other_machines_command_likewise() -> None:
-    asked = {"argv": ["sh", "-c", SCRIPT], "stdin": None, "timeout": 0.5}
+    asked: dict[str, object] = {"argv": ["sh", "-c", SCRIPT], "stdin": None, "timeout": 0.5}
     assert agent._run(asked) == [255, f"no end after 0.5 s\n{SO_FAR}"]
     lost = agent._run({"argv": ["/no/such"], "stdin": None, "timeout": 1})
     assert lost == [255, "[Errno 2] No such file or directory: '/no/such'"]
