@@ -29,7 +29,7 @@ COMMANDS = {
     "new": ("new", "cmd_new", "write the files of both ends of a tunnel"),
     "check": ("commands", "cmd_check", "list everything wrong with a file; needs no root"),
     "up": ("updown.plan", "cmd_up", "bring up a link with addresses, bridge, VLANs and routes"),
-    "down": ("updown.plan", "cmd_down", "take a link down with all that belongs to it"),
+    "down": ("updown.down", "cmd_down", "take a link down with all that belongs to it"),
     "save": ("updown.plan", "cmd_save", "write the state of a link into its file"),
     "strip": ("updown.plan", "cmd_strip", "print a file without what 'wg setconf' does not know"),
     "doctor": ("doctor.command", "cmd_doctor", "check everything from the module to the tunnel"),

@@ -227,17 +227,12 @@ def cmd_del(args: argparse.Namespace) -> int:
 
 
 def cmd_check(args: argparse.Namespace) -> int:
-    """Everything wrong with a file, without root and without the kernel."""
-    from .conf.check import lint
-    from .errors import ConfigError
+    """Everything wrong with a file, without root and without the kernel module."""
+    from .conf import check
 
     text, warnings = files.read_text(args.file)
-    problems: tuple[Problem, ...] = ()
-    try:
-        parsed = configuration.parse(text, args.file)
-        warnings += parsed.warnings + tuple(lint(parsed))
-    except ConfigError as error:
-        problems = error.problems
+    problems, more = check.examine(text, args.file, check.HOST)
+    warnings = (*warnings, *more)
     if args.json:
         print_json(
             {
@@ -252,10 +247,10 @@ def cmd_check(args: argparse.Namespace) -> int:
                         "message": problem.what,
                         "hint": problem.hint,
                     }
-                    for problem in problems + warnings
+                    for problem in (*problems, *warnings)
                 ],
             }
         )
     else:
-        say(problems + warnings)
+        say((*problems, *warnings))
     return 1 if problems else 0

@@ -150,7 +150,11 @@ class Vlan(NamedTuple):
 
 class LinkOptions(NamedTuple):
     """What `up` does besides keys and peers: the keys of `[Interface]` that the kernel module
-    does not know. `None` and empty mean "not given"."""
+    does not know. `None` and empty mean "not given".
+
+    `bridge_pvid` 0: none. `bridge_vlans` are ranges, first and last. `mss_clamp` is in bytes, 0:
+    what fits the MTU. `private_key_file` is the path as it is written.
+    """
 
     kind: str = L2WIREGUARD
     addresses: tuple[str, ...] = ()
@@ -167,10 +171,17 @@ class LinkOptions(NamedTuple):
     bridge: str | None = None
     bridge_create: bool = False
     bridge_addresses: tuple[str, ...] = ()
+    bridge_ports: tuple[str, ...] = ()
+    bridge_stp: bool | None = None
+    bridge_vlan_filtering: bool | None = None
+    bridge_pvid: int | None = None
+    bridge_vlans: tuple[tuple[int, int], ...] = ()
+    mss_clamp: int | None = None
     vlans: tuple[Vlan, ...] = ()
     ipv6_link_local: str | None = None
     master: str | None = None
     resolve: int | None = None
+    private_key_file: str | None = None
 
     @property
     def ethernet(self) -> bool:

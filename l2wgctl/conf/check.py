@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..errors import Problem
+from ..errors import ConfigError, L2wgError, Problem
 from ..model import AllowedIP, Endpoint, Peer
 from ..sockets import AF_INET, AF_INET6, inet_pton
-from .parse import Config
+from . import keyfiles, preflight
+from .files import locate
+from .parse import Config, parse
 from .values import masked
 
+#: The host that `check` asks.
+HOST = preflight.Host()
 #: Destinations that an Ethernet link needs beyond its hosts, and what fails without them.
 _NEEDED = (
     ("255.255.255.255", 32, "DHCP and other broadcasts do not cross", "0.0.0.0/0"),
@@ -70,6 +74,39 @@ def _is_name(endpoint: Endpoint | None) -> bool:
     except OSError:
         return True
     return False
+
+
+def examine(
+    text: str, path: str, host: preflight.Host = HOST
+) -> tuple[list[Problem], list[Problem]]:
+    """Errors and warnings of a file's text: all that `up` would refuse before its first step, but
+    for what depends on other links."""
+    try:
+        config = parse(text, path)
+    except ConfigError as error:
+        return list(error.problems), []
+    errors: list[Problem] = []
+    warnings = list(config.warnings)
+    name = None
+    if path.endswith(".conf"):
+        try:
+            name, _ = locate(path)
+        except L2wgError as error:
+            errors += (problem._replace(code="link-name") for problem in error.problems)
+    try:
+        config = keyfiles.fill(config)
+        warnings = list(config.warnings)
+    except ConfigError as error:
+        errors += error.problems
+    errors += preflight.of_file(name, config)
+    lacking = preflight.of_host(config, host)
+    if config.link.pre_up:
+        warnings += (problem._replace(warning=True) for problem in lacking)
+    else:
+        errors += lacking
+    without_key = any(problem.code == "key-file" for problem in errors)
+    warnings += (w for w in lint(config) if not (without_key and w.code == "no-private-key"))
+    return sorted(errors, key=lambda problem: (problem.line, problem.column)), warnings
 
 
 def lint(config: Config) -> Iterator[Problem]:

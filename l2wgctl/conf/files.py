@@ -59,7 +59,9 @@ def load(path: str) -> Config:
     :raises L2wgError: it cannot be read.
     """
     text, warnings = read_text(path)
-    config = parse(text, path)
+    from .keyfiles import fill
+
+    config = fill(parse(text, path))
     return config._replace(warnings=warnings + config.warnings)
 
 
@@ -97,11 +99,15 @@ def whole(device: Device, name: str) -> Device:
     )
 
 
-def strip(text: str) -> str:
+def strip(text: str, where: str = "") -> str:
     """The text without what `wg setconf` does not accept; the rest stays as it is.
 
     Lines with keys that `wg` does not know are removed. It does not accept empty values: a key
-    with an empty value loses its line, a list its superfluous commas.
+    with an empty value loses its line, a list its superfluous commas. Keys that stand in files of
+    their own are put in.
+
+    :param where: the file's path.
+    :raises L2wgError: such a file cannot be read.
     """
     kept: list[str] = []
     section = ""
@@ -118,6 +124,12 @@ def strip(text: str) -> str:
         if key is None:
             if section == "interface" and VLAN_ADDRESS.fullmatch(name):
                 continue
+        elif key.parse is values.path and where:
+            from .keyfiles import read
+
+            # PrivateKeyFile, PresharedKeyFile
+            kind = "private key" if section == "interface" else "preshared key"
+            line = f"{key.name.removesuffix('File')} = {read(value, where, kind).reveal()}"
         elif not key.wg or (not value and key.empty):
             continue
         elif key.how is LIST and len(items(value)) != value.count(",") + 1:
@@ -141,6 +153,8 @@ def format_link(link: LinkOptions) -> str:
         for value in found:
             add(name, value)
 
+    if link.private_key_file is not None:
+        add("PrivateKeyFile", link.private_key_file)
     add("Kind", link.kind)
     for name, value in (("MACAddress", link.mac_address), ("MTU", link.mtu)):
         if value is not None:
@@ -154,6 +168,21 @@ def format_link(link: LinkOptions) -> str:
     if link.bridge_create:
         add("BridgeCreate", _yes(link.bridge_create))
     each("BridgeAddress", link.bridge_addresses)
+    if link.bridge_ports:
+        add("BridgePorts", ", ".join(link.bridge_ports))
+    for name, state in (
+        ("BridgeSTP", link.bridge_stp),
+        ("BridgeVLANFiltering", link.bridge_vlan_filtering),
+    ):
+        if state is not None:
+            add(name, _yes(state))
+    if link.bridge_pvid is not None:
+        add("BridgePVID", link.bridge_pvid or "off")
+    if link.bridge_vlans:
+        ranges = (str(a) if a == b else f"{a}-{b}" for a, b in link.bridge_vlans)
+        add("BridgeVLANs", ", ".join(ranges))
+    if link.mss_clamp is not None:
+        add("MSSClamp", link.mss_clamp or "yes")
     if link.master is not None:
         add("Master", link.master)
     if link.vlans:

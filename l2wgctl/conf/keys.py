@@ -42,6 +42,7 @@ def _text(text: str) -> str:
 
 INTERFACE = (
     ConfigKey("PrivateKey", "private_key", values.secret_key, wg=True, empty=False),
+    ConfigKey("PrivateKeyFile", "private_key_file", values.path, empty=False),
     ConfigKey("ListenPort", "listen_port", values.port, wg=True),
     ConfigKey("FwMark", "fwmark", values.fwmark, wg=True),
     ConfigKey("Kind", "kind", values.kind, empty=False),
@@ -53,6 +54,12 @@ INTERFACE = (
     ConfigKey("Bridge", "bridge", values.interface_name),
     ConfigKey("BridgeCreate", "bridge_create", values.boolean, empty=False),
     ConfigKey("BridgeAddress", "bridge_addresses", values.interface_address, LIST),
+    ConfigKey("BridgePorts", "bridge_ports", values.interface_name, LIST),
+    ConfigKey("BridgeSTP", "bridge_stp", values.boolean, empty=False),
+    ConfigKey("BridgeVLANFiltering", "bridge_vlan_filtering", values.boolean, empty=False),
+    ConfigKey("BridgePVID", "bridge_pvid", values.pvid),
+    ConfigKey("BridgeVLANs", "bridge_vlans", values.vlan_range, LIST),
+    ConfigKey("MSSClamp", "mss_clamp", values.mss, empty=False),
     ConfigKey("Master", "master", values.interface_name),
     ConfigKey("VLANs", "vlans", values.vlan_ids, LIST),
     ConfigKey("IPv6LinkLocal", "ipv6_link_local", values.link_local),
@@ -67,6 +74,7 @@ PEER = (
     ConfigKey("Name", "name", values.peer_name),
     ConfigKey("PublicKey", "public_key", values.public_key, wg=True, empty=False),
     ConfigKey("PresharedKey", "preshared_key", values.preshared_key, wg=True),
+    ConfigKey("PresharedKeyFile", "preshared_key_file", values.path, empty=False),
     ConfigKey("AllowedIPs", "allowed_ips", values.allowed_ip, LIST, wg=True),
     ConfigKey("Endpoint", "endpoint", values.endpoint, wg=True),
     ConfigKey("PersistentKeepalive", "persistent_keepalive", values.keepalive, wg=True),

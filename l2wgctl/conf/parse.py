@@ -26,11 +26,29 @@ from .keys import (
 )
 
 
+class KeyFile(NamedTuple):
+    """A key that stands in a file of its own: the link's, or that of a peer, by its position."""
+
+    peer: int | None
+    path: str
+    line: int
+
+    @property
+    def key(self) -> str:
+        """The key of the configuration that names the file."""
+        return "PrivateKeyFile" if self.peer is None else "PresharedKeyFile"
+
+    @property
+    def kind(self) -> str:
+        """What the file holds."""
+        return "private key" if self.peer is None else "preshared key"
+
+
 class Config(NamedTuple):
     """A parsed file. `device` holds the keys that the kernel module knows, `link` the others.
 
-    `lines` tells where things stand: the line of each peer's section, and of each key of
-    `[Interface]` by its lower-case name.
+    `peer_lines` and `key_lines` tell where things stand: each peer's section, and each key of
+    `[Interface]` by its lower-case name. `key_files` are to be read (`keyfiles.fill`).
     """
 
     where: str
@@ -39,6 +57,7 @@ class Config(NamedTuple):
     warnings: tuple[Problem, ...] = ()
     peer_lines: tuple[int, ...] = ()
     key_lines: dict[str, int] = {}
+    key_files: tuple[KeyFile, ...] = ()
 
 
 def items(value: str) -> list[str]:
@@ -79,6 +98,7 @@ class _Parser:
         self.seen_interface = 0
         self.peers: list[Peer] = []
         self.peer_lines: list[int] = []
+        self.key_files: list[KeyFile] = []
         self.peer_by_key: dict[Key, int] = {}
         self.vlan_addresses: dict[tuple[int, ...], list[str]] = {}
         self.vlan_lines: dict[tuple[int, ...], int] = {}
@@ -199,6 +219,13 @@ class _Parser:
         allowed = fields.get("allowed_ips")
         if allowed is not None:
             fields["allowed_ips"] = tuple(allowed)  # type: ignore[arg-type]
+        path = fields.pop("preshared_key_file", None)
+        if path is not None:
+            line = self.given["presharedkeyfile"]
+            self.key_files.append(KeyFile(len(self.peers), str(path), line))
+            if "preshared_key" in fields:
+                what = "PresharedKey and PresharedKeyFile exclude each other"
+                self.problem("conflict", what, "keep one of them", line=line)
         self.peers.append(Peer(replace_allowed_ips=True, **fields))  # type: ignore[arg-type]
         self.peer_lines.append(self.section_line)
 
@@ -290,7 +317,10 @@ class _Parser:
 
         :raises ConfigError: there are mistakes; it has all of them.
         """
-        self.check_own_key()
+        private = self.interface.get("private_key")
+        if private is not None:
+            assert isinstance(private, Key)
+            self.problems += together.own_key(private, self.peer_by_key, self.where)
         link, conflicts = together.link_options(
             self.interface, self.vlan_addresses, self.vlan_lines
         )
@@ -301,29 +331,23 @@ class _Parser:
             raise ConfigError(sorted(self.problems, key=lambda p: (p.line, p.column)))
         device = Device(
             "",
-            private_key=self.interface.get("private_key"),  # type: ignore[arg-type]
+            private_key=private,  # type: ignore[arg-type]
             listen_port=self.interface.get("listen_port"),  # type: ignore[arg-type]
             fwmark=self.interface.get("fwmark"),  # type: ignore[arg-type]
             peers=tuple(self.peers),
         )
+        if link.private_key_file is not None:
+            line = self.key_lines["privatekeyfile"]
+            self.key_files.insert(0, KeyFile(None, link.private_key_file, line))
         return Config(
-            self.where, device, link, tuple(self.warnings), tuple(self.peer_lines), self.key_lines
+            self.where,
+            device,
+            link,
+            tuple(self.warnings),
+            tuple(self.peer_lines),
+            self.key_lines,
+            tuple(self.key_files),
         )
-
-    def check_own_key(self) -> None:
-        private = self.interface.get("private_key")
-        if private is None or not self.peers:
-            return
-        from ..keys import public_key
-
-        own = public_key(private)  # type: ignore[arg-type]
-        if own in self.peer_by_key:
-            self.problem(
-                "own-key",
-                f"the peer's PublicKey {own} belongs to this link's own PrivateKey",
-                "write the other host's public key",
-                line=self.peer_by_key[own],
-            )
 
 
 def parse(text: str, where: str) -> Config:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import Problem
-from ..model import LinkOptions, Vlan
+from ..model import Key, LinkOptions, SecretKey, Vlan
 from .values import is_address
 
 
@@ -46,6 +46,24 @@ def link_options(
     return LinkOptions(**options), problems  # type: ignore[arg-type]
 
 
+def own_key(private: Key, peers: Mapping[Key, int], where: str) -> list[Problem]:
+    """A peer that is this host itself.
+
+    :param peers: the lines of the peers' sections, by public key.
+    """
+    if not peers:
+        return []
+    from ..keys import public_key
+
+    own = public_key(SecretKey(private))
+    if own not in peers:
+        return []
+    line = peers[own]
+    what = f"the peer's PublicKey {own} belongs to this link's own PrivateKey"
+    hint = "write the other host's public key"
+    return [Problem(f"{where}:{line}:1", what, hint, False, line, 1, "own-key")]
+
+
 def conflicts(link: LinkOptions, lines: Mapping[str, int]) -> list[Problem]:
     """Keys that exclude or need each other.
 
@@ -57,6 +75,9 @@ def conflicts(link: LinkOptions, lines: Mapping[str, int]) -> list[Problem]:
         line = lines.get(name.lower(), 1)
         found.append(Problem("", what, hint, line=line, code="conflict"))
 
+    if link.private_key_file is not None and "privatekey" in lines:
+        what = "PrivateKey and PrivateKeyFile exclude each other"
+        bad("PrivateKeyFile", what, "keep one of them")
     if not link.ethernet:
         for name, value in (
             ("MACAddress", link.mac_address),
@@ -68,10 +89,27 @@ def conflicts(link: LinkOptions, lines: Mapping[str, int]) -> list[Problem]:
                 bad(name, f"{name} needs an Ethernet link", "set Kind = l2wireguard")
     if link.bridge and link.master:
         bad("Master", "Bridge and Master exclude each other", "keep one of them")
-    if link.bridge_create and not link.bridge:
-        bad("BridgeCreate", "BridgeCreate needs Bridge", "add Bridge = br0")
-    if link.bridge_addresses and not link.bridge:
-        bad("BridgeAddress", "BridgeAddress needs Bridge", "add Bridge = br0")
+    for name, needs in (
+        ("BridgeCreate", link.bridge_create or None),
+        ("BridgeAddress", link.bridge_addresses or None),
+        ("BridgePorts", link.bridge_ports or None),
+        ("BridgeSTP", link.bridge_stp),
+        ("BridgeVLANFiltering", link.bridge_vlan_filtering),
+        ("BridgePVID", link.bridge_pvid),
+        ("BridgeVLANs", link.bridge_vlans or None),
+    ):
+        if needs is not None and not link.bridge:
+            bad(name, f"{name} needs Bridge", "add Bridge = br0")
+    if link.bridge and link.bridge in link.bridge_ports:
+        bad("BridgePorts", f"BridgePorts lists the bridge {link.bridge}", "leave it out")
+    if len(set(link.bridge_ports)) < len(link.bridge_ports):
+        bad("BridgePorts", "BridgePorts lists a link twice", "keep one of them")
+    taken = [link.bridge_pvid or 0]
+    for first, last in link.bridge_vlans:
+        if any(first <= vid <= last for vid in taken):
+            bad("BridgeVLANs", "BridgeVLANs lists an id twice, or that of BridgePVID", "keep one")
+            break
+        taken += range(first, last + 1)
     if len({vlan.ids for vlan in link.vlans}) < len(link.vlans):
         bad("VLANs", "VLANs lists an id twice", "keep one of them")
     return found

@@ -299,6 +299,42 @@ def vlan_ids(text: str) -> tuple[int, ...]:
     return ids
 
 
+def vlan_range(text: str) -> tuple[int, int]:
+    """VLAN ids 1-4094 of a bridge port: `20`, or `20-29`; first and last."""
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    low, high = number(first) or 0, number(last) if dash else number(first)
+    if not 1 <= low <= (high or 0) <= 4094:
+        raise ValueProblem(f"is not a VLAN id 1-4094: '{text}'", "write 20, or 20-29 for a range")
+    return low, high or low
+
+
+def pvid(text: str) -> int:
+    """The VLAN 1-4094 of untagged frames; 'off' is 0: there are none."""
+    if text.lower() == "off":
+        return 0
+    value = number(text)
+    if value is None or not 1 <= value <= 4094:
+        raise ValueProblem(f"is neither off nor a VLAN id 1-4094: '{text}'")
+    return value
+
+
+def mss(text: str) -> int | None:
+    """A segment size of 64-65495 bytes; yes is 0 (what fits), no is None."""
+    value = number(text)
+    if value is not None and 64 <= value <= 65495:
+        return value
+    if value is None and text.lower() in ("yes", "true", "on", "no", "false", "off"):
+        return 0 if boolean(text) else None
+    raise ValueProblem(f"is neither yes, no nor 64-65495 bytes: '{text}'")
+
+
+def path(text: str) -> str:
+    """A path of a file; a relative one counts from the folder of the configuration."""
+    if "\0" in text:
+        raise ValueProblem("has a NUL byte in it")
+    return text
+
+
 def kind(text: str) -> str:
     """`l2wireguard` or `wireguard`."""
     if text.lower() not in KINDS:
@@ -317,11 +353,12 @@ def boolean(text: str) -> bool:
 
 
 def table(text: str) -> str:
-    """`off`, `auto`, or a routing table by number or name."""
+    """`off`, `auto`, or a routing table by number (1-4294967295) or name."""
     if text.lower() in ("off", "auto"):
         return text.lower()
-    if not _NAME.fullmatch(text):
-        raise ValueProblem(f"is neither off, auto, a number nor a name: '{text}'")
+    value = number(text) if text.isdigit() else 1
+    if not _NAME.fullmatch(text) or not value or value > 0xFFFFFFFF:
+        raise ValueProblem(f"is neither off, auto, 1-4294967295 nor a name: '{text}'")
     return text
 
 

@@ -21,13 +21,14 @@ from ..errors import KernelError, L2wgError, from_errno, from_os_error
 from ..machine import module_hint
 from ..model import KINDS, WIREGUARD
 from ..sockets import AF_INET, AF_INET6
+from .bridge import Bridges
+from .rules import Rules
 
 #: Marks a bridge that `up` has made, so that `down` may remove it.
 BRIDGE_ALIAS = "made by l2wgctl"
 NETNS_DIR = Path("/run/netns")
 #: IN6_ADDR_GEN_MODE_* of include/uapi/linux/if_link.h.
 ADDR_GEN_MODES = {"eui64": 0, "none": 1}
-FR_ACT_TO_TBL = 1
 #: RT_TABLE_MAIN and RTM_F_... of include/uapi/linux/rtnetlink.h.
 RT_TABLE_MAIN = 254
 
@@ -102,7 +103,7 @@ def _family(address: str) -> int:
     return AF_INET6 if ":" in address else AF_INET
 
 
-class Links:
+class Links(Bridges, Rules):
     """The links of the current network namespace. Use as a context manager.
 
     `ipr` is for tests: something that behaves like pyroute2.IPRoute.
@@ -205,15 +206,16 @@ class Links:
                 if message["flags"] & 0x08
             ]
 
-    def vlans(self, name: str) -> list[tuple[int, bool]]:
-        """(VLAN, whether it is the PVID) of a bridge port; nothing where no VLAN is."""
-        index = self.need(name, "list VLANs").ifindex
-        with self._doing(name, "list VLANs"):
-            found = [m for m in self._ipr.get_vlans() if m["index"] == index]
-        specs = [message.get_attr("IFLA_AF_SPEC") for message in found]
-        entries = [e for spec in specs if spec for e in spec.get_attrs("IFLA_BRIDGE_VLAN_INFO")]
-        # BRIDGE_VLAN_INFO_PVID of include/uapi/linux/if_bridge.h
-        return [(entry["vid"], bool(entry["flags"] & 2)) for entry in entries]
+    def has_address(self, name: str, address: str) -> bool:
+        """Whether the link has that address, `ADDRESS/PREFIX`, link-local ones among them."""
+        host, _, prefix = address.partition("/")
+        index = self.need(name, "list addresses").ifindex
+        with self._doing(name, "list addresses"):
+            return any(
+                message["prefixlen"] == int(prefix)
+                and host in (message.get_attr("IFA_LOCAL"), message.get_attr("IFA_ADDRESS"))
+                for message in self._ipr.get_addr(index=index, family=_family(address))
+            )
 
     def route_to(self, address: str) -> Route | None:
         """The way to an address, or None if there is none."""
@@ -314,6 +316,10 @@ class Links:
         """Bring the link up."""
         self._set(name, "bring up", state="up")
 
+    def set_down(self, name: str) -> None:
+        """Take the link down."""
+        self._set(name, "take down", state="down")
+
     def set_master(self, name: str, master: str | None) -> None:
         """Enslave the link to a bridge or bond, or free it (None)."""
         index = self._index(master, "enslave") if master else 0
@@ -360,33 +366,6 @@ class Links:
                 family=_family(network),
                 scope="link" if _family(network) == AF_INET else "universe",
             )
-
-    def rule(self, command: str, family: int, **values: Any) -> None:
-        """Add or delete (`command` add, del) a policy rule of AF_INET or AF_INET6."""
-        with self._doing("", f"{command} policy rule"):
-            self._ipr.rule(command, family=family, action=FR_ACT_TO_TBL, **values)
-
-
-def table_number(table: str) -> int:
-    """A routing table's number, by number or by its name in rt_tables.
-
-    :raises L2wgError: no table has that name.
-    """
-    if table.isdigit():
-        return int(table)
-    names = {"local": 255, "main": 254, "default": 253}
-    for path in ("/usr/share/iproute2/rt_tables", "/etc/iproute2/rt_tables"):
-        try:
-            text = Path(path).read_text()
-        except OSError:
-            continue
-        for line in text.splitlines():
-            words = line.partition("#")[0].split()
-            if len(words) == 2 and words[0].isdigit():
-                names[words[1]] = int(words[0])
-    if table not in names:
-        raise L2wgError(f"no routing table is named '{table}'", "see /etc/iproute2/rt_tables")
-    return names[table]
 
 
 def enter_netns(name: str) -> None:

@@ -9,7 +9,6 @@ must hold beforehand is checked before the first step.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
@@ -17,65 +16,22 @@ from typing import TYPE_CHECKING, Callable
 from ..conf import files
 from ..conf.check import lint
 from ..conf.parse import Config
-from ..conf.values import NAME_MAX
-from ..errors import L2wgError, Problem, from_errno
+from ..conf.preflight import all_vlans, vlan_name
+from ..errors import Problem, from_errno
 from ..model import KINDS, VLAN_TAG, Device, LinkOptions, Vlan
 from ..output import say
-from . import routing
-from .steps import Step, command, hook, run_all, run_steps
+from . import clamp, routing, servers
+from . import record as records
+from .before import Before
+from .bridge import plan_bridge
+from .changes import address_step, plan_undo, step
+from .record import Change, Record
+from .steps import Step, hook, run_all, run_steps
 
 if TYPE_CHECKING:
-    from ..netlink.link import Link, Links
+    from ..netlink.link import Links
 
 DEFAULT_UNDERLAY = 1500
-INTERFACE_ORDER = "/etc/resolvconf/interface-order"
-
-
-def vlan_name(name: str, ids: Sequence[int]) -> str:
-    """wg1.128.127 for VLAN 127 within VLAN 128 on wg1."""
-    return ".".join([name, *map(str, ids)])
-
-
-def all_vlans(vlans: Sequence[Vlan]) -> list[Vlan]:
-    """The VLANs with the outer ones that the nested ones need, the outer ones first."""
-    found: dict[tuple[int, ...], Vlan] = {}
-    for vlan in vlans:
-        for depth in range(1, len(vlan.ids)):
-            found.setdefault(vlan.ids[:depth], Vlan(vlan.ids[:depth]))
-        found[vlan.ids] = vlan
-    return sorted(found.values(), key=lambda vlan: (len(vlan.ids), vlan.ids))
-
-
-def check_before(name: str, link: LinkOptions, links: Links) -> None:
-    """Find what would make `up` fail half-way before it begins.
-
-    :raises L2wgError: there is such a thing.
-    """
-    if links.get(name) is not None:
-        raise L2wgError(
-            f"{name} already exists", f"take it down first: l2wgctl down {name}", "up", "EEXIST"
-        )
-    for role, master in (("Bridge", link.bridge), ("Master", link.master)):
-        if master is None:
-            continue
-        found = links.get(master)
-        if found is None and not (role == "Bridge" and link.bridge_create):
-            mend = "write BridgeCreate = yes" if role == "Bridge" else "create it first"
-            raise L2wgError(f"{role} {master} does not exist", mend, "up")
-        if role == "Bridge" and found is not None and found.kind != "bridge":
-            raise L2wgError(f"{master} is not a bridge", "name another link", "up")
-    for vlan in all_vlans(link.vlans):
-        vlan_link = vlan_name(name, vlan.ids)
-        if len(vlan_link) > NAME_MAX:
-            raise L2wgError(
-                f"VLAN link name {vlan_link} is longer than {NAME_MAX} characters",
-                "give the link a shorter name",
-                "up",
-            )
-        if links.get(vlan_link) is not None:
-            raise L2wgError(f"{vlan_link} already exists", f"ip link delete {vlan_link}", "up")
-    if (link.dns or link.dns_search) and shutil.which("resolvconf") is None:
-        raise L2wgError("DNS needs resolvconf", "install openresolv, or leave DNS out", "up")
 
 
 def underlay_mtu(device: Device, links: Links, resolve: Callable[[str], str | None]) -> int:
@@ -96,20 +52,29 @@ def underlay_mtu(device: Device, links: Links, resolve: Callable[[str], str | No
 
 
 def plan_up(
-    name: str,
     config: Config,
     links: Links,
     configure: Callable[[Device], None],
     resolve: Callable[[str], str | None],
+    record: Record,
+    prepare: Callable[[], None],
 ) -> Iterator[Step]:
-    """The steps of `up`. `configure` sends a device to the kernel, `resolve` makes an address of
-    a host name, or None."""
-    link, device = config.link, config.device
+    """The steps of `up`.
+
+    :param configure: sends a device to the kernel.
+    :param resolve: makes an address of a host name, or None.
+    :param record: takes note of what `down` has to undo.
+    :param prepare: is called when all is there that PreUp brings about.
+    """
+    link, device, name = config.link, config.device, record.name
     yield from _hooks(name, link.pre_up, link.post_down)
-    yield Step(
+    prepare()
+    yield step(
         f"ip link add dev {name} type {link.kind}",
         lambda: links.add(name, link.kind),
-        (Step(f"ip link delete dev {name}", lambda: links.delete(name)),),
+        Change("link", name),
+        record,
+        links,
     )
     if link.mac_address:
         mac = link.mac_address
@@ -121,24 +86,33 @@ def plan_up(
     if link.ipv6_link_local:
         yield from _plan_link_local(name, link.ipv6_link_local, links)
     for address in link.addresses:
-        yield _address(name, address, links)
+        yield address_step(name, address, links)
     if link.bridge:
-        yield from _plan_bridge(name, link, links)
+        yield from plan_bridge(link, links, record)
     if link.master:
         master = link.master
         yield Step(
             f"ip link set dev {name} master {master}", lambda: links.set_master(name, master)
         )
     mtu = link.mtu or underlay_mtu(device, links, resolve) - link.overhead
+    if link.mss_clamp is not None:
+        yield clamp.plan(link, mtu, links, record)
     yield _up(name, mtu, links)
     for vlan in all_vlans(link.vlans):
         yield from _plan_vlan(name, vlan, mtu, links)
-    if link.dns or link.dns_search:
-        yield _dns(name, link)
+    by = servers.program() if link.dns or link.dns_search else None
+    if by is not None:
+        yield from _plan_dns(by, link, links, record)
     yield from routing.plan_routes(
-        name, device, link, links, lambda mark: configure(Device(name, fwmark=mark))
+        device, link, links, lambda mark: configure(Device(name, fwmark=mark)), record
     )
     yield from _hooks(name, link.post_up, link.pre_down)
+
+
+def _plan_dns(by: str, link: LinkOptions, links: Links, record: Record) -> Iterator[Step]:
+    first, *rest = servers.plan(record.name, link, by)
+    yield step(first.text, first.do, Change("dns", "", by), record, links)
+    yield from rest
 
 
 def _hooks(name: str, lines: Sequence[str], inverse: Sequence[str]) -> Iterator[Step]:
@@ -147,19 +121,6 @@ def _hooks(name: str, lines: Sequence[str], inverse: Sequence[str]) -> Iterator[
     for position, line in enumerate(lines):
         step = hook(line, name)
         yield step._replace(undo=undo) if position == 0 else step
-
-
-def _address(name: str, address: str, links: Links, undo: bool = False) -> Step:
-    proto = "-6" if ":" in address else "-4"
-    back = Step(
-        f"ip {proto} address delete {address} dev {name}",
-        lambda: links.del_address(name, address),
-    )
-    return Step(
-        f"ip {proto} address add {address} dev {name}",
-        lambda: links.add_address(name, address),
-        (back,) if undo else (),
-    )
 
 
 def _up(name: str, mtu: int, links: Links) -> Step:
@@ -174,26 +135,7 @@ def _plan_link_local(name: str, value: str, links: Links) -> Iterator[Step]:
     mode = "eui64" if value == "yes" else "none"
     yield Step(f"ip link set dev {name} addrgenmode {mode}", lambda: links.set_addr_gen(name, mode))
     if ":" in value:
-        yield _address(name, value, links)
-
-
-def _plan_bridge(name: str, link: LinkOptions, links: Links) -> Iterator[Step]:
-    bridge = link.bridge
-    assert bridge
-    found = links.get(bridge)
-    if found is None:
-        yield Step(
-            f"ip link add dev {bridge} type bridge",
-            lambda: links.add_bridge(bridge),
-            (Step(f"ip link delete dev {bridge}", lambda: links.delete(bridge)),),
-        )
-    yield Step(f"ip link set dev {name} master {bridge}", lambda: links.set_master(name, bridge))
-    for address in link.bridge_addresses:
-        # A second tunnel on the same bridge may name the same address.
-        if found is None or address not in links.addresses(bridge):
-            yield _address(bridge, address, links, undo=found is not None)
-    if found is None or not found.up:
-        yield Step(f"ip link set dev {bridge} up", lambda: links.set_up(bridge))
+        yield address_step(name, value, links)
 
 
 def _plan_vlan(name: str, vlan: Vlan, mtu: int, links: Links) -> Iterator[Step]:
@@ -206,68 +148,9 @@ def _plan_vlan(name: str, vlan: Vlan, mtu: int, links: Links) -> Iterator[Step]:
         lambda: links.add_vlan(own, parent, number),
     )
     for address in vlan.addresses:
-        yield _address(own, address, links)
+        yield address_step(own, address, links)
     # The tunnel's MTU has no room for tags (IEEE 802.1Q: 4 bytes each).
     yield _up(own, mtu - VLAN_TAG * len(vlan.ids), links)
-
-
-def _resolvconf_name(name: str) -> str:
-    """With the prefix that Debian's resolvconf orders interfaces by."""
-    try:
-        with open(INTERFACE_ORDER, encoding="utf-8") as stream:
-            for line in stream:
-                prefix = line.strip()
-                if prefix[-1:] == "*" and prefix[:-1].replace("-", "").isalnum():
-                    return f"{prefix[:-1]}.{name}"
-    except OSError:
-        pass
-    return name
-
-
-def _no_dns(name: str) -> Step:
-    argv = ["resolvconf", "-d", _resolvconf_name(name), "-f"]
-    return Step(" ".join(argv), command(argv))
-
-
-def _dns(name: str, link: LinkOptions) -> Step:
-    text = "".join(f"nameserver {server}\n" for server in link.dns)
-    if link.dns_search:
-        text += f"search {' '.join(link.dns_search)}\n"
-    argv = ["resolvconf", "-a", _resolvconf_name(name), "-m", "0", "-x"]
-    return Step(" ".join(argv), command(argv, text), (_no_dns(name),))
-
-
-def plan_down(
-    name: str, link: LinkOptions, device: Device, links: Links, ours: Link | None
-) -> Iterator[Step]:
-    """The steps of `down` after PreDown and saving; `ours` is a bridge that `up` has made."""
-    if link.dns or link.dns_search:
-        yield _no_dns(name)
-    yield from routing.plan_removal(name, device, link, links)
-    yield Step(f"ip link delete dev {name}", lambda: links.delete(name))
-    if link.bridge:
-        bridge = link.bridge
-        if ours is not None:
-            yield Step(f"ip link delete dev {bridge}", lambda: links.delete(bridge))
-        else:
-            last = not any(port.kind in KINDS for port in links.ports(bridge))
-            have = links.addresses(bridge) if last else []
-            for address in link.bridge_addresses:
-                if address in have:
-                    back = _address(bridge, address, links, undo=True).undo
-                    yield from back
-    for line in link.post_down:
-        yield hook(line, name)
-
-
-def _made_by_us(link: LinkOptions, name: str, links: Links) -> Link | None:
-    """The bridge, if `up` has made it and nothing but this link is in it."""
-    from ..netlink.link import BRIDGE_ALIAS
-
-    found = links.get(link.bridge) if link.bridge and link.bridge_create else None
-    if found is None or found.alias != BRIDGE_ALIAS:
-        return None
-    return found if all(port.name == name for port in links.ports(found.name)) else None
 
 
 def saved_text(config: Config, device: Device, links: Links) -> str:
@@ -299,13 +182,6 @@ def _address_of(host: str) -> str | None:
         return None
 
 
-def _configure(device: Device) -> None:
-    from ..netlink.device import set_device
-    from ..resolve import sockaddr
-
-    set_device(device, sockaddr)
-
-
 def _load(target: str) -> tuple[str, Config]:
     name, path = files.locate(target)
     loaded = files.load(path)
@@ -318,13 +194,38 @@ def cmd_up(args: argparse.Namespace) -> int:
     from ..netlink.link import Links
 
     name, config = _load(args.target)
-    with Links() as links:
-        check_before(name, config.link, links)
+    with Links() as links, records.hold(name, "up", dry=args.dry_run):
+        before = Before(config, links, name, dry=args.dry_run)
+        before.check()
         say(lint(config))
-        steps = plan_up(name, config, links, _configure, _address_of)
-        run_steps(steps, args.dry_run)
+        _clear_leftovers(name, links, args.dry_run)
+        record = Record(name, dry=args.dry_run)
+        record.pre_down, record.post_down = config.link.pre_down, config.link.post_down
+
+        def configure(device: Device) -> None:
+            from ..netlink.device import set_device
+
+            set_device(device, before.sockaddr)
+
+        steps = plan_up(config, links, configure, _address_of, record, before.prepare)
+        try:
+            run_steps(steps, args.dry_run)
+        except BaseException:
+            # What was interrupted while it was done, or could not be undone.
+            run_all(plan_undo(record, links))
+            raise
         say(_bond_warning(name, config.link, links) if not args.dry_run else [])
     return 0
+
+
+def _clear_leftovers(name: str, links: Links, dry: bool) -> None:
+    """Undo what an earlier `up` did, if its link has gone without `down`."""
+    old = records.load(name)
+    if old is not None and links.get(name) is None:
+        old.dry = dry
+        what = f"{name} went without 'down'"
+        say([Problem("up", what, "what else its 'up' did is undone first", True)])
+        run_all(plan_undo(old, links), dry)
 
 
 def _bond_warning(name: str, link: LinkOptions, links: Links) -> list[Problem]:
@@ -342,28 +243,11 @@ def _bond_warning(name: str, link: LinkOptions, links: Links) -> list[Problem]:
     ]
 
 
-def cmd_down(args: argparse.Namespace) -> int:
-    """Take a link down with all that belongs to it."""
-    from ..netlink.device import get_device
-    from ..netlink.link import Links
+def need_tunnel(name: str, links: Links, doing: str) -> None:
+    """Make sure that a link is there, and is a tunnel.
 
-    name, config = _load(args.target)
-    link = config.link
-    with Links() as links:
-        _need_tunnel(name, links, "down")
-        run_steps((hook(line, name) for line in link.pre_down), args.dry_run)
-        device = get_device(name)
-        if link.save_config:
-            save = Step(
-                f"l2wgctl save {name}", lambda: _save(name, config._replace(link=link), links)
-            )
-            run_steps([save], args.dry_run)
-        ours = _made_by_us(link, name, links)
-        run_all(plan_down(name, link, device, links, ours), args.dry_run)
-    return 0
-
-
-def _need_tunnel(name: str, links: Links, doing: str) -> None:
+    :raises KernelError: it is not.
+    """
     found = links.need(name, doing)
     if found.kind not in KINDS:
         import errno
@@ -371,7 +255,11 @@ def _need_tunnel(name: str, links: Links, doing: str) -> None:
         raise from_errno(errno.EOPNOTSUPP, name, doing)
 
 
-def _save(name: str, config: Config, links: Links) -> None:
+def save_into(name: str, config: Config, links: Links) -> None:
+    """Write the link's state into its file.
+
+    :raises L2wgError: it cannot be written.
+    """
     from ..netlink.device import get_device
 
     files.write_private(config.where, saved_text(config, get_device(name), links))
@@ -383,8 +271,8 @@ def cmd_save(args: argparse.Namespace) -> int:
 
     name, config = _load(args.target)
     with Links() as links:
-        _need_tunnel(name, links, "save")
-        _save(name, config, links)
+        need_tunnel(name, links, "save")
+        save_into(name, config, links)
     return 0
 
 
@@ -393,5 +281,5 @@ def cmd_strip(args: argparse.Namespace) -> int:
     _, path = files.locate(args.target)
     text, warnings = files.read_text(path)
     say(warnings)
-    sys.stdout.write(files.strip(text))
+    sys.stdout.write(files.strip(text, path))
     return 0

@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import ipaddress
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
+from ..conf.preflight import wanted_table
+from ..conf.tables import table_number
 from ..model import Device, LinkOptions
 from ..sockets import AF_INET, AF_INET6
+from .changes import found, step
+from .host import read_sysctl, rule, write_sysctl
+from .record import Change, Record
 from .steps import Step, command
 
 if TYPE_CHECKING:
     from ..netlink.link import Links
 
 FIRST_TABLE = 51820
-FIB_RULE_INVERT = 2
-SRC_VALID_MARK = Path("/proc/sys/net/ipv4/conf/all/src_valid_mark")
+SRC_VALID_MARK = "net.ipv4.conf.all.src_valid_mark"
 
 Network = "ipaddress.IPv4Network | ipaddress.IPv6Network"
-
-
-def wanted_table(link: LinkOptions) -> str:
-    """The value of Table: by default off for an Ethernet link, auto for a routed one."""
-    return link.table or ("off" if link.ethernet else "auto")
 
 
 def takes_default_route(link: LinkOptions, device: Device) -> bool:
@@ -59,9 +56,14 @@ def _covered(network: str, have: Sequence[str]) -> bool:
 
 
 def plan_routes(
-    name: str, device: Device, link: LinkOptions, links: Links, mark: Callable[[int], None]
+    device: Device,
+    link: LinkOptions,
+    links: Links,
+    mark: Callable[[int], None],
+    record: Record,
 ) -> Iterator[Step]:
     """Steps for the routes; `mark` sets the device's firewall mark."""
+    name = record.name
     table = wanted_table(link)
     if table == "off":
         return
@@ -70,8 +72,6 @@ def plan_routes(
     for network in networks(device):
         proto = "-6" if ":" in network else "-4"
         if table != "auto":
-            from ..netlink.link import table_number
-
             yield Step(
                 f"ip {proto} route add {network} dev {name} table {table}",
                 _route(links, network, name, table_number(table)),
@@ -82,7 +82,7 @@ def plan_routes(
                 while links.table_used(fwmark):
                     fwmark += 1
                 yield Step(f"l2wgctl set {name} fwmark {fwmark}", _call(mark, fwmark))
-            yield from _plan_default(name, network, link, links, fwmark)
+            yield from _plan_default(network, link, links, fwmark, record)
         elif not _covered(network, have):
             have.append(network)
             yield Step(
@@ -98,59 +98,69 @@ def _route(links: Links, network: str, name: str, table: int | None) -> Callable
     return lambda: links.add_route(network, name, table)
 
 
-def _rules(links: Links, family: int, table: int) -> list[tuple[str, dict[str, int]]]:
-    proto = "-6" if family == AF_INET6 else "-4"
-    return [
-        (
-            f"ip {proto} rule {{}} not fwmark {table} table {table}",
-            {"table": table, "fwmark": table, "flags": FIB_RULE_INVERT},
-        ),
-        (
-            f"ip {proto} rule {{}} table main suppress_prefixlength 0",
-            {"table": 254, "FRA_SUPPRESS_PREFIXLEN": 0},
-        ),
-    ]
-
-
-def _rule(links: Links, what: str, family: int, values: dict[str, int]) -> Callable[[], None]:
-    return lambda: links.rule(what, family, **values)
+def rules(proto: str, table: int) -> tuple[str, str]:
+    """The policy rules of a default route: as `ip` names them, `proto` is -4 or -6."""
+    return (
+        f"{proto} not fwmark {table} table {table}",
+        f"{proto} table main suppress_prefixlength 0",
+    )
 
 
 def _plan_default(
-    name: str, network: str, link: LinkOptions, links: Links, table: int
+    network: str, link: LinkOptions, links: Links, table: int, record: Record
 ) -> Iterator[Step]:
+    name = record.name
     family = AF_INET6 if ":" in network else AF_INET
     proto = "-6" if family == AF_INET6 else "-4"
     yield Step(
         f"ip {proto} route add {network} dev {name} table {table}",
         _route(links, network, name, table),
     )
-    for text, values in _rules(links, family, table):
-        undo = Step(text.format("delete"), _rule(links, "del", family, values))
-        yield Step(text.format("add"), _rule(links, "add", family, values), (undo,))
-    if family == AF_INET:
-        yield Step("sysctl -q net.ipv4.conf.all.src_valid_mark=1", _valid_mark)
+    with record.shared():
+        for text in rules(proto, table):
+            yield from _plan_rule(text, links, record)
+        if family == AF_INET:
+            yield _plan_sysctl(SRC_VALID_MARK, "1", links, record)
     addresses = [a.partition("/")[0] for a in link.addresses if (":" in a) == (family == AF_INET6)]
-    yield from _plan_firewall(name, family, addresses, table)
+    yield _firewall(name, family, addresses, table, links, record)
 
 
-def _valid_mark() -> None:
-    from ..errors import from_os_error
+def _plan_rule(text: str, links: Links, record: Record) -> Iterator[Step]:
+    """The rule of another link, or of wg-quick, serves as well."""
+    family, values = rule(text)
+    change = Change("rule", "", text)
+    if links.rule_priority(family, **values) is not None:
+        yield found(change, record, links)
+        return
+    proto, _, rest = text.partition(" ")
+    yield step(
+        f"ip {proto} rule add {rest}",
+        lambda: links.rule("add", family, **values),
+        change,
+        record,
+        links,
+    )
 
-    try:
-        SRC_VALID_MARK.write_text("1\n")
-    except OSError as error:
-        raise from_os_error(error, str(SRC_VALID_MARK), True) from None
+
+def _plan_sysctl(name: str, value: str, links: Links, record: Record) -> Step:
+    before = read_sysctl(name)
+    change = Change("sysctl", "", name, value, before)
+    if before == value:
+        return found(change, record, links)
+    return step(
+        f"sysctl -q {name}={value}", lambda: write_sysctl(name, value), change, record, links
+    )
 
 
-def _nft_table(name: str) -> str:
-    return f"l2wgctl-{name}"
+def nft_table(pf: str, name: str) -> str:
+    """Family and name of the nftables table of a link."""
+    return f"{pf} l2wgctl-{name}"
 
 
 def nft_rules(name: str, family: int, addresses: Sequence[str], mark: int) -> str:
     """The nftables script that `_plan_firewall` loads."""
     pf = "ip6" if family == AF_INET6 else "ip"
-    table = f"{pf} {_nft_table(name)}"
+    table = nft_table(pf, name)
     chain = "{{ type filter hook {} priority {}; }}"
     lines = [
         f"add table {table}",
@@ -185,47 +195,42 @@ def iptables_rules(name: str, addresses: Sequence[str], mark: int, action: str) 
     )
 
 
-def _plan_firewall(name: str, family: int, addresses: Sequence[str], mark: int) -> Iterator[Step]:
-    pf = "ip6" if family == AF_INET6 else "ip"
+def _firewall(
+    name: str, family: int, addresses: Sequence[str], mark: int, links: Links, record: Record
+) -> Step:
     if shutil.which("nft"):
-        delete = ["nft", "delete", "table", pf, _nft_table(name)]
-        yield Step(
-            "nft -f -",
-            command(["nft", "-f", "-"], nft_rules(name, family, addresses, mark)),
-            (Step(" ".join(delete), command(delete)),),
-        )
-        return
-    restore = ["ip6tables-restore" if family == AF_INET6 else "iptables-restore", "-n"]
-    text = " ".join(restore)
-    yield Step(
-        text,
-        command(restore, iptables_rules(name, addresses, mark, "I")),
-        (Step(text, command(restore, iptables_rules(name, addresses, mark, "D"))),),
+        text = nft_rules(name, family, addresses, mark)
+        return nft(text, nft_table("ip6" if family == AF_INET6 else "ip", name), links, record)
+    program = "ip6tables-restore" if family == AF_INET6 else "iptables-restore"
+    return step(
+        f"{program} -n",
+        command([program, "-n"], iptables_rules(name, addresses, mark, "I")),
+        Change("iptables", "", program, iptables_rules(name, addresses, mark, "D")),
+        record,
+        links,
     )
 
 
-def plan_removal(name: str, device: Device, link: LinkOptions, links: Links) -> Iterator[Step]:
-    """Steps that take away what `plan_routes` leaves beside the link itself."""
+def nft(text: str, table: str, links: Links, record: Record) -> Step:
+    """The step that loads rules into a table of the link's own."""
+    return step(
+        "nft -f -", command(["nft", "-f", "-"], text), Change("nft", "", table), record, links
+    )
+
+
+def assumed(device: Device, link: LinkOptions, name: str) -> Iterator[Change]:
+    """What `up` has probably done for the routes, when there is no record of it."""
     table = device.fwmark or 0
     if wanted_table(link) != "auto" or not table:
         return
-    for family, pf in ((AF_INET, "ip"), (AF_INET6, "ip6")):
+    for family, proto, pf in ((AF_INET, "-4", "ip"), (AF_INET6, "-6", "ip6")):
         if not any(n.endswith("/0") and (":" in n) == (pf == "ip6") for n in networks(device)):
             continue
-        for text, values in _rules(links, family, table):
-            yield Step(text.format("delete"), _rule(links, "del", family, values))
-        addresses = [a.partition("/")[0] for a in link.addresses if (":" in a) == (pf == "ip6")]
+        for text in rules(proto, table):
+            yield Change("rule", "", text)
         if shutil.which("nft"):
-            if _nft_table_exists(pf, name):
-                delete = ["nft", "delete", "table", pf, _nft_table(name)]
-                yield Step(" ".join(delete), command(delete))
+            yield Change("nft", "", nft_table(pf, name))
         else:
-            for step in _plan_firewall(name, family, addresses, table):
-                yield from step.undo
-
-
-def _nft_table_exists(pf: str, name: str) -> bool:
-    listed = subprocess.run(
-        ["nft", "list", "tables", pf], capture_output=True, text=True, check=False
-    )
-    return f"table {pf} {_nft_table(name)}" in listed.stdout.splitlines()
+            addresses = [a.partition("/")[0] for a in link.addresses if (":" in a) == (pf == "ip6")]
+            program = "ip6tables-restore" if family == AF_INET6 else "iptables-restore"
+            yield Change("iptables", "", program, iptables_rules(name, addresses, table, "D"))

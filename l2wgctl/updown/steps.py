@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Callable, NamedTuple, NoReturn
 
@@ -16,11 +16,14 @@ from ..errors import PROG, L2wgError
 
 
 class Step(NamedTuple):
-    """One change: the command that a person would type, what does it, and what takes it back."""
+    """One change: the command that a person would type, what does it, and what takes it back.
+
+    A step without a text is not printed. `undo` may be a generator: it is run when it is needed.
+    """
 
     text: str
     do: Callable[[], None]
-    undo: tuple[Step, ...] = ()
+    undo: Iterable[Step] = ()
 
 
 def command(argv: Sequence[str], text: str | None = None) -> Callable[[], None]:
@@ -82,7 +85,8 @@ def hook(line: str, name: str) -> Step:
 
 def announce(text: str) -> None:
     """Print a step as wg-quick does."""
-    print(f"[#] {text}", file=sys.stderr, flush=True)
+    if text:
+        print(f"[#] {text}", file=sys.stderr, flush=True)
 
 
 def run_steps(steps: Iterable[Step], dry_run: bool = False) -> None:
@@ -91,7 +95,7 @@ def run_steps(steps: Iterable[Step], dry_run: bool = False) -> None:
     When one fails, or the process is told to stop, those done before are undone, the last one
     first, and the failure is raised. With `dry_run` the steps are printed and nothing is done.
     """
-    undo: list[Step] = []
+    undo: list[Iterable[Step]] = []
     with _interruptible():
         try:
             for step in steps:
@@ -99,10 +103,13 @@ def run_steps(steps: Iterable[Step], dry_run: bool = False) -> None:
                 if dry_run:
                     continue
                 step.do()
-                undo.extend(reversed(step.undo))
+                undo.append(step.undo)
         except BaseException:
-            for step in reversed(undo):
-                _attempt(step)
+            if isinstance(steps, Generator):
+                steps.close()  # and with it what it has locked
+            for taking_back in reversed(undo):
+                for step in taking_back:
+                    _attempt(step)
             raise
 
 

@@ -81,8 +81,8 @@ def program(
 
 
 def file(host: Host, text: str, name: str = "wg1") -> str:
-    """Write a configuration; its path, `/etc/l2wg-HOST/NAME.conf`."""
-    path = Path(f"/etc/l2wg-{host.name}/{name}.conf")
+    """Write a configuration; its path, `/etc/l2wg-HOST/NAME.conf` (NAME may have a suffix)."""
+    path = Path(f"/etc/l2wg-{host.name}/{name if '.' in name else f'{name}.conf'}")
     path.parent.mkdir(exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)

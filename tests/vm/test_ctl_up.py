@@ -59,9 +59,11 @@ def test_bridge_of_two_sites(hosts: Hosts) -> None:
     for me, peer, last in ((a, b, 1), (b, a, 2)):
         interface = (
             f"Bridge = br0\nBridgeCreate = yes\nBridgeAddress = 192.168.157.{last}/24\n"
-            "PostUp = ip link set eth1 master br0\nPreDown = ip link set eth1 nomaster\n"
+            "BridgePorts = eth1\nMSSClamp = yes\nPrivateKeyFile = wg1.key\n"
         )
-        path = file(me, config(me, peer, interface))
+        text = config(me, peer, interface).replace(f"PrivateKey = {me.key}\n", "")
+        path = file(me, text)
+        file(me, me.key, "wg1.key")
         assert done(me, "check", path) == ""
         steps = (
             "[#] ip link add dev wg1 type l2wireguard\n"
@@ -70,8 +72,9 @@ def test_bridge_of_two_sites(hosts: Hosts) -> None:
             "[#] ip link set dev wg1 master br0\n"
             f"[#] ip -4 address add 192.168.157.{last}/24 dev br0\n"
             "[#] ip link set dev br0 up\n"
+            "[#] ip link set dev eth1 master br0\n"
+            "[#] nft -f -\n"
             "[#] ip link set mtu 1406 up dev wg1\n"
-            "[#] ip link set eth1 master br0\n"
         )
         assert ctl(me, "up", "--dry-run", path) == (0, "", steps)
         assert not me.ok("ip", "link", "show", "wg1")
@@ -107,7 +110,8 @@ def test_bridge_of_two_sites(hosts: Hosts) -> None:
     assert down == (
         0,
         "",
-        "[#] ip link set eth1 nomaster\n[#] ip link delete dev wg1\n[#] ip link delete dev br0\n",
+        "[#] nft delete table bridge l2wgctl-wg1\n[#] ip link delete dev wg1\n"
+        "[#] ip link set dev eth1 nomaster\n[#] ip link delete dev br0\n",
     )
     unchanged(a, before)
 
@@ -261,10 +265,11 @@ def test_a_failure_half_way_leaves_nothing_behind(hosts: Hosts) -> None:
     assert ctl(a, "up", file(a, no_bridge)) == (
         1,
         "",
-        "l2wgctl: up: Bridge br9 does not exist (write BridgeCreate = yes)\n",
+        "l2wgctl: /etc/l2wg-A/wg1.conf:4:1: Bridge br9 does not exist (write BridgeCreate = yes)\n",
     )
     assert fail("", "name-of-15-byte")[-1] == (
-        "l2wgctl: up: VLAN link name name-of-15-byte.7 is longer than 15 characters "
+        "l2wgctl: /etc/l2wg-A/name-of-15-byte.conf:7:1: VLAN link name name-of-15-byte.7 is longer "
+        "than 15 characters "
         "(give the link a shorter name)"
     )
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,48 @@ def links(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> FakeLinks:
     fake = FakeLinks(kernel)
     monkeypatch.setattr(link, "Links", lambda: fake)
     return fake
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHost:
+    """What `check` and `up` ask of the host, and where `up` keeps its record."""
+    from l2wgctl.conf import check
+    from l2wgctl.updown import before, record
+
+    fake = FakeHost(tmp_path)
+    for module in (check, before):
+        monkeypatch.setattr(module, "HOST", fake.facts())
+    monkeypatch.setattr(before, "in_use", lambda port: port in fake.ports)
+    monkeypatch.setattr(record, "RUN_DIR", tmp_path / "run")
+    monkeypatch.setattr(record, "_FIRST", record._OWN)
+    return fake
+
+
+class FakeHost:
+    """A host with resolvconf, nft, IPv6, an interface eth0, and no UDP port in use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.programs = {"resolvconf", "nft"}
+        self.interfaces = {"eth0": 2}
+        self.ports: set[int] = set()
+        self.resolved = False
+        self.ipv6_off = folder / "disable_ipv6"
+        self.ipv6_off.write_text("0\n")
+
+    def _ifindex(self, name: str) -> int:
+        if name not in self.interfaces:
+            raise OSError("no interface with this name")
+        return self.interfaces[name]
+
+    def facts(self) -> Any:
+        from l2wgctl.conf.preflight import Host
+
+        return Host(
+            lambda name: name if name in self.programs else None,
+            self._ifindex,
+            self.ipv6_off,
+            lambda: self.resolved,
+        )
 
 
 class Result:

@@ -22,6 +22,8 @@ class FakeLinks:
         self.routes: list[tuple[str, str, int]] = []
         self.rules: list[tuple[int, tuple[tuple[str, int], ...]]] = []
         self.modes: dict[str, str] = {}
+        self.options: dict[str, dict[str, int]] = {}
+        self.ranges: dict[str, list[tuple[int, int, int]]] = {}
         self.ways: dict[str, Route] = {}
         self.default: Route | None = None
         self.neighbour_table: dict[str, list[tuple[str, str]]] = {}
@@ -38,6 +40,8 @@ class FakeLinks:
             {name: list(have) for name, have in self.addrs.items() if have},
             list(self.routes),
             list(self.rules),
+            {name: dict(have) for name, have in self.options.items() if any(have.values())},
+            dict(self.ranges),
             {name: device.fwmark for name, device in self.kernel.devices.items()},
         )
 
@@ -78,6 +82,17 @@ class FakeLinks:
 
     def addresses(self, name: str) -> list[str]:
         return [a for a in self.addrs.get(name, ()) if not a.startswith("fe80:")]
+
+    def has_address(self, name: str, address: str) -> bool:
+        return address in self.addrs.get(name, ())
+
+    def bridge_options(self, name: str) -> dict[str, int]:
+        self.need(name, "options")
+        return {"stp_state": 0, "vlan_filtering": 0, **self.options.get(name, {})}
+
+    def rule_priority(self, family: int, **values: int) -> int | None:
+        rule = (family, tuple(sorted(values.items())))
+        return self.rules.index(rule) if rule in self.rules else None
 
     def counters(self, name: str) -> dict[str, int]:
         return {}
@@ -136,6 +151,10 @@ class FakeLinks:
             self._drop(child.name)
         self.addrs.pop(name, None)
         self.modes.pop(name, None)
+        self.options.pop(name, None)
+        self.ranges.pop(name, None)
+        for port in [p for p in self.links.values() if p.master == index]:
+            self.links[port.name] = port._replace(master=0)
         self.kernel.devices.pop(name, None)
         self.routes = [route for route in self.routes if route[1] != name]
 
@@ -147,6 +166,22 @@ class FakeLinks:
 
     def set_up(self, name: str) -> None:
         self._edit(name, up=True)
+
+    def set_down(self, name: str) -> None:
+        self._edit(name, up=False)
+
+    def set_bridge(self, name: str, option: str, value: int) -> None:
+        self._change(name)
+        self.options.setdefault(name, {})[option] = value
+
+    def edit_vlans(self, command: str, name: str, vlans: list[tuple[int, int, int]]) -> None:
+        self._change(name)
+        have = self.ranges.setdefault(name, [(1, 1, 6)])
+        for vlan in vlans:
+            if command == "add":
+                have.append(vlan)
+            else:
+                have[:] = [known for known in have if known[0] != vlan[0]]
 
     def set_master(self, name: str, master: str | None) -> None:
         self._edit(name, master=self.need(master, "master").ifindex if master else 0)

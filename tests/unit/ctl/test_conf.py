@@ -388,9 +388,15 @@ links = build(
     post_down=st.lists(commands, max_size=2).map(tuple),
     save_config=st.booleans(),
     mac_address=st.none() | st.just("02:00:00:00:00:01"),
-    bridge=names,
+    bridge=names.map(lambda name: f"{name}-br"),
     bridge_create=st.booleans(),
     bridge_addresses=st.lists(addresses, max_size=2).map(tuple),
+    bridge_ports=st.lists(names, max_size=2, unique=True).map(tuple),
+    bridge_stp=st.none() | st.booleans(),
+    bridge_vlan_filtering=st.none() | st.booleans(),
+    bridge_pvid=st.none() | st.integers(0, 99),
+    bridge_vlans=st.sampled_from([(), ((100, 100), (200, 4094))]),
+    mss_clamp=st.none() | st.just(0) | st.integers(64, 65495),
     vlans=st.lists(
         build(
             Vlan,
@@ -429,4 +435,5 @@ def test_any_text_parses_or_names_its_mistakes(text: str) -> None:
 def test_every_key_has_a_field() -> None:
     options = set(LinkOptions._fields) | set(Device._fields)
     assert {key.field for key in INTERFACE} <= options
-    assert {key.field for key in PEER} <= set(Peer._fields)
+    # a file of a key is read into the key
+    assert {key.field for key in PEER} - {"preshared_key_file"} <= set(Peer._fields)

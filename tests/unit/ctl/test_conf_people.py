@@ -63,7 +63,12 @@ def test_an_empty_value_does_not_count_as_given() -> None:
 @pytest.mark.parametrize("surplus", ["{},", ",{}", "{}, ,", ", {} ,,"])
 @pytest.mark.parametrize("key", [k for k in (*INTERFACE, *PEER) if k.how is LIST], ids=str)
 def test_surplus_commas(key: ConfigKey, surplus: str) -> None:
-    value = {"vlans": "5", "dns": "192.0.2.53"}.get(key.field, "192.0.2.1/32")
+    value = {
+        "vlans": "5",
+        "dns": "192.0.2.53",
+        "bridge_ports": "eth1",
+        "bridge_vlans": "20-29",
+    }.get(key.field, "192.0.2.1/32")
     bridge = "Bridge = br0\n" if key.name.startswith("Bridge") else ""
 
     def parsed(text: str) -> object:
@@ -201,8 +206,9 @@ GUESSES = {
     "PrivatKey": "PrivateKey",
     "PubKey": None,
     "AllowedIP": None,
-    "STP": None,
+    "STP": "BridgeSTP",
     "UP": None,
+    "Rap": None,
     "Down": None,
     "Port": "ListenPort",
     "MAC": "MACAddress",

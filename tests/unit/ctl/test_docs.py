@@ -169,8 +169,9 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
 
 def test_every_code_is_described() -> None:
     codes: set[str] = set()
-    for name in ("conf/parse", "conf/together", "conf/check", "conf/files"):
-        text = (ROOT / "l2wgctl" / f"{name}.py").read_text()
+    for name in ("parse", "together", "check", "files", "preflight", "keyfiles"):
+        text = (ROOT / "l2wgctl/conf" / f"{name}.py").read_text()
+        codes |= set(re.findall(r'"(host|link-name|key-file|own-key)"', text))
         codes |= set(re.findall(r'self\.problem\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'warn\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'code="([a-z-]+)"', text))
@@ -276,7 +277,7 @@ def test_install_and_remove(run: Run, tmp_path: Path, program: Path) -> None:
         done = run("install-files", "--destdir", top)
     finally:
         os.umask(old)
-    assert (done.status, done.err) == (0, dry.err) and len(done.err.splitlines()) == 7
+    assert (done.status, done.err) == (0, dry.err) and len(done.err.splitlines()) == 8
     assert files(top) == {f"usr/local/{place}" for place in install.FILES.values()}
     for place in install.FILES.values():
         assert stat.S_IMODE((top / "usr/local" / place).stat().st_mode) == 0o644
@@ -323,16 +324,30 @@ def test_install_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
-def test_systemd_takes_the_unit(run: Run, tmp_path: Path, program: Path) -> None:
+def test_systemd_takes_the_units(run: Run, tmp_path: Path, program: Path) -> None:
     run("install-files", "--destdir", tmp_path)
-    unit = tmp_path / "usr/local/lib/systemd/system/l2wg@.service"
+    folder = tmp_path / "usr/local/lib/systemd/system"
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit).replace("@.", "@wg1.")],
+        ["systemd-analyze", "verify", "--man=no", folder / "l2wg@wg1.service"],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "l2wg@" not in done.stderr, done.stderr
+    assert "l2wg" not in done.stderr, done.stderr
+
+
+def test_a_link_comes_up_after_its_bridge_and_before_the_target() -> None:
+    """systemd orders by these lines; tests/vagrant starts it."""
+    unit = (DATA / "systemd/l2wg@.service").read_text()
+    lines: dict[str, set[str]] = {}
+    for key, value in re.findall(r"^([A-Za-z]+)=(.*)$", unit, re.MULTILINE):
+        lines.setdefault(key, set()).update(value.split())
+    networks = {"systemd-networkd.service", "NetworkManager.service", "networking.service"}
+    assert lines["After"] >= networks | {"network-online.target"}
+    assert lines["Before"] == lines["PartOf"] == {"l2wg.target"}
+    assert lines["WantedBy"] == {"multi-user.target", "l2wg.target"}
+    assert "l2wg.target" in lines["Wants"]
 
 
 def test_the_package_holds_its_data() -> None:

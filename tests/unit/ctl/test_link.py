@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from l2wgctl.errors import KernelError, L2wgError
+from l2wgctl.errors import KernelError
 from l2wgctl.machine import module_hint
 from l2wgctl.netlink import ethtool, link
-from l2wgctl.netlink.link import BRIDGE_ALIAS, Links, enter_netns, table_number
+from l2wgctl.netlink.link import BRIDGE_ALIAS, Links, enter_netns
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -101,22 +101,6 @@ def test_a_bridge_that_gets_no_mark_is_taken_away() -> None:
     with pytest.raises(KernelError):
         Links(stub).add_bridge("br0")
     assert stub.calls[-1] == ("del", {"index": 9})
-
-
-def test_table_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert [table_number(name) for name in ("7", "main", "local", "default")] == [7, 254, 255, 253]
-    real = Path.read_text
-
-    def read(path: Path, *args: Any, **kwargs: Any) -> str:
-        if path.name == "rt_tables":
-            return "# x\n100 blue # y\nz\n"
-        return real(path, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "read_text", read)
-    assert table_number("blue") == 100
-    with pytest.raises(L2wgError) as caught:
-        table_number("green")
-    assert str(caught.value) == ("no routing table is named 'green' (see /etc/iproute2/rt_tables)")
 
 
 def test_counters_of_what_has_none() -> None:

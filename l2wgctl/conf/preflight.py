@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What would stop `up` half-way and can be known from the file and the host: for `check`, and for
+`up` before its first step.
+
+`of_file` needs the file and the link's name only. `of_host` asks the host, too; where the file has
+a PreUp, which may bring about what is missing, `up` asks after that. What can be seen of other
+links is not known here (`updown.before`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import L2wgError, Problem
+from ..model import VLAN_TAG, LinkOptions, Vlan
+from ..sockets import if_nametoindex
+from .parse import Config
+from .tables import table_number
+from .values import NAME_MAX, split_network
+
+#: The least MTU of a link with IPv6 (RFC 8200, section 5); below it Linux takes IPv6 off the link.
+IPV6_MTU = 1280
+
+
+def vlan_name(name: str, ids: Sequence[int]) -> str:
+    """wg1.128.127 for VLAN 127 within VLAN 128 on wg1."""
+    return ".".join([name, *map(str, ids)])
+
+
+def all_vlans(vlans: Sequence[Vlan]) -> list[Vlan]:
+    """The VLANs with the outer ones that the nested ones need, the outer ones first."""
+    found: dict[tuple[int, ...], Vlan] = {}
+    for vlan in vlans:
+        for depth in range(1, len(vlan.ids)):
+            found.setdefault(vlan.ids[:depth], Vlan(vlan.ids[:depth]))
+        found[vlan.ids] = vlan
+    return sorted(found.values(), key=lambda vlan: (len(vlan.ids), vlan.ids))
+
+
+def wanted_table(link: LinkOptions) -> str:
+    """The value of Table: by default off for an Ethernet link, auto for a routed one."""
+    return link.table or ("off" if link.ethernet else "auto")
+
+
+def at(config: Config, key: str, what: str, hint: str | None, code: str) -> Problem:
+    """A mistake in the line of a key of [Interface]."""
+    line = config.key_lines.get(key.lower(), 1)
+    return Problem(f"{config.where}:{line}:1", what, hint, False, line, 1, code)
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+def of_file(name: str | None, config: Config) -> Iterator[Problem]:
+    """By the file alone; `name` is the link's, or None if the file is not named after one."""
+    link = config.link
+    if name is not None:
+        yield from _names(name, config)
+    listed = {"Address": link.addresses, "BridgeAddress": link.bridge_addresses}
+    if link.ipv6_link_local and ":" in link.ipv6_link_local:
+        listed["Address"] += (link.ipv6_link_local,)
+    for vlan in link.vlans:
+        listed[f"VLAN{vlan.label}.Address"] = vlan.addresses
+    for key, addresses in listed.items():
+        for twice in _twice(addresses):
+            yield at(config, key, f"{key} {twice} is given twice", "keep one of them", "conflict")
+    yield from _mtu(config)
+
+
+def _names(name: str, config: Config) -> Iterator[Problem]:
+    link = config.link
+    vlans = [vlan_name(name, vlan.ids) for vlan in all_vlans(link.vlans)]
+    for long in [vlan for vlan in vlans if len(vlan) > NAME_MAX]:
+        what = f"VLAN link name {long} is longer than {NAME_MAX} characters"
+        yield at(config, "VLANs", what, "give the link a shorter name", "link-name")
+    for key, names in (
+        ("Bridge", (link.bridge,)),
+        ("Master", (link.master,)),
+        ("BridgePorts", link.bridge_ports),
+    ):
+        for other in names:
+            if other in (name, *vlans):
+                what = f"{key} {other} is the link itself, or a VLAN of it"
+                yield at(config, key, what, "name another link", "conflict")
+
+
+def _twice(addresses: Sequence[str]) -> Iterator[str]:
+    """What the kernel would refuse the second time: an IPv4 address with the same prefix length,
+    an IPv6 address with any."""
+    seen: set[object] = set()
+    for address in addresses:
+        raw, prefix = split_network(address)
+        thing = (raw, prefix) if len(raw) == 4 else raw
+        if thing in seen:
+            yield address
+        seen.add(thing)
+
+
+def _mtu(config: Config) -> Iterator[Problem]:
+    link = config.link
+    if link.mtu is None:
+        return
+    of = {"Address": (link.mtu, link.addresses)}
+    for vlan in link.vlans:
+        room = link.mtu - VLAN_TAG * len(vlan.ids)
+        of[f"VLAN{vlan.label}.Address"] = (room, vlan.addresses)
+    for key, (mtu, addresses) in of.items():
+        if mtu < IPV6_MTU and any(":" in address for address in addresses):
+            what = f"{key} has IPv6 addresses, which need an MTU of {IPV6_MTU}; it would be {mtu}"
+            yield at(config, "MTU", what, "raise MTU, or leave IPv6 out", "conflict")
+
+
+# -- the host --------------------------------------------------------------------------------------
+
+
+class Host(NamedTuple):
+    """Where the facts come from; the tests have their own."""
+
+    which: Callable[[str], str | None] = shutil.which
+    ifindex: Callable[[str], int] = if_nametoindex
+    ipv6_off: Path = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    resolvectl: Callable[[], bool] = lambda: resolved_runs()
+
+
+#: Written by systemd-resolved when it starts.
+RESOLVED = Path("/run/systemd/resolve")
+
+
+def resolved_runs() -> bool:
+    """Whether systemd-resolved does, and can be talked to."""
+    return shutil.which("resolvectl") is not None and (RESOLVED / "resolv.conf").exists()
+
+
+def of_host(config: Config, host: Host) -> Iterator[Problem]:
+    """What this host lacks."""
+    link = config.link
+
+    def lacks(key: str, what: str, hint: str) -> Problem:
+        return at(config, key, what, hint, "host")
+
+    if link.table not in (None, "off", "auto"):
+        try:
+            table_number(link.table or "")
+        except L2wgError as error:
+            problem = error.problems[0]
+            yield lacks("Table", f"Table: {problem.what}", problem.hint or "")
+    if link.dns or link.dns_search:
+        if host.which("resolvconf") is None and not host.resolvectl():
+            yield lacks(
+                "DNS",
+                "DNS needs systemd-resolved or resolvconf",
+                "apt install systemd-resolved or openresolv, or leave DNS out",
+            )
+    yield from _firewall(config, host)
+    yield from _ipv6(config, host)
+    for line, peer in zip(config.peer_lines, config.device.peers):
+        zone = peer.endpoint.host.partition("%")[2] if peer.endpoint else ""
+        if zone and not zone.isdigit():
+            try:
+                host.ifindex(zone)
+            except OSError:
+                what = f"Endpoint {peer.endpoint} names {zone}, which does not exist"
+                where = f"{config.where}:{line}:1"
+                hint = "name the interface that leads there"
+                yield Problem(where, what, hint, False, line, 1, "host")
+
+
+def _firewall(config: Config, host: Host) -> Iterator[Problem]:
+    link = config.link
+    if link.mss_clamp is not None and host.which("nft") is None:
+        yield at(config, "MSSClamp", "MSSClamp needs nft", "apt install nftables", "host")
+    if wanted_table(link) != "auto" or host.which("nft") is not None:
+        return
+    ips = [ip for peer in config.device.peers for ip in peer.allowed_ips if not ip.prefix]
+    for length, program in ((4, "iptables-restore"), (16, "ip6tables-restore")):
+        if any(len(ip.address) == length for ip in ips) and host.which(program) is None:
+            what = f"a default route needs nft or {program}"
+            yield at(config, "Table", what, "apt install nftables, or write Table = off", "host")
+
+
+def _ipv6(config: Config, host: Host) -> Iterator[Problem]:
+    try:
+        off = host.ipv6_off.read_text().strip() != "0"
+    except OSError:
+        off = True
+    link = config.link
+    listed = {"Address": link.addresses}
+    for vlan in link.vlans:
+        listed[f"VLAN{vlan.label}.Address"] = vlan.addresses
+    if link.bridge_create:
+        listed["BridgeAddress"] = link.bridge_addresses
+    for key, addresses in listed.items():
+        if off and any(":" in address for address in addresses):
+            what = f"{key} has IPv6 addresses, and IPv6 is off on this host"
+            hint = "sysctl net.ipv6.conf.default.disable_ipv6=0, or leave them out"
+            yield at(config, key, what, hint, "host")

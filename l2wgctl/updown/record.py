@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What `up` has done, on disk, so that `down` undoes that and nothing else.
+
+The record of a link is `/run/l2wg/IFACE.json`, which a restart of the machine clears as it clears
+what is recorded; for another network namespace than that of process 1 it is in a folder of that
+namespace. A change is written down before it is made and struck out after it is undone, so that
+the record of an `up` which was killed holds whatever may have happened. Whoever undoes a change
+looks whether it is there.
+
+Two links may want the same thing, a bridge say. Only the one that made it is to undo it; `found`
+changes are those which somebody else made, and a link that goes hands its own over to such a one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+from ..conf.files import write_private
+from ..errors import L2wgError, Problem, from_os_error
+from ..output import say
+
+RUN_DIR = Path("/run/l2wg")
+_OWN, _FIRST = "/proc/thread-self/ns/net", "/proc/1/ns/net"
+
+
+class Change(NamedTuple):
+    """One thing that `up` did to the host, beyond what goes with the link itself.
+
+    :ivar kind: see `changes`, which undoes each.
+    :ivar on: the link that was changed, if it is one; `ifindex` is that of the link.
+    :ivar what: what of it; with `kind` and `on` it tells changes apart.
+    :ivar value: what it was set to, `before` what it was.
+    :ivar made: by this link; otherwise it was there, by somebody else.
+    """
+
+    kind: str
+    on: str
+    what: str = ""
+    value: str = ""
+    before: str = ""
+    ifindex: int = 0
+    made: bool = True
+
+    @property
+    def thing(self) -> tuple[str, str, str]:
+        """What two links may both want."""
+        return self.kind, self.on, self.what
+
+
+def folder() -> Path:
+    """Where the records of this network namespace are."""
+    own = os.stat(_OWN).st_ino
+    try:
+        first = os.stat(_FIRST).st_ino
+    except OSError:  # another user's
+        first = 0
+    return RUN_DIR if own == first else RUN_DIR / f"netns-{own}"
+
+
+class Record:
+    """What one link's `up` did, in that order.
+
+    With `dry` nothing is written and nothing locked.
+    """
+
+    def __init__(self, name: str, *, dry: bool = False) -> None:
+        self.name = name
+        self.dry = dry
+        self.index = 0
+        self.changes: list[Change] = []
+        self.pre_down: tuple[str, ...] = ()
+        self.post_down: tuple[str, ...] = ()
+        self.path = folder() / f"{name}.json"
+
+    # -- the file ------------------------------------------------------------------------------
+
+    def store(self) -> None:
+        """Write it, or remove it if there is nothing in it. Where it cannot be written that is
+        said, and `down` does what it can without."""
+        if self.dry:
+            return
+        if not self.changes:
+            self.path.unlink(missing_ok=True)
+            return
+        value = {
+            "version": 1,
+            "name": self.name,
+            "index": self.index,
+            "changes": [change._asdict() for change in self.changes],
+            "pre_down": self.pre_down,
+            "post_down": self.post_down,
+        }
+        try:
+            _make(self.path.parent)
+            write_private(str(self.path), json.dumps(value, indent=1) + "\n")
+        except (OSError, L2wgError) as error:
+            if isinstance(error, OSError):
+                error = from_os_error(error, str(self.path))
+            self.dry = True
+            what = f"cannot be written: {error.problems[0].what}"
+            say([Problem(str(self.path), what, "down will go by the file alone", True)])
+
+    def add(self, change: Change) -> None:
+        """Note a change that is about to be made."""
+        self.changes.append(change)
+        self.store()
+
+    def complete(self, change: Change, index: int) -> None:
+        """The ifindex of what a change has just created."""
+        if change.kind == "link":
+            self.index = index
+        self.changes = [
+            known._replace(ifindex=index) if known.thing == change.thing else known
+            for known in self.changes
+        ]
+        self.store()
+
+    def strike(self, change: Change) -> None:
+        """Forget a change that is undone, or was not made after all."""
+        self.changes = [known for known in self.changes if known.thing != change.thing]
+        self.store()
+
+    def making(self, change: Change, do: Callable[[], None]) -> Callable[[], None]:
+        """`do` with the change noted before, and struck out if it fails."""
+
+        def run() -> None:
+            self.add(change)
+            try:
+                do()
+            except L2wgError:
+                self.strike(change)
+                raise
+
+        return run
+
+    def wants(self, thing: tuple[str, str, str]) -> Change | None:
+        """The change of that thing, made or found."""
+        return next((change for change in self.changes if change.thing == thing), None)
+
+    # -- other links ---------------------------------------------------------------------------
+
+    def others(self) -> list[Record]:
+        """The records of the namespace's other links."""
+        found = (load(path.stem) for path in sorted(self.path.parent.glob("*.json")))
+        return [record for record in found if record is not None and record.name != self.name]
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Alone with what several links may want (a bridge) until the block is left."""
+        if self.dry:
+            yield
+            return
+        with _locked(self.path.parent / ".lock", wait=True):
+            yield
+
+
+def load(name: str) -> Record | None:
+    """The record of a link; None if there is none, or none that can be read."""
+    record = Record(name)
+    try:
+        value = json.loads(record.path.read_text(encoding="utf-8", errors="surrogateescape"))
+        record.index = int(value["index"])
+        record.changes = [Change(**change) for change in value["changes"]]
+        record.pre_down = tuple(map(str, value["pre_down"]))
+        record.post_down = tuple(map(str, value["post_down"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        say([Problem(str(record.path), f"cannot be read: {error}", "it is left aside", True)])
+        return None
+    return record
+
+
+# -- locks -----------------------------------------------------------------------------------------
+
+
+def _make(path: Path) -> None:
+    RUN_DIR.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def hold(name: str, doing: str, *, dry: bool = False) -> Iterator[None]:
+    """Alone with a link: no other `up` or `down` of it runs meanwhile.
+
+    :raises L2wgError: another one is at it.
+    """
+    path = folder() / f"{name}.lock"
+    if dry:
+        yield
+        return
+    with _locked(path, wait=False) as free:
+        if not free:
+            pid = path.read_text().strip() or "?"
+            raise L2wgError(
+                f"another l2wgctl (process {pid}) is working on {name}", "wait for it", doing
+            )
+        yield
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether the lock was free. Where no file can be written there are no locks."""
+    try:
+        _make(path.parent)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        os.truncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield True
+    finally:
+        os.close(handle)
