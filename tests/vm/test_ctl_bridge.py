@@ -81,9 +81,9 @@ def test_settings_come_back(hosts: Hosts) -> None:
         ),
     )
     up(a, path)
-    data = a.link("br0")["linkinfo"]["info_data"]  # type: ignore[index]
+    data = a.link("br0")["linkinfo"]["info_data"]
     assert (data["stp_state"], data["vlan_filtering"]) == (1, 1)
-    assert a.link("eth1")["master"] == "br0" and "UP" in a.link("eth1")["flags"]  # type: ignore[operator]
+    assert a.link("eth1")["master"] == "br0" and "UP" in a.link("eth1")["flags"]
     down(a, path)
     unchanged(a, before)
 

@@ -47,6 +47,8 @@ def test_the_files_of_l2wgctl_are_where_debian_has_them(tree: Path) -> None:
         "usr/share/bash-completion/completions/l2wgctl",
         "usr/share/zsh/vendor-completions/_l2wgctl",
         "lib/systemd/system/l2wg@.service",
+        "lib/systemd/system/l2wg-resolve@.service",
+        "lib/systemd/system/l2wg.target",
     }
     assert len(files) == len(FILES) + 1
     assert (tree / "files/usr/bin/l2wgctl").stat().st_mode & stat.S_IXUSR
