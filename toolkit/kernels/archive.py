@@ -26,6 +26,7 @@ from toolkit.run import run, say
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 LISTS_FRESH = 24 * 3600  # seconds
+SETTINGS = Path("/etc/apt")
 
 #: What a release serves besides its own suite: (suffix of the suite, from the security mirror)
 SUITES = (("", False), ("-security", True), ("-updates", False), ("-backports", False))
@@ -138,8 +139,25 @@ class Archive:
 
         :raises ToolError: there are no lists and the mirror cannot be reached.
         """
+        if self._settled():
+            return
         with paths.alone(self.state):
             self._update(self.sources())
+
+    def _settled(self) -> bool:
+        """The lists are from today, and nobody has set up this machine's apt anew since.
+
+        To ask apt itself takes it a second each time.
+        """
+        try:
+            fetched = (self.state / "updated").stat().st_mtime
+            (self.state / "sources.list").stat()
+            settings = [
+                p.stat().st_mtime for p in (SETTINGS, *SETTINGS.glob("*"), *SETTINGS.glob("*/*"))
+            ]
+        except OSError:
+            return False
+        return time.time() - fetched < LISTS_FRESH and max(settings) < fetched
 
     def _update(self, sources: str) -> None:
         stamp = self.state / "updated"

@@ -9,6 +9,7 @@ through it, because without a terminal its standard output is lost.
 from __future__ import annotations
 
 import compileall
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -29,6 +30,7 @@ from toolkit.guest.dmesg import complaints
 from toolkit.kernels import kernel as kernels
 from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
+from toolkit.kernels.source import Source
 from toolkit.kmod import build
 from toolkit.lab import kvm, process
 from toolkit.lab.vm import Vm
@@ -259,20 +261,39 @@ def again_line(folder: Path) -> str:
 def make(kernel: Kernel, *, debug: bool = False) -> Lab:
     """The lab for a kernel: its image and modules, and our module built for it.
 
+    Whether KVM works is tried meanwhile, if it is not known yet.
+
     :raises ToolError: see :func:`toolkit.kmod.build.build`; or there is no image of that kernel.
     """
-    module = build.build(kernel, debug=debug)
-    _compile()
     image, modules = _image(kernel)
+    with _trying_kvm(kernel, image, modules):
+        module = build.build(kernel, debug=debug)
+        _compile()
     digest = hashlib.sha256(module.file.read_bytes() + str(image).encode()).hexdigest()
     root = paths.BUILD / "lab" / module.file.parent.name
     stamp = root / "made-from"
     with paths.alone(root):  # another process may boot from it as soon as it is there
         if not (stamp.exists() and stamp.read_text() == digest):
             with paths.built_whole(root) as work:
-                _lay_out(work, module, image, modules)
+                _lay_out(work, module.kernel, image, modules, module.file)
                 (work / stamp.name).write_text(digest)
     return Lab(module, root)
+
+
+@contextlib.contextmanager
+def _trying_kvm(kernel: Kernel, image: Path, modules: Path) -> Iterator[None]:
+    """Beside the block, try whether a guest boots under KVM: it takes no module of ours."""
+    if kvm.remembered() is not None or not shutil.which("qemu-system-x86_64"):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
+        root = Path(folder)
+        _lay_out(root, kernel, image, modules)
+        nothing = build.Module(Path(os.devnull), kernel, Source(root, None, None), fresh=False)
+        with process.pool(1) as pool:
+            trial = pool.submit(Lab(nothing, root).kvm_works)
+            yield
+            trial.result()
 
 
 class Labs(Mapping[str, Lab]):
@@ -353,14 +374,17 @@ def image_of(kernel: Kernel) -> tuple[Path, Path]:
     return _image(kernel)
 
 
-def _lay_out(root: Path, module: build.Module, image: Path, modules: Path) -> None:
+def _lay_out(
+    root: Path, kernel: Kernel, image: Path, modules: Path, ours: Path | None = None
+) -> None:
     """Debian's modules stay where they are; ours goes beside them, and depmod finds both."""
-    release = module.kernel.release
+    release = kernel.release
     (root / "boot").mkdir()
     (root / "boot" / f"vmlinuz-{release}").symlink_to(image)
     folder = root / "lib/modules" / release
     (folder / "updates").mkdir(parents=True)
-    shutil.copyfile(module.file, folder / "updates" / module.file.name)
+    if ours:
+        shutil.copyfile(ours, folder / "updates" / ours.name)
     if (modules / "kernel").is_dir():
         (folder / "kernel").symlink_to(modules / "kernel")
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -154,10 +156,24 @@ def test_lists_are_fetched_once_a_day_and_old_ones_serve(
     apt: Apt,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setattr(debian, "SETTINGS", tmp_path / "apt")
+    (tmp_path / "apt").mkdir()
     archive.update()
     archive.update()
     assert apt.calls == 1
+    # and apt is not even asked, unless somebody has set it up anew
+    later = time.time() + 60
+    with monkeypatch.context() as context:
+        context.setattr(Archive, "sources", lambda _: pytest.fail("asked"))
+        archive.update()
+        for touched in ("sources.list", "."):
+            (tmp_path / "apt/sources.list").touch()
+            os.utime(tmp_path / "apt" / touched, (later, later))
+            with pytest.raises(pytest.fail.Exception):
+                archive.update()
+            os.utime(tmp_path / "apt" / touched, (1, 1))
     monkeypatch.setattr(debian, "LISTS_FRESH", -1)
     apt.works = False
     capsys.readouterr()
