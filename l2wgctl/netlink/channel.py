@@ -62,6 +62,7 @@ _HEADER = Struct("=IHHII")
 _GENL = Struct("=BBH")
 _ERRNO = Struct("=i")
 _NLA = Struct("=HH")
+NLA_TYPE_MASK = 0x3FFF  # the rest are flags
 #: The kernel fills a dump message up to the largest receive buffer it has seen, at most 32 KiB.
 _BUFFER = 65536
 #: A dump that other writers keep interrupting is read again this often.
@@ -255,16 +256,23 @@ class Channel:
         return self.with_family(families, read), payloads
 
 
-def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _bad_message() -> Exception:
+    return Refused(errno.EBADMSG)
+
+
+def attributes(
+    data: bytes, start: int, end: int, broken: Callable[[], Exception] = _bad_message
+) -> Iterator[tuple[int, int, int]]:
     """(type, first byte, byte after) of each attribute in data[start:end].
 
+    :param broken: the error to raise if an attribute reaches over the end.
     :raises Refused: an attribute reaches over the end (EBADMSG).
     """
     while start + 4 <= end:
         size, kind = _NLA.unpack_from(data, start)
         if size < 4 or start + size > end:
-            raise Refused(errno.EBADMSG)
-        yield kind & 0x3FFF, start + 4, start + size
+            raise broken()
+        yield kind & NLA_TYPE_MASK, start + 4, start + size
         start += (size + 3) & ~3
 
 

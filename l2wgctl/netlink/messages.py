@@ -23,6 +23,7 @@ from ..model import KEY_LEN, AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from .bulk import Shape, Shapes
 from .channel import HEADERS
 from .channel import attribute as _attr
+from .channel import attributes as _attributes
 from .uapi import (
     WGALLOWEDIP_A_CIDR_MASK,
     WGALLOWEDIP_A_FAMILY,
@@ -53,7 +54,6 @@ from .uapi import (
 )
 
 NLA_F_NESTED = 0x8000
-NLA_TYPE_MASK = 0x3FFF
 #: Longest message that `encode_set` makes. A nest cannot be longer than 65535 bytes; half of it
 #: bounds the time that the kernel holds the RTNL lock for one message. (wg: one page.)
 MESSAGE_MAX = 32768
@@ -232,12 +232,11 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
 
     :raises NetlinkFormatError: an attribute reaches over the end.
     """
-    while start + 4 <= end:
-        size, kind = _NLA.unpack_from(data, start)
-        if size < 4 or start + size > end:
-            raise NetlinkFormatError("an attribute reaches over the end of its message")
-        yield kind & NLA_TYPE_MASK, start + 4, start + size
-        start += (size + 3) & ~3
+    return _attributes(data, start, end, _over_the_end)
+
+
+def _over_the_end() -> Exception:
+    return NetlinkFormatError("an attribute reaches over the end of its message")
 
 
 #: Netlink numbers are in the byte order of the machine.
