@@ -138,6 +138,17 @@ def lint(config: Config) -> Iterator[Problem]:
             f"Address on a port of bridge {link.bridge} is not reachable through the bridge",
             "use BridgeAddress",
         )
+    filtering = link.bridge_vlan_filtering
+    if (link.bridge_vlans or link.bridge_pvid is not None) and (
+        filtering is False or (filtering is None and link.bridge_create)
+    ):
+        key = "BridgeVLANs" if link.bridge_vlans else "BridgePVID"
+        yield warn(
+            "vlan-filtering",
+            interface.get(key.lower(), 1),
+            f"{key} has no effect while bridge {link.bridge} does not filter VLANs",
+            "add BridgeVLANFiltering = yes",
+        )
     if link.ethernet and peers:
         if owner(peers, "0.0.0.0") is None:
             yield warn("no-owner", config.peer_lines[0], NO_OWNER, NO_OWNER_HINT)

@@ -26,7 +26,7 @@ from .before import Before
 from .bridge import plan_bridge
 from .changes import address_step, plan_undo, step
 from .record import Change, Record
-from .steps import Step, hook, run_all, run_steps
+from .steps import Step, attempt, hook, run_all, run_steps
 
 if TYPE_CHECKING:
     from ..netlink.link import Links
@@ -225,7 +225,16 @@ def _clear_leftovers(name: str, links: Links, dry: bool) -> None:
         old.dry = dry
         what = f"{name} went without 'down'"
         say([Problem("up", what, "what else its 'up' did is undone first", True)])
+        # The commands may need the link: they do not keep a new one from coming up.
+        _run_hooks(old.pre_down, name, dry)
         run_all(plan_undo(old, links), dry)
+        _run_hooks(old.post_down, name, dry)
+
+
+def _run_hooks(lines: Sequence[str], name: str, dry: bool) -> None:
+    for line in lines:
+        step = hook(line, name)
+        attempt(step._replace(do=lambda: None) if dry else step)
 
 
 def _bond_warning(name: str, link: LinkOptions, links: Links) -> list[Problem]:

@@ -199,7 +199,7 @@ def hold(name: str, doing: str, *, dry: bool = False) -> Iterator[None]:
         if not free:
             pid = path.read_text().strip() or "?"
             raise L2wgError(
-                f"another l2wgctl (process {pid}) is working on {name}", "wait for it", doing
+                f"another l2wgctl is working on {name}", f"wait for it, or: kill {pid}", doing
             )
         yield
 

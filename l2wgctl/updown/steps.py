@@ -109,11 +109,12 @@ def run_steps(steps: Iterable[Step], dry_run: bool = False) -> None:
                 steps.close()  # and with it what it has locked
             for taking_back in reversed(undo):
                 for step in taking_back:
-                    _attempt(step)
+                    attempt(step)
             raise
 
 
-def _attempt(step: Step) -> L2wgError | None:
+def attempt(step: Step) -> L2wgError | None:
+    """Do a step that undoes something; a failure is printed, and returned."""
     announce(step.text)
     try:
         step.do()

@@ -131,6 +131,47 @@ ONE_ERROR = {
         "[Interface]\nKind = wireguard\nMACAddress = 02:00:00:00:00:01\n",
         "3:1: MACAddress needs an Ethernet link (set Kind = l2wireguard)",
     ),
+    **{
+        f"{key} without Bridge": (
+            f"[Interface]\n{key} = {value}\n",
+            f"2:1: {key} needs Bridge (add Bridge = br0)",
+        )
+        for key, value in {
+            "BridgePorts": "eth1",
+            "BridgeSTP": "no",
+            "BridgeVLANFiltering": "yes",
+            "BridgePVID": "off",
+            "BridgeVLANs": "5",
+        }.items()
+    },
+    "a port twice": (
+        "[Interface]\nBridge = br0\nBridgePorts = eth1, eth1\n",
+        "3:1: BridgePorts lists a link twice (keep one of them)",
+    ),
+    "the bridge as its port": (
+        "[Interface]\nBridge = br0\nBridgePorts = eth1, br0\n",
+        "3:1: BridgePorts lists the bridge br0 (leave it out)",
+    ),
+    "VLANs of the port twice": (
+        "[Interface]\nBridge = br0\nBridgeVLANs = 5-9, 9\n",
+        "3:1: BridgeVLANs lists an id twice, or that of BridgePVID (keep one)",
+    ),
+    "PVID among the VLANs": (
+        "[Interface]\nBridge = br0\nBridgeVLANs = 5-9\nBridgePVID = 7\n",
+        "3:1: BridgeVLANs lists an id twice, or that of BridgePVID (keep one)",
+    ),
+    "VLAN range": (
+        "[Interface]\nBridge = br0\nBridgeVLANs = 9-5\n",
+        "3:15: BridgeVLANs is not a VLAN id 1-4094: '9-5' (write 20, or 20-29 for a range)",
+    ),
+    "PVID": (
+        "[Interface]\nBridge = br0\nBridgePVID = 4095\n",
+        "3:14: BridgePVID is neither off nor a VLAN id 1-4094: '4095'",
+    ),
+    "MSSClamp": (
+        "[Interface]\nMSSClamp = 63\n",
+        "2:12: MSSClamp is neither yes, no nor 64-65495 bytes: '63'",
+    ),
     "VLAN address without VLAN": (
         "[Interface]\nVLANs = 5\nVLAN6.Address = 10.0.0.1/24\n",
         "3:1: VLAN6.Address is given, but VLANs does not list 6 (add 6 to VLANs)",
@@ -318,6 +359,28 @@ def test_a_providers_plain_file() -> None:
         found = warnings(PROVIDER.replace("Address", f"{meant}\nAddress"))
         assert not any("plain" in line for line in found)
     assert warnings(PROVIDER.replace("/32", "/24").replace("DNS = 10.2.0.1\n", "")) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ("BridgeCreate = yes\nBridgeVLANs = 5", "BridgeVLANs"),
+        ("BridgeVLANFiltering = no\nBridgePVID = 5", "BridgePVID"),
+        ("BridgePVID = off\nBridgeCreate = yes", "BridgePVID"),
+        ("BridgePVID = 5", None),
+        ("BridgeCreate = yes\nBridgeVLANFiltering = yes\nBridgeVLANs = 5", None),
+    ],
+)
+def test_vlans_of_a_port_need_a_bridge_that_filters(lines: str, key: str | None) -> None:
+    found = warnings(HEAD + "Bridge = br0\n" + lines + "\n" + TAIL)
+    assert found == (
+        [
+            f"wg1.conf:{4 + (not lines.startswith(key))}:1: warning: {key} has no effect while "
+            "bridge br0 does not filter VLANs (add BridgeVLANFiltering = yes)"
+        ]
+        if key
+        else []
+    )
 
 
 def test_owner_is_the_longest_prefix() -> None:

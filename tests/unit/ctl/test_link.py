@@ -69,6 +69,23 @@ def test_bridge_and_vlan_requests() -> None:
     ]
 
 
+def test_settings_and_vlans_of_a_bridge() -> None:
+    """A range has two entries in one message: the kernel joins them there only."""
+    stub = StubRoute()
+    asked: list[tuple[str, Any]] = []
+    stub.vlan_filter = lambda command, **v: asked.append((command, v))  # type: ignore[attr-defined]
+    links = Links(stub)
+    links.set_bridge("br0", "stp_state", 1)
+    links.edit_vlans("add", "wg1", [(10, 10, 6), (20, 29, 0)])
+    assert stub.calls == [("set", {"index": 9, "kind": "bridge", "br_stp_state": 1})]
+    attrs = [
+        ("IFLA_BRIDGE_VLAN_INFO", {"vid": 10, "flags": 6}),
+        ("IFLA_BRIDGE_VLAN_INFO", {"vid": 20, "flags": 8}),
+        ("IFLA_BRIDGE_VLAN_INFO", {"vid": 29, "flags": 16}),
+    ]
+    assert asked == [("add", {"index": 9, "IFLA_AF_SPEC": {"attrs": attrs}})]
+
+
 @pytest.mark.parametrize(
     ("number", "words", "text"),
     [
@@ -162,6 +179,8 @@ def test_links(links: Links, netns: str) -> None:
     assert (found.mac, found.mtu, found.up) == ("02:00:00:00:00:07", 1300, True)
     assert "addrgenmode none" in ip(netns, "-d", "link", "show", "v0")
     assert "fe80" not in ip(netns, "address", "show", "v0")
+    links.set_down("v0")
+    assert not links.need("v0", "test").up
     links.delete("v0")
     assert links.get("v0") is None
     with pytest.raises(KernelError) as caught:
@@ -180,7 +199,11 @@ def test_addresses_and_routes(links: Links, netns: str) -> None:
         links.add_address("v0", "10.1.2.3/24")
     # Newer kernels say more in brackets.
     assert str(caught.value).startswith("add address 10.1.2.3/24: v0: it is there already")
+    found = [links.has_address("v0", a) for a in ("10.1.2.3/24", "fd00::1/64", "fe80::7/64")]
+    assert found == [True, True, True]
+    assert not any(links.has_address("v0", a) for a in ("10.1.2.3/25", "10.1.2.0/24", "fd00::/64"))
     links.del_address("v0", "fd00::1/64")
+    assert not links.has_address("v0", "fd00::1/64")
     assert links.addresses("v0") == ["10.1.2.3/24"]
     links.add_route("10.9.0.0/16", "v0")
     links.add_route("fd09::/64", "v0")
@@ -212,12 +235,25 @@ def test_rules(links: Links, netns: str, family: int, option: str) -> None:
     ]
     for rule in rules:
         links.rule("add", family, **rule)
-    during = ip(netns, option, "rule")
-    assert "not from all fwmark 0xca6c lookup 51820" in during
-    assert "from all lookup main suppress_prefixlength 0" in during
+    during = ip(netns, option, "rule").splitlines()
+    # wg-quick's order: what the main table has, but for its default route, comes first
+    assert [line.partition(":")[2].strip() for line in during[1:3]] == [
+        "from all lookup main suppress_prefixlength 0",
+        "not from all fwmark 0xca6c lookup 51820",
+    ]
+    found = [links.rule_priority(family, **rule) for rule in rules]
+    assert [str(priority) for priority in found] == [
+        line.partition(":")[0] for line in (during[2], during[1])
+    ]
     for rule in rules:
         links.rule("del", family, **rule)
+        assert links.rule_priority(family, **rule) is None
     assert ip(netns, option, "rule") == before
+    # a rule that differs in one thing is another one
+    ip(netns, option, "rule", "add", "fwmark", "51820", "table", "51820")
+    ip(netns, option, "rule", "add", "not", "fwmark", "51821", "table", "51820")
+    ip(netns, option, "rule", "add", "table", "main", "suppress_prefixlength", "8")
+    assert [links.rule_priority(family, **rule) for rule in rules] == [None, None]
 
 
 @pytest.mark.root

@@ -292,16 +292,22 @@ def test_a_link_that_was_deleted_by_hand(links: FakeLinks, run: Run, conf: Conf)
         "l2wgctl: down: warning: wg1 is not there (what else 'up' did is undone)",
         "ip link delete dev br0",
     ]
-    # or up clears it away
+    # or up clears it away, and runs the commands; that one of them fails is no obstacle
+    out = path.parent / "out"
+    path = conf(SITE + f"PreDown = exit 7\nPostDown = echo post >> {out}\n" + TAIL)
     assert run("up", path).status == 0
     links._drop("wg1")
     result = run("up", path)
     assert result.status == 0
-    assert shown(result)[:2] == [
+    assert shown(result)[:5] == [
         "l2wgctl: up: warning: wg1 went without 'down' (what else its 'up' did is undone first)",
+        "exit 7",
+        "l2wgctl: undo: command 'exit 7' ended with status 7",
         "ip link delete dev br0",
+        f"echo post >> {out}",
     ]
-    assert run("down", path).status == 0 and links.state() == before
+    assert out.read_text() == "post\n"
+    assert run("down", path).status == 1 and links.state() == before
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["bridge there", "no bridge"])
@@ -430,8 +436,8 @@ def test_one_at_a_time(links: FakeLinks, run: Run, conf: Conf) -> None:
             assert run(word, path) == (
                 1,
                 "",
-                f"l2wgctl: {word}: another l2wgctl (process {os.getpid()}) is working on wg1 "
-                "(wait for it)\n",
+                f"l2wgctl: {word}: another l2wgctl is working on wg1 (wait for it, or: kill "
+                f"{os.getpid()})\n",
             )
         assert run("up", conf(HEAD + TAIL, "wg2.conf")).status == 0
     assert run("up", path).status == 0
