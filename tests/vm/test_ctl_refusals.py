@@ -32,14 +32,20 @@ def refused(host: Host, interface: str) -> str:
 
 
 OFF = (
-    "wg1: IPv6 is off for this link by sysctl (sysctl net.ipv6.conf.all.disable_ipv6=0 "
+    "br0: IPv6 is off for this link by sysctl (sysctl net.ipv6.conf.all.disable_ipv6=0 "
     "net.ipv6.conf.default.disable_ipv6=0, or use IPv4 only)"
 )
 
 
 def test_ipv6_that_is_off(host: Host) -> None:
     host.run("sysctl", "-q", "net.ipv6.conf.default.disable_ipv6=1")
-    line = refused(host, "Address = fd00::1/64")
+    assert refused(host, "Address = fd00::1/64") == (
+        "l2wgctl: /etc/l2wg-H/wg1.conf:3:1: Address has IPv6 addresses, and IPv6 is off on this "
+        "host (sysctl net.ipv6.conf.default.disable_ipv6=0, or leave them out)"
+    )
+    # a bridge that is there has a setting of its own
+    host.ip("link add br0 type bridge")
+    line = refused(host, "Bridge = br0\nBridgeAddress = fd00::1/64")
     # newer kernels also say it
     assert line.replace(" [IPv6 is disabled on this device]", "") == (
         f"l2wgctl: add address fd00::1/64: {OFF}"

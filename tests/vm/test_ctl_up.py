@@ -251,14 +251,18 @@ def test_a_failure_half_way_leaves_nothing_behind(hosts: Hosts) -> None:
         "[#] ip link delete dev wg1",
         "l2wgctl: command 'exit 3' ended with status 3",
     ]
-    # one in the middle, that the kernel refuses: the address that is there already
+    # what PreUp has brought about is seen after it, and before anything else is done
     lines = fail("PreUp = ip link add wg1.7 type dummy\nPostDown = ip link delete wg1.7\n")
-    assert lines[-1].startswith("l2wgctl: add VLAN: wg1.7: the name is in use")
-    assert lines[-2] == "[#] ip link delete wg1.7"
-    # a name that does not resolve, in the step that sends the keys
+    assert lines == [
+        "[#] ip link add wg1.7 type dummy",
+        "[#] ip link delete wg1.7",
+        "l2wgctl: /etc/l2wg-A/wg1.conf:7:1: wg1.7 already exists (ip link delete wg1.7)",
+    ]
+    # a name that does not resolve
     path = file(a, config(a, b, interface).replace("10.0.0.2:", "no.such.name.invalid:"))
     said = ctl(a, "up", path, WG_ENDPOINT_RESOLUTION_RETRIES="0")
     assert said.status == 1 and "no.such.name.invalid" in said.err.splitlines()[-1]
+    assert "[#]" not in said.err
     unchanged(a, before)
     # what would fail is refused before the first step
     no_bridge = config(a, b, "Bridge = br9\n")
