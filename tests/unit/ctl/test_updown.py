@@ -448,3 +448,82 @@ def test_an_unwritable_directory_keeps_the_file(tmp_path: Path) -> None:
     with pytest.raises(KernelError) as caught:
         files.write_private(str(tmp_path / "none" / "wg1.conf"), "x")
     assert str(caught.value) == f"{tmp_path}/none/wg1.conf: no such file (check the path)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "family", "sizes"),
+    [
+        ("Bridge = br0\nBridgeCreate = yes\nMSSClamp = yes", "bridge", (1366, 1346)),
+        (
+            "Bridge = br0\nBridgeCreate = yes\nBridgeVLANs = 5\nMSSClamp = on",
+            "bridge",
+            (1362, 1342),
+        ),
+        ("Bridge = br0\nBridgeCreate = yes\nMSSClamp = 900", "bridge", (900, 900)),
+        ("Kind = wireguard\nTable = off\nMSSClamp = yes", "inet", (1380, 1360)),
+    ],
+)
+def test_segment_sizes(
+    links: FakeLinks,
+    run: Run,
+    conf: Conf,
+    no_programs: list[str],
+    lines: str,
+    family: str,
+    sizes: tuple[int, int],
+) -> None:
+    """Both directions, and both versions of IP; a tag takes four bytes of the link's MTU."""
+    path = conf(f"[Interface]\nPrivateKey = {PRIVATE}\n{lines}\n")
+    assert run("up", path).status == 0
+    (script,) = [called for called in no_programs if called.startswith("nft -f -")]
+    rules = [line for line in script.splitlines() if line.startswith("add rule")]
+    assert all(line.startswith(f"add rule {family} l2wgctl-wg1 ") for line in rules)
+    for way in ('forward iifname "wg1"', 'forward oifname "wg1"'):
+        found = [int(line.split()[-1]) for line in rules if way in line]
+        assert found == list(sizes), way
+    assert run("down", path).status == 0
+    assert no_programs[-1] == f"nft delete table {family} l2wgctl-wg1"
+
+
+def test_no_clamping(links: FakeLinks, run: Run, conf: Conf, no_programs: list[str]) -> None:
+    assert run("up", conf(f"[Interface]\nPrivateKey = {PRIVATE}\nMSSClamp = no\n")).status == 0
+    assert no_programs == []
+
+
+def test_vlans_of_the_port(links: FakeLinks, run: Run, conf: Conf) -> None:
+    path = conf(
+        f"[Interface]\nPrivateKey = {PRIVATE}\nBridge = br0\nBridgeCreate = yes\n"
+        "BridgeVLANFiltering = yes\nBridgePVID = 10\nBridgeVLANs = 20, 30-39\n"
+    )
+    steps_ = [step for step in shown(run("up", path)) if step.startswith("bridge ")]
+    assert steps_ == [
+        "bridge vlan delete dev wg1 vid 1",
+        "bridge vlan add dev wg1 vid 10 pvid untagged",
+        "bridge vlan add dev wg1 vid 20",
+        "bridge vlan add dev wg1 vid 30-39",
+    ]
+    assert links.ranges == {"wg1": [(10, 10, 6), (20, 20, 0), (30, 39, 0)]}
+    assert run("down", path).status == 0 and set(links.links) == {"lo"}
+
+
+@pytest.mark.parametrize(
+    ("default", "pvid", "expected"),
+    [
+        (1, "1", []),
+        (1, "off", ["bridge vlan delete dev wg1 vid 1"]),
+        (0, "off", []),
+        (0, "7", ["bridge vlan add dev wg1 vid 7 pvid untagged"]),
+        (
+            5,
+            "7",
+            ["bridge vlan delete dev wg1 vid 5", "bridge vlan add dev wg1 vid 7 pvid untagged"],
+        ),
+    ],
+)
+def test_the_bridges_own_pvid(
+    links: FakeLinks, run: Run, conf: Conf, default: int, pvid: str, expected: list[str]
+) -> None:
+    links.create("br0", "bridge")
+    links.options["br0"] = {"vlan_default_pvid": default}
+    path = conf(f"[Interface]\nPrivateKey = {PRIVATE}\nBridge = br0\nBridgePVID = {pvid}\n")
+    assert [step for step in shown(run("up", path)) if step.startswith("bridge ")] == expected
