@@ -30,13 +30,15 @@ COMMANDS = {
     "check": ("commands", "cmd_check", "list everything wrong with a file; needs no root"),
     "up": ("updown.plan", "cmd_up", "bring up a link with addresses, bridge, VLANs and routes"),
     "down": ("updown.down", "cmd_down", "take a link down with all that belongs to it"),
+    "reload": ("updown.reload", "cmd_reload", "apply a changed file and keep the sessions"),
+    "restart": ("updown.reload", "cmd_restart", "take a link down and bring it up again"),
     "save": ("updown.plan", "cmd_save", "write the state of a link into its file"),
     "strip": ("updown.plan", "cmd_strip", "print a file without what 'wg setconf' does not know"),
     "doctor": ("doctor.command", "cmd_doctor", "check everything from the module to the tunnel"),
     "monitor": ("monitor", "cmd_monitor", "watch the peers"),
     "resolve": ("reresolve", "cmd_resolve", "find peers that have been silent by their names"),
     "metrics": ("metrics", "cmd_metrics", "links and peers for Prometheus, once or over HTTP"),
-    "diff": ("commands", "cmd_diff", "show what syncconf would change"),
+    "diff": ("updown.reload", "cmd_diff", "show how a link differs from its file"),
     "status": ("show", "cmd_show", "the same as show"),
     "list": ("show", "cmd_list", "the same as 'show interfaces'"),
     "help": ("arguments", "cmd_help", "print the commands, or what one command takes"),
@@ -146,9 +148,9 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add(
             "kind", nargs="?", type=_kind, default=KINDS[0], metavar="KIND", help=" or ".join(KINDS)
         )
-    elif name in ("up", "down", "save", "strip"):
+    elif name in ("up", "down", "reload", "restart", "save", "strip"):
         add("target", metavar="IFACE|FILE")
-        if name in ("up", "down"):
+        if name in ("up", "down", "reload"):
             add("--dry-run", action="store_true", help="only print the steps")
     elif name == "resolve":
         add("target", metavar="IFACE|FILE")

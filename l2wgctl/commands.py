@@ -113,34 +113,6 @@ def cmd_syncconf(args: argparse.Namespace) -> int:
     return 0
 
 
-def cmd_diff(args: argparse.Namespace) -> int:
-    """What `syncconf` would change."""
-    from .conf import sync
-    from .netlink.device import get_device
-
-    loaded = read_config(_config_path(args))
-    _, changes = _differences(get_device(args.interface), loaded)
-    if args.json:
-        print_json(
-            {
-                "interface": args.interface,
-                "changes": [
-                    {
-                        "action": change.action,
-                        "peer": str(change.peer) if change.peer is not None else None,
-                        "field": change.field,
-                        "old": change.old,
-                        "new": change.new,
-                    }
-                    for change in changes
-                ],
-            }
-        )
-    else:
-        sys.stdout.write(sync.describe(changes))
-    return 0
-
-
 # -- keys ------------------------------------------------------------------------------------------
 
 

@@ -342,8 +342,9 @@ def test_a_broken_file_changes_nothing(run: Run, links: FakeLinks, conf: Conf) -
     assert links.kernel.received == []
 
 
-def test_syncconf_touches_only_what_differs(run: Run, kernel: FakeKernel, conf: Conf) -> None:
-    kernel.add("wg1")
+def test_syncconf_touches_only_what_differs(run: Run, links: FakeLinks, conf: Conf) -> None:
+    links.add("wg1", "l2wireguard")
+    kernel = links.kernel
     path = conf(GOOD)
     assert run("setconf", "wg1", path).status == 0
     kernel.received.clear()

@@ -128,12 +128,11 @@ AllowedIPs = 0.0.0.0/0
 """
 
 
-def test_a_network_of_two_peers_stays_with_the_last(
-    run: Run, kernel: FakeKernel, conf: Conf
-) -> None:
+def test_a_network_of_two_peers_stays_with_the_last(run: Run, links: FakeLinks, conf: Conf) -> None:
     path = conf(SHARED)
+    kernel = links.kernel
     for name in ("wg1", "wg2"):
-        kernel.add(name)
+        links.add(name, "l2wireguard")
     want = f"{PEER_A}\t(none)\n{PEER_B}\t0.0.0.0/0\n"
     run("setconf", "wg1", path)
     for _ in range(3):
@@ -195,6 +194,7 @@ def test_the_mark_of_the_default_route_stays(
     """Without it the tunnel's own packets would be routed into the tunnel."""
     links.create("wg1", "wireguard")
     device = links.kernel.add("wg1", kind="wireguard", fwmark=51820)
+    links.addrs["wg1"] = ["10.0.0.1/24"]
     path = conf(ROUTED)
     assert run("syncconf", "wg1", path).status == 0
     assert device.fwmark == 51820 and run("diff", "wg1", path).out == ""

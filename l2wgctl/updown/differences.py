@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How a running link differs from its file, beyond keys and peers, and what makes it the same.
+
+What can be changed without a new session is: addresses, VLANs, MTU, MAC address and bridge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..conf.preflight import all_vlans, vlan_name
+from ..conf.sync import Change
+from ..model import KINDS, VLAN_TAG, LinkOptions, Vlan
+from .steps import Step
+
+if TYPE_CHECKING:
+    from ..netlink.link import Link, Links
+
+NONE = "(none)"
+
+
+class Difference(NamedTuple):
+    """Changes, and the steps that bring them about. Without steps they take a new link."""
+
+    changes: tuple[Change, ...]
+    steps: tuple[Step, ...] = ()
+
+
+def differences(name: str, link: LinkOptions, links: Links) -> Iterator[Difference]:
+    """What of a link is not as its options say.
+
+    The steps of each are to be done before the next is asked for, or never.
+
+    :raises KernelError: there is no such link.
+    """
+    now = links.need(name, "diff")
+    if now.kind in KINDS and now.kind != link.kind:
+        yield Difference((Change("set", "Kind", now.kind, link.kind),))
+    if link.mac_address and now.mac != link.mac_address:
+        change = Change("set", "MACAddress", now.mac or NONE, link.mac_address)
+        back = (_mac(name, now.mac, links),) if now.mac else ()
+        yield Difference((change,), (_mac(name, link.mac_address, links)._replace(undo=back),))
+    yield from _addresses(name, "Address", link.addresses, links)
+    yield from _master(now, link, links)
+    if link.mtu is not None and now.mtu != link.mtu:
+        yield _mtu(name, "MTU", now.mtu, link.mtu, links)
+    yield from _vlans(name, link.vlans, link.mtu or now.mtu, links)
+
+
+def _mac(name: str, address: str, links: Links) -> Step:
+    text = f"ip link set dev {name} address {address}"
+    return Step(text, partial(links.set_mac, name, address))
+
+
+def _mtu(name: str, field: str, old: int, new: int, links: Links) -> Difference:
+    def step(mtu: int) -> Step:
+        return Step(f"ip link set mtu {mtu} dev {name}", partial(links.set_mtu, name, mtu))
+
+    change = Change("set", field, str(old), str(new))
+    return Difference((change,), (step(new)._replace(undo=(step(old),)),))
+
+
+def _address(verb: str, name: str, address: str, links: Links) -> Step:
+    proto = "-6" if ":" in address else "-4"
+    do = links.add_address if verb == "add" else links.del_address
+    return Step(f"ip {proto} address {verb} {address} dev {name}", partial(do, name, address))
+
+
+def _addresses(
+    name: str, field: str, wanted: Sequence[str], links: Links, remove: bool = True
+) -> Iterator[Difference]:
+    """Addresses that a link has too many or too few, link-local ones apart.
+
+    With a primary IPv4 address the kernel removes its secondary ones. So what is missing is looked
+    for when what is too much has gone.
+    """
+    for address in links.addresses(name) if remove else ():
+        if address not in wanted:
+            back = (_address("add", name, address, links),)
+            step = _address("delete", name, address, links)._replace(undo=back)
+            yield Difference((Change("remove", field, address, None),), (step,))
+    for address in wanted:
+        if not address.startswith("fe80:") and address not in links.addresses(name):
+            back = (_address("delete", name, address, links),)
+            step = _address("add", name, address, links)._replace(undo=back)
+            yield Difference((Change("add", field, None, address),), (step,))
+
+
+def _master(now: Link, link: LinkOptions, links: Links) -> Iterator[Difference]:
+    """Another bridge than now. A bond is another matter: it takes ports while they are down."""
+    current = next((found for found in links.all() if now.master == found.ifindex), None)
+    old, new = current.name if current else None, link.bridge or link.master
+    if old != new:
+        bond = link.master or (current and current.kind != "bridge")
+        change = Change("set", "Master" if bond else "Bridge", old or NONE, new or NONE)
+        target = links.get(new) if new else None
+        if bond or (new and (target is None or target.kind != "bridge")):
+            yield Difference((change,))
+            return
+        step = _port(now.name, new, links)._replace(undo=(_port(now.name, old, links),))
+        yield Difference((change,), (step,))
+    if link.bridge:
+        yield from _addresses(link.bridge, "BridgeAddress", link.bridge_addresses, links, False)
+
+
+def _port(name: str, master: str | None, links: Links) -> Step:
+    text = f"ip link set dev {name} " + (f"master {master}" if master else "nomaster")
+    return Step(text, partial(links.set_master, name, master))
+
+
+def _vlans(name: str, vlans: Sequence[Vlan], mtu: int, links: Links) -> Iterator[Difference]:
+    """VLANs by the names that `up` gives them; others on the link are somebody else's."""
+    wanted = {vlan_name(name, vlan.ids): vlan for vlan in all_vlans(vlans)}
+    for found in sorted(links.all(), key=lambda found: -len(found.name)):
+        label = found.name[len(name) + 1 :]
+        ours = found.kind == "vlan" and found.name == f"{name}.{label}"
+        if ours and label.replace(".", "").isdigit() and found.name not in wanted:
+            change = Change("remove", "VLANs", label, None)
+            step = Step(f"ip link delete dev {found.name}", partial(links.delete, found.name))
+            yield Difference((change,), (step,))
+    for own, vlan in wanted.items():
+        there = links.get(own)
+        tagged = mtu - VLAN_TAG * len(vlan.ids)
+        if there is None:
+            yield _new_vlan(name, vlan, tagged, links)
+            continue
+        if there.mtu != tagged:
+            yield _mtu(own, f"VLAN{vlan.label} MTU", there.mtu, tagged, links)
+        yield from _addresses(own, f"VLAN{vlan.label}.Address", vlan.addresses, links)
+
+
+def _new_vlan(name: str, vlan: Vlan, mtu: int, links: Links) -> Difference:
+    parent, own = vlan_name(name, vlan.ids[:-1]), vlan_name(name, vlan.ids)
+    number = vlan.ids[-1]
+
+    def up() -> None:
+        links.set_mtu(own, mtu)
+        links.set_up(own)
+
+    changes = [Change("add", "VLANs", None, vlan.label)]
+    steps = [
+        Step(
+            f"ip link add link {parent} name {own} type vlan id {number}",
+            partial(links.add_vlan, own, parent, number),
+            (Step(f"ip link delete dev {own}", partial(links.delete, own)),),
+        )
+    ]
+    for address in vlan.addresses:
+        changes.append(Change("add", f"VLAN{vlan.label}.Address", None, address))
+        steps.append(_address("add", own, address, links))
+    steps.append(Step(f"ip link set mtu {mtu} up dev {own}", up))
+    return Difference(tuple(changes), tuple(steps))

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0
+"""reload, restart, diff: a running link and its changed file.
+
+`reload` brings about what it can without a new session, and names the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..conf import files, sync
+from ..conf.check import lint
+from ..conf.parse import Config
+from ..conf.sync import Change
+from ..errors import Problem
+from ..model import Device, Endpoint
+from ..netlink import messages
+from ..output import print_json, say
+from . import routing
+from .differences import differences
+from .down import cmd_down
+from .plan import cmd_up, need_tunnel
+from .steps import Step, run_steps
+
+if TYPE_CHECKING:
+    from ..netlink.link import Links
+
+
+class Names:
+    """Endpoints' names, each asked for once: a reload does not wait for a name server."""
+
+    def __init__(self) -> None:
+        self._known: dict[Endpoint, list[bytes]] = {}
+        self.unknown: list[Endpoint] = []
+
+    def addresses(self, endpoint: Endpoint) -> list[bytes]:
+        """Every address as a sockaddr; none if the name does not resolve."""
+        if endpoint not in self._known:
+            self._known[endpoint] = self._ask(endpoint)
+        return self._known[endpoint]
+
+    def _ask(self, endpoint: Endpoint) -> list[bytes]:
+        from ..resolve import look_up
+
+        try:
+            return [messages.sockaddr(endpoint)]
+        except OSError:
+            pass
+        try:
+            return [messages.sockaddr(found) for found in look_up(endpoint)]
+        except socket.gaierror:
+            self.unknown.append(endpoint)
+            return []
+
+    def same(self, current: Endpoint, wanted: Endpoint) -> bool:
+        """Whether a device's endpoint may stay: it is the wanted one, or nobody can tell."""
+        found = self.addresses(wanted)
+        return not found or messages.sockaddr(current) in found
+
+    def known_only(self, device: Device) -> Device:
+        """The device without endpoints whose names do not resolve."""
+        peers = (
+            peer._replace(endpoint=None)
+            if peer.endpoint is not None and not self.addresses(peer.endpoint)
+            else peer
+            for peer in device.peers
+        )
+        return device._replace(peers=tuple(peers))
+
+    def sockaddr(self, endpoint: Endpoint) -> bytes:
+        """The preferred address of an endpoint of `known_only`."""
+        return self.addresses(endpoint)[0]
+
+
+def _load(target: str) -> tuple[str, Config]:
+    name, path = files.locate(target)
+    config = files.load(path)
+    say(config.warnings)
+    return name, config
+
+
+def _cannot_tell(names: Names) -> Iterator[Problem]:
+    for endpoint in names.unknown:
+        what = f"endpoint '{endpoint}' does not resolve now: it is left as it is"
+        yield Problem("reload", what, "reload again when it does", True)
+
+
+def cmd_reload(args: argparse.Namespace) -> int:
+    """Apply a changed file to its link as far as sessions go on, and name the rest."""
+    from ..netlink.device import WireGuard
+    from ..netlink.link import Links
+
+    name, config = _load(args.target)
+    names = Names()
+    rest: list[Change] = []
+    with Links() as links, WireGuard() as wireguard:
+        need_tunnel(name, links, "reload")
+        keep = routing.takes_default_route(config.link, config.device)
+        current = wireguard.get_device(name)
+        device, changes = sync.plan(current, config.device, names.same, keep)
+        device = names.known_only(device)
+        say([*lint(config), *_cannot_tell(names)])
+
+        def steps() -> Iterator[Step]:
+            for found in differences(name, config.link, links):
+                yield from found.steps
+                if not found.steps:
+                    rest.extend(found.changes)
+            if changes:
+                text = f"l2wgctl syncconf {name} {config.where}"
+                yield Step(text, lambda: wireguard.set_device(device, names.sockaddr))
+
+        run_steps(steps(), args.dry_run)
+    say(_rest(name, config, rest, changes))
+    return 0
+
+
+def _rest(
+    name: str, config: Config, rest: list[Change], changes: list[Change]
+) -> Iterator[Problem]:
+    """What a reload has not done, as warnings."""
+    mend = f"l2wgctl restart {name}"
+    for change in rest:
+        what = f"{change.field} {change.old} -> {change.new} takes a new link"
+        yield Problem(name, what, mend, True)
+    moved = any(change.field == "allowed-ips" for change in changes)
+    if moved and routing.wanted_table(config.link) != "off":
+        yield Problem(name, "the routes stay as they were, and AllowedIPs have changed", mend, True)
+
+
+def cmd_restart(args: argparse.Namespace) -> int:
+    """Take a link down, if it is there, and bring it up again from its file."""
+    from ..netlink.link import Links
+
+    name, path = files.locate(args.target)
+    files.load(path)  # a file with mistakes takes nothing down
+    args.dry_run = False
+    with Links() as links:
+        there = links.get(name) is not None
+    if there:
+        cmd_down(args)
+    return cmd_up(args)
+
+
+def cmd_diff(args: argparse.Namespace) -> int:
+    """What `reload` would change, and what takes a new link."""
+    from ..netlink.device import get_device
+    from ..netlink.link import Links
+    from ..resolve import same
+
+    config = files.load(args.file or str(files.CONFIG_DIR / f"{args.interface}.conf"))
+    say(config.warnings)
+    current = get_device(args.interface)
+    keep = routing.takes_default_route(config.link, config.device)
+    _, changes = sync.plan(current, config.device, same, keep)
+    with Links() as links:
+        changes += _of_the_link(args.interface, config, links)
+    if args.json:
+        print_json(
+            {
+                "interface": args.interface,
+                "changes": [
+                    {
+                        "action": change.action,
+                        "peer": str(change.peer) if change.peer is not None else None,
+                        "field": change.field,
+                        "old": change.old,
+                        "new": change.new,
+                    }
+                    for change in changes
+                ],
+            }
+        )
+    else:
+        sys.stdout.write(sync.describe(changes))
+    return 0
+
+
+def _of_the_link(name: str, config: Config, links: Links) -> list[Change]:
+    return [change for found in differences(name, config.link, links) for change in found.changes]
