@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ctl import ctl, done, file
-from test_ctl_up import config, up
-
+from tests.vm.ctl import ctl, done, file
+from tests.vm.test_ctl_up import config, up
 from toolkit.guest.hosts import Host, underlay
 
 Hosts = Callable[..., list[Host]]

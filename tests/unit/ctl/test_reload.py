@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PEER_A, PEER_B, PRIVATE, Result
-from .fakelinks import FakeLinks
+from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, Result
+from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]
