@@ -10,12 +10,10 @@ nothing has ever been heard of the peer. What is known is kept in a file for the
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .conf import files
@@ -23,12 +21,14 @@ from .errors import KernelError, L2wgError
 from .model import Device, Endpoint, Key, Peer
 from .netlink import messages
 from .output import say
+from .updown import memory
 
 if TYPE_CHECKING:
     from .conf.parse import Config
 
 #: The interval between looks at the peers, as a part of Resolve, and its least seconds.
 PART, LEAST = 4, 5
+ABOUT = "endpoints"
 
 
 def is_name(endpoint: Endpoint | None) -> bool:
@@ -110,27 +110,6 @@ class Watch:
         self.ours[str(move.peer.public_key)] = str(move.new)
 
 
-def _memory(name: str) -> Path:
-    return Path("/run/l2wg") / f"{name}.endpoints"
-
-
-def _remembered(name: str) -> dict[str, str]:
-    try:
-        found = json.loads(_memory(name).read_text())
-    except (OSError, ValueError):
-        return {}
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
-
-
-def _remember(name: str, ours: dict[str, str]) -> None:
-    path = _memory(name)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_private(str(path), json.dumps(ours) + "\n")
-    except (OSError, L2wgError):
-        pass  # it is a help for the next start and no more
-
-
 def once(name: str, config: Config, watch: Watch) -> None:
     """Look at a link once, and replace the endpoints that have moved.
 
@@ -148,13 +127,13 @@ def once(name: str, config: Config, watch: Watch) -> None:
             since = "never heard" if move.silent is None else f"silent for {move.silent} s"
             print(f"{name}: peer {move.name}: {since}, now at {move.new}", flush=True)
     if watch.ours != before:
-        _remember(name, watch.ours)
+        memory.remember(name, ABOUT, watch.ours)
 
 
 def cmd_resolve(args: argparse.Namespace) -> int:
     """Look at a link's silent peers until interrupted, or once."""
     name, path = files.locate(args.target)
-    watch = Watch(_remembered(name))
+    watch = Watch(memory.recall(name, ABOUT))
     while True:
         try:
             config = files.load(path)

@@ -12,8 +12,8 @@ from ..conf.parse import Config, parse
 from ..errors import L2wgError, Problem
 from ..model import KINDS, Device
 from ..output import say
+from . import applied, routing, servers
 from . import record as records
-from . import routing, servers
 from .changes import plan_undo
 from .plan import need_tunnel, save_into
 from .record import Change, Record
@@ -56,6 +56,8 @@ def cmd_down(args: argparse.Namespace) -> int:
                 yield hook(line, name)
 
         run_all(steps(), args.dry_run)
+        if not args.dry_run:
+            applied.forget(name)
     return 0 if complete else 1
 
 

@@ -20,7 +20,7 @@ from ..conf.preflight import all_vlans, vlan_name
 from ..errors import Problem, from_errno
 from ..model import KINDS, VLAN_TAG, Device, LinkOptions, Vlan
 from ..output import say
-from . import clamp, routing, servers
+from . import applied, clamp, routing, servers
 from . import record as records
 from .before import Before
 from .bridge import plan_bridge
@@ -214,6 +214,8 @@ def cmd_up(args: argparse.Namespace) -> int:
             # What was interrupted while it was done, or could not be undone.
             run_all(plan_undo(record, links))
             raise
+        if not args.dry_run:
+            applied.remember(name, config.link)
         say(_bond_warning(name, config.link, links) if not args.dry_run else [])
     return 0
 

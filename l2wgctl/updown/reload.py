@@ -20,7 +20,7 @@ from ..errors import Problem
 from ..model import Device, Endpoint
 from ..netlink import messages
 from ..output import print_json, say
-from . import routing
+from . import applied, routing
 from .differences import differences
 from .down import cmd_down
 from .plan import cmd_up, need_tunnel
@@ -124,6 +124,8 @@ def _rest(
 ) -> Iterator[Problem]:
     """What a reload has not done, as warnings."""
     mend = f"l2wgctl restart {name}"
+    for key in applied.changed(name, config.link):
+        yield Problem(name, f"{key} has changed, and takes a new link", mend, True)
     for change in rest:
         what = f"{change.field} {change.old} -> {change.new} takes a new link"
         yield Problem(name, what, mend, True)

@@ -160,6 +160,24 @@ def test_the_rest_is_named(up: FakeLinks, run: Run, conf: Conf) -> None:
     )
 
 
+def test_what_cannot_be_read_back_is_remembered(
+    up: FakeLinks, run: Run, conf: Conf, tmp_path: Path
+) -> None:
+    """Commands and the like, as digests: a command may hold a password."""
+    path = conf(BEFORE.replace("MTU", "PostUp = echo secret\nTable = off\nMTU"))
+    named = [
+        f"l2wgctl: wg1: warning: {key} has changed, and takes a new link (l2wgctl restart wg1)"
+        for key in ("Table", "PostUp")
+    ]
+    assert run("reload", path).err.splitlines() == named
+    assert run("reload", path).err.splitlines() == named, "until it is done"
+    assert run("restart", path).status == 0
+    assert run("reload", path) == (0, "", "")
+    applied = tmp_path / "run/wg1.applied"
+    assert "secret" not in applied.read_text()
+    assert run("down", path).status == 0 and not applied.exists()
+
+
 def test_a_name_server_that_does_not_answer(
     up: FakeLinks, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,6 @@ def world(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     found = World(kernel)
     monkeypatch.setattr(socket, "getaddrinfo", found.answer)
     monkeypatch.setattr(reresolve.time, "time", lambda: NOW + 0.5)
-    monkeypatch.setattr(reresolve, "_memory", lambda name: tmp_path / "run" / f"{name}.endpoints")
     return found
 
 
