@@ -16,6 +16,7 @@ from l2wgctl.conf.keys import INTERFACE, PEER
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, LinkOptions, Peer, SecretKey, Vlan
 from tests.unit.ctl.conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK
+from tests.unit.ctl.linktext import format_link
 
 HEAD = f"[Interface]\nPrivateKey = {PRIVATE}\n"
 TAIL = f"[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = 0.0.0.0/0, ::/0\n"
@@ -477,7 +478,7 @@ links = build(
 @given(devices, links)
 def test_round_trip(device: Device, link: LinkOptions) -> None:
     text = "".join(render.showconf(device, device.peers))
-    text = text.replace("[Interface]\n", "[Interface]\n" + files.format_link(link), 1)
+    text = text.replace("[Interface]\n", "[Interface]\n" + format_link(link), 1)
     parsed = config.parse(text, "")
     assert parsed.device == device
     assert parsed.link == link

@@ -18,6 +18,7 @@ from l2wgctl.netlink.link import Link
 from l2wgctl.updown import before, servers
 from tests.unit.ctl.conftest import OWN, PEER_A, PRIVATE, PSK, FakeHost, Result
 from tests.unit.ctl.fakelinks import FakeLinks
+from tests.unit.ctl.linktext import format_link
 from tests.unit.ctl.test_conf import build
 
 Run = Callable[..., Result]
@@ -367,7 +368,7 @@ def test_what_check_passes_comes_up(
     links.create("br0", "bridge")
     links.create("bond0", "bond")
     links.create("eth1", "")
-    text = HEAD.replace("[Interface]\n", "[Interface]\n" + files.format_link(link)) + TAIL
+    text = HEAD.replace("[Interface]\n", "[Interface]\n" + format_link(link)) + TAIL
     path = conf(text)
     before = links.state()
     checked = run("check", path)
