@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..conf.preflight import all_vlans, vlan_name
 from ..conf.sync import Change
 from ..model import KINDS, VLAN_TAG, LinkOptions, Vlan
+from .changes import address_step
+from .record import Record
 from .steps import Step
 
 if TYPE_CHECKING:
@@ -28,11 +30,14 @@ class Difference(NamedTuple):
     steps: tuple[Step, ...] = ()
 
 
-def differences(name: str, link: LinkOptions, links: Links) -> Iterator[Difference]:
+def differences(
+    name: str, link: LinkOptions, links: Links, record: Record | None = None
+) -> Iterator[Difference]:
     """What of a link is not as its options say.
 
     The steps of each are to be done before the next is asked for, or never.
 
+    :param record: what the link's `up` has done, which takes note of what `down` has to undo, too.
     :raises KernelError: there is no such link.
     """
     now = links.need(name, "diff")
@@ -44,6 +49,11 @@ def differences(name: str, link: LinkOptions, links: Links) -> Iterator[Differen
         yield Difference((change,), (_mac(name, link.mac_address, links)._replace(undo=back),))
     yield from _addresses(name, "Address", link.addresses, links)
     yield from _master(now, link, links)
+    for address in link.bridge_addresses if link.bridge else ():
+        bridge = links.get(link.bridge or "")
+        if bridge is not None and address not in links.addresses(bridge.name):
+            step = address_step(bridge.name, address, links, record)
+            yield Difference((Change("add", "BridgeAddress", None, address),), (step,))
     if link.mtu is not None and now.mtu != link.mtu:
         yield _mtu(name, "MTU", now.mtu, link.mtu, links)
     yield from _vlans(name, link.vlans, link.mtu or now.mtu, links)
@@ -68,15 +78,13 @@ def _address(verb: str, name: str, address: str, links: Links) -> Step:
     return Step(f"ip {proto} address {verb} {address} dev {name}", partial(do, name, address))
 
 
-def _addresses(
-    name: str, field: str, wanted: Sequence[str], links: Links, remove: bool = True
-) -> Iterator[Difference]:
+def _addresses(name: str, field: str, wanted: Sequence[str], links: Links) -> Iterator[Difference]:
     """Addresses that a link has too many or too few, link-local ones apart.
 
     With a primary IPv4 address the kernel removes its secondary ones. So what is missing is looked
     for when what is too much has gone.
     """
-    for address in links.addresses(name) if remove else ():
+    for address in links.addresses(name):
         if address not in wanted:
             back = (_address("add", name, address, links),)
             step = _address("delete", name, address, links)._replace(undo=back)
@@ -101,8 +109,6 @@ def _master(now: Link, link: LinkOptions, links: Links) -> Iterator[Difference]:
             return
         step = _port(now.name, new, links)._replace(undo=(_port(now.name, old, links),))
         yield Difference((change,), (step,))
-    if link.bridge:
-        yield from _addresses(link.bridge, "BridgeAddress", link.bridge_addresses, links, False)
 
 
 def _port(name: str, master: str | None, links: Links) -> Step:

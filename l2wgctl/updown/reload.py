@@ -21,6 +21,7 @@ from ..model import Device, Endpoint
 from ..netlink import messages
 from ..output import print_json, say
 from . import applied, routing
+from . import record as records
 from .differences import differences
 from .down import cmd_down
 from .plan import cmd_up, need_tunnel
@@ -97,8 +98,12 @@ def cmd_reload(args: argparse.Namespace) -> int:
     name, config = _load(args.target)
     names = Names()
     rest: list[Change] = []
-    with Links() as links, WireGuard() as wireguard:
+    held = records.hold(name, "reload", dry=args.dry_run)
+    with Links() as links, WireGuard() as wireguard, held:
         need_tunnel(name, links, "reload")
+        record = records.load(name)
+        if record is not None:
+            record.dry = args.dry_run
         keep = routing.takes_default_route(config.link, config.device)
         current = wireguard.get_device(name)
         device, changes = sync.plan(current, config.device, names.same, keep)
@@ -106,7 +111,7 @@ def cmd_reload(args: argparse.Namespace) -> int:
         say([*lint(config), *_cannot_tell(names)])
 
         def steps() -> Iterator[Step]:
-            for found in differences(name, config.link, links):
+            for found in differences(name, config.link, links, record):
                 yield from found.steps
                 if not found.steps:
                     rest.extend(found.changes)

@@ -140,6 +140,10 @@ def test_bridges(up: FakeLinks, run: Run, conf: Conf) -> None:
     )
     said = run("reload", conf(BEFORE))
     assert "ip link set dev wg1 nomaster" in shown(said) and up.links["wg1"].master == 0
+    # down undoes what reload did, too
+    up.addrs["br0"].append("10.2.0.1/24")
+    assert run("down", conf(BEFORE)).status == 0
+    assert up.addrs["br0"] == ["10.2.0.1/24"]
 
 
 def test_the_rest_is_named(up: FakeLinks, run: Run, conf: Conf) -> None:
