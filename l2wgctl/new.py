@@ -172,8 +172,9 @@ def cmd_new(args: argparse.Namespace) -> int:
     for path, content in zip(paths, (here, there)):
         say(lint(parse(content, str(path))))
     sys.stdout.write(shown)
+    target = name if folder == files.CONFIG_DIR else paths[0]
     print(
-        f"{paths[0]}: this end; bring it up with 'l2wgctl up {name}'\n"
+        f"{paths[0]}: this end; bring it up with 'l2wgctl up {target}'\n"
         f"{paths[1]}: the other end's; move it there, to {files.CONFIG_DIR / f'{name}.conf'}"
     )
     return 0

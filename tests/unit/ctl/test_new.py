@@ -54,7 +54,7 @@ def test_two_ends(run: Run, tmp_path: Path, etc: Path) -> None:
     folder = tmp_path / "x"
     assert said == (
         0,
-        f"{folder}/wg1.conf: this end; bring it up with 'l2wgctl up wg1'\n"
+        f"{folder}/wg1.conf: this end; bring it up with 'l2wgctl up {folder}/wg1.conf'\n"
         f"{folder}/for-peer/wg1.conf: the other end's; move it there, to {etc}/wg1.conf\n",
         "",
     )
@@ -99,6 +99,7 @@ def test_ip_and_a_picture(run: Run, etc: Path) -> None:
     here, _ = both(etc)
     assert str(here.device.peers[0].allowed_ips[0]) == "10.0.0.2/32"
     assert here.link.kind == "wireguard"
+    assert f"{etc}/wg1.conf: this end; bring it up with 'l2wgctl up wg1'\n" in said.out
     assert "█" in said.out and said.out.endswith(f"to {etc}/wg1.conf\n")
     text = (etc / "for-peer/wg1.conf").read_text()
     kept = text.replace("Kind = wireguard\n", "").replace("Name = a\n", "")
