@@ -8,6 +8,7 @@ reads the kernel again; nothing is kept.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .conf.names import Names
-from .errors import KernelError, L2wgError, ValueProblem, from_os_error
+from .errors import KernelError, L2wgError, ValueProblem
 from .output import say
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ def _serve(listen: str, registry: Any, library: ModuleType) -> None:
     try:
         library.start_http_server(port, address, registry)
     except OSError as error:
-        raise from_os_error(error, f"metrics: {listen}") from None
+        hint = "ports below 1024 are root's" if error.errno == errno.EACCES else None
+        what = f"cannot listen at {listen}: {error.strerror or error}"
+        raise L2wgError(what, hint, "metrics") from None
     print(f"metrics: listening on {address} port {port}", file=sys.stderr, flush=True)
     _wait()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ..errors import KernelError, from_errno, from_os_error
+from ..errors import KernelError, from_errno
 from ..model import AllowedIP, Device, Key, Peer
 from . import channel
 from . import messages as wgnl
@@ -31,7 +31,7 @@ class WireGuard:
         try:
             self._channel = channel.Channel(sock or channel.open_socket())
         except OSError as error:
-            raise from_os_error(error, "netlink") from None
+            raise from_errno(error.errno or errno.EIO, "", "netlink") from None
         self._families = families or channel.loaded_families()
 
     def __enter__(self) -> WireGuard:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ..errors import KernelError, L2wgError, from_errno, from_os_error
+from ..errors import KernelError, L2wgError, from_errno
 from ..machine import module_hint
 from ..model import KINDS, WIREGUARD
 from ..sockets import AF_INET, AF_INET6
@@ -113,7 +113,7 @@ class Links(Bridges, Rules):
         try:
             self._ipr = ipr if ipr is not None else IPRoute()
         except OSError as error:
-            raise from_os_error(error, "netlink") from None
+            raise from_errno(error.errno or errno.EIO, "", "netlink") from None
 
     def __enter__(self) -> Links:
         return self

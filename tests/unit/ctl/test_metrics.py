@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 import urllib.request
@@ -169,7 +170,34 @@ def test_where_to_listen(run: Run, links: FakeLinks) -> None:
         assert run("metrics", "--listen", port) == (
             1,
             "",
-            f"l2wgctl: metrics: {port}: Address already in use\n",
+            f"l2wgctl: metrics: cannot listen at {port}: Address already in use\n",
+        )
+
+
+def test_ports_and_names_that_are_not_ours(
+    run: Run, links: FakeLinks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import prometheus_client
+
+    for error, text in (
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            "Permission denied (ports below 1024 are root's)",
+        ),
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "Name or service not known",
+        ),
+    ):
+
+        def refuse(*_: object, found: OSError = error) -> None:
+            raise found
+
+        monkeypatch.setattr(prometheus_client, "start_http_server", refuse)
+        assert run("metrics", "--listen", "80") == (
+            1,
+            "",
+            f"l2wgctl: metrics: cannot listen at 80: {text}\n",
         )
 
 
