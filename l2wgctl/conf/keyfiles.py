@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""PrivateKeyFile and PresharedKeyFile: keys that stand in files of their own."""
+"""PrivateKeyFile and PresharedKeyFile: keys in files of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def located(path: str, where: str) -> str:
 def read(path: str, where: str, name: str) -> SecretKey:
     """The key in a file.
 
-    :raises L2wgError: there is none in it, or it cannot be read.
+    :raises L2wgError: it cannot be read, or holds no key.
     """
     key = read_key_file(located(path, where), name)
     if key.is_zero:

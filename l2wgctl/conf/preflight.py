@@ -2,9 +2,9 @@
 """What would stop `up` half-way and can be known from the file and the host: for `check`, and for
 `up` before its first step.
 
-`of_file` needs the file and the link's name only. `of_host` asks the host, too; where the file has
-a PreUp, which may bring about what is missing, `up` asks after that. What can be seen of other
-links is not known here (`updown.before`).
+`of_file` needs only the file and the link's name. `of_host` also asks the host. If the file has a
+PreUp, which may provide what is missing, `up` asks after it has run. `updown.before` looks at other
+links.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def at(config: Config, key: str, what: str, hint: str | None, code: str) -> Prob
 
 
 def of_file(name: str | None, config: Config) -> Iterator[Problem]:
-    """By the file alone; `name` is the link's, or None if the file is not named after one."""
+    """Problems of the file alone; `name` is the link's, None if the file is not named after one."""
     link = config.link
     if name is not None:
         yield from _names(name, config)
@@ -88,8 +88,8 @@ def _names(name: str, config: Config) -> Iterator[Problem]:
 
 
 def _twice(addresses: Sequence[str]) -> Iterator[str]:
-    """What the kernel would refuse the second time: an IPv4 address with the same prefix length,
-    an IPv6 address with any."""
+    """Addresses that the kernel would refuse the second time: IPv4 with the same prefix length,
+    IPv6 with any."""
     seen: set[object] = set()
     for address in addresses:
         raw, prefix = split_network(address)
@@ -117,7 +117,7 @@ def _mtu(config: Config) -> Iterator[Problem]:
 
 
 class Host(NamedTuple):
-    """Where the facts come from; the tests have their own."""
+    """The source of the facts; the tests have their own."""
 
     which: Callable[[str], str | None] = shutil.which
     ifindex: Callable[[str], int] = if_nametoindex
@@ -130,7 +130,7 @@ RESOLVED = Path("/run/systemd/resolve")
 
 
 def resolved_runs() -> bool:
-    """Whether systemd-resolved does, and can be talked to."""
+    """Whether systemd-resolved runs, and its program is there."""
     return shutil.which("resolvectl") is not None and (RESOLVED / "resolv.conf").exists()
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Routing tables by name, as iproute2 has them.
 
-Source: lib/rt_names.c of iproute2. What is in /etc counts, and replaces the distribution's file;
-the folders rt_tables.d beside both add to it.
+Source: lib/rt_names.c of iproute2. The file in /etc replaces the distribution's file; the folders
+rt_tables.d beside both add to it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import L2wgError
 from .values import number
 
-#: The first of the files that is there, and all of the folders.
+#: The first file that exists counts, and all folders.
 FILES = (
     Path("/etc/iproute2/rt_tables"),
     Path("/usr/share/iproute2/rt_tables"),

@@ -30,7 +30,7 @@ class Bridges:
         def _set(self, name: str, doing: str, **values: Any) -> None: ...
 
     def vlans(self, name: str) -> list[tuple[int, bool]]:
-        """(VLAN, whether it is the PVID) of a bridge port; nothing where no VLAN is."""
+        """(VLAN, whether it is the PVID) of a bridge port; empty if it has none."""
         index = self._index(name, "list VLANs")
         found: list[tuple[int, bool]] = []
         with self._doing(name, "list VLANs"):
@@ -43,7 +43,7 @@ class Bridges:
         return found
 
     def bridge_options(self, name: str) -> dict[str, int]:
-        """The values of OPTIONS, as far as the kernel has them."""
+        """The values of OPTIONS that the kernel has."""
         index = self._index(name, "look up")
         with self._doing(name, "look up"):
             info = self._ipr.get_links(index)[0].get_attr("IFLA_LINKINFO")

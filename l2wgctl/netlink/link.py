@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Links, addresses, routes and rules over rtnetlink, by pyroute2.
 
-Importing this module imports pyroute2 (130 ms), so that callers import it where they need it.
+Importing this module imports pyroute2, which takes long, so callers import it where they need it.
 Every failure is a KernelError that names the link.
 """
 
@@ -63,7 +63,7 @@ class Link(NamedTuple):
 
 
 class Route(NamedTuple):
-    """Where packets to an address leave, and the MTU of the way, in bytes."""
+    """The link by which packets to an address leave, and the MTU of the route, in bytes."""
 
     link: str
     mtu: int
@@ -197,7 +197,7 @@ class Links(Bridges, Rules):
         return [(address, mac) for address, mac in pairs if address and mac]
 
     def duplicates(self, name: str) -> list[str]:
-        """IPv6 addresses of the link that another host has, too (IFA_F_DADFAILED)."""
+        """IPv6 addresses of the link that another host also has (IFA_F_DADFAILED)."""
         index = self.need(name, "list addresses").ifindex
         with self._doing(name, "list addresses"):
             return [
@@ -218,7 +218,7 @@ class Links(Bridges, Rules):
             )
 
     def route_to(self, address: str) -> Route | None:
-        """The way to an address, or None if there is none."""
+        """The route to an address, or None if there is none."""
         try:
             with self._doing("", f"route to {address}"):
                 return self._way(next(iter(self._ipr.route("get", dst=address))))
@@ -231,7 +231,7 @@ class Links(Bridges, Rules):
         return Route(link.name, (metrics.get_attr("RTAX_MTU") if metrics else None) or link.mtu)
 
     def default_route(self) -> Route | None:
-        """The way of the IPv4 default route, or None."""
+        """The IPv4 default route, or None."""
         with self._doing("", "read the default route"):
             for message in self._ipr.get_default_routes(family=AF_INET):
                 in_main = message.get_attr("RTA_TABLE") == RT_TABLE_MAIN
@@ -245,7 +245,7 @@ class Links(Bridges, Rules):
             return any(True for _ in self._ipr.get_routes(table=table))
 
     def counters(self, name: str) -> dict[str, int]:
-        """What the driver counts by itself (`ethtool -S`); nothing if it counts nothing."""
+        """The driver's own counters (`ethtool -S`); empty if it has none."""
         from .ethtool import counters
 
         return counters(name)

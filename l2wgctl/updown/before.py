@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What would make `up` fail half-way, found before its first step."""
+"""Find what would make `up` fail half-way, before its first step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOST = preflight.Host()
 
 
 class Before:
-    """The checks of one `up`; afterwards `addresses` has those of the endpoints.
+    """The checks of one `up`; afterwards `addresses` has the endpoints' addresses.
 
     Every problem is reported at once, as for a file.
     """
@@ -37,7 +37,7 @@ class Before:
         self.addresses: dict[Endpoint, bytes] = {}
 
     def check(self) -> None:
-        """Check what no command can bring about.
+        """Check what no command can change.
 
         :raises L2wgError: `up` cannot succeed.
         """
@@ -59,11 +59,11 @@ class Before:
                     self.addresses[peer.endpoint] = sockaddr(peer.endpoint)
 
     def sockaddr(self, endpoint: Endpoint) -> bytes:
-        """The address of an endpoint, found out once."""
+        """The address of an endpoint, looked up once."""
         return self.addresses.get(endpoint) or sockaddr(endpoint)
 
     def _links(self) -> Iterator[Problem]:
-        """By the links that are there."""
+        """Problems with the links that are there."""
         link, links, config = self.config.link, self.links, self.config
         for key, name in (("Bridge", link.bridge), ("Master", link.master)):
             found = links.get(name) if name else None
@@ -93,7 +93,7 @@ class Before:
                 yield at(config, "DNS", what, "leave DNS out", "state")
 
     def _contradictions(self) -> Iterator[Problem]:
-        """Links that share a bridge, and want it otherwise."""
+        """Links that share a bridge, and want other settings of it."""
         link = self.config.link
         others = list(living(Record(self.name, dry=True), self.links))
         for key, option, wanted in (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The bridge that a link becomes a port of, with its settings, addresses and other ports.
 
-Several links may share a bridge. What is there already is only noted, see `record`.
+Several links may share a bridge. What is already there is only noted, see `record`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _bridge(bridge: str, link: LinkOptions, links: Links, record: Record) -> Ste
     if there is None:
         text = f"ip link add dev {bridge} type bridge"
         return step(text, lambda: links.add_bridge(bridge), change, record, links)
-    # One that an earlier `up` made, and that stayed because somebody else had a port in it.
+    # An earlier `up` made it, and it stayed because somebody else had a port in it.
     claims = (other.wants(change.thing) for other in record.others())
     ours = link.bridge_create and there.alias == BRIDGE_ALIAS
     return found(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """How each kind of change that `up` makes is undone.
 
-Every one is looked for first: a person may have undone it, or changed it further, since.
+Each is looked for first, because a person may have undone it, or changed it again, since then.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ _OWN = ("link", "dns", "nft", "iptables")
 
 
 def use(links: Links, on: str) -> str:
-    """Who uses a link, apart from whoever brings it up: its ports, VLANs and addresses,
-    as words."""
+    """What uses a link, in words: its ports, VLANs and addresses."""
     there = links.get(on)
     if there is None:
         return ""
@@ -37,7 +36,7 @@ def use(links: Links, on: str) -> str:
 
 
 def address_step(name: str, address: str, links: Links, record: Record | None = None) -> Step:
-    """Give a link an address; with `record` it is one that does not go with our link."""
+    """Give a link an address; with `record`, one that does not go away with our link."""
     proto = "-6" if ":" in address else "-4"
     text = f"ip {proto} address add {address} dev {name}"
 
@@ -62,7 +61,7 @@ def step(text: str, do: Callable[[], None], change: Change, record: Record, link
 
 
 def found(change: Change, record: Record, links: Links, *, made: bool = False) -> Step:
-    """No step, but a note that this link wants what is there already."""
+    """No step, only a note that this link wants what is already there."""
 
     def run() -> None:
         index = links.need(change.on, "look up").ifindex if change.on else 0
@@ -72,7 +71,7 @@ def found(change: Change, record: Record, links: Links, *, made: bool = False) -
 
 
 def _undoing(change: Change, record: Record, links: Links) -> Iterator[Step]:
-    """The steps that undo a change, found out when they are needed."""
+    """The steps that undo a change, planned when they are needed."""
     noted = record.wants(change.thing)
     if noted is not None:
         with record.shared():
@@ -80,7 +79,7 @@ def _undoing(change: Change, record: Record, links: Links) -> Iterator[Step]:
 
 
 def plan_undo(record: Record, links: Links) -> Iterator[Step]:
-    """The steps that undo all that is recorded: the last first, but the link before its bridge."""
+    """Undo all that is recorded, in steps: the last first, except the link before its bridge."""
     changes = list(reversed(record.changes))
     later = [change for change in changes if change.kind in (*_OF_A_BRIDGE, "port")]
     with record.shared():
@@ -89,7 +88,7 @@ def plan_undo(record: Record, links: Links) -> Iterator[Step]:
 
 
 def take_back(change: Change, record: Record, links: Links) -> Iterator[Step]:
-    """The steps that undo one change, which is struck out of the record with the last of them."""
+    """The steps that undo one change; the last one strikes it out of the record."""
 
     def struck(done: Step) -> Step:
         def do() -> None:
@@ -109,7 +108,7 @@ def take_back(change: Change, record: Record, links: Links) -> Iterator[Step]:
 
 
 def _heir(change: Change, record: Record, links: Links) -> Record | None:
-    """Another link that is there and wants the same thing."""
+    """Another existing link that wants the same thing."""
     if change.kind in _OWN:
         return None
     others = living(record, links)
@@ -117,7 +116,7 @@ def _heir(change: Change, record: Record, links: Links) -> Record | None:
 
 
 def living(record: Record, links: Links) -> Iterator[Record]:
-    """The records of other links that are there."""
+    """The records of other existing links."""
     for other in record.others():
         link = links.get(other.name)
         if link is not None and link.ifindex == other.index:
@@ -185,7 +184,7 @@ def _up(change: Change, record: Record, links: Links) -> Step | None:
     own = {record.name} | {c.on for c in record.changes if c.kind == "port"}
     own |= {c.what for c in record.changes if c.kind == "address" and c.on == change.on}
     if set(use(links, change.on).split()) - own - set(change.before.split()):
-        return None  # somebody has found a use for it since
+        return None  # somebody else uses it by now
     return Step(f"ip link set dev {change.on} down", lambda: links.set_down(change.on))
 
 

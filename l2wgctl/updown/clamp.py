@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""MSSClamp: TCP of hosts that keep an MTU of 1500 behind a tunnel that has less.
+"""MSSClamp: TCP between hosts that keep an MTU of 1500 behind a tunnel that has less.
 
-A bridge has no way to say "too big": it drops. So the SYN packets that cross the link, both ways,
-get a maximum segment size that fits. nftables only ever lowers the option
+A bridge cannot say that a packet is too big; it drops it. So the SYN packets that cross the link,
+in both directions, get a maximum segment size that fits. nftables only lowers the option
 (nft_exthdr_tcp_set_eval of net/netfilter/nft_exthdr.c).
 """
 
@@ -26,9 +26,9 @@ IPV4, IPV6 = 40, 60
 def rules(name: str, family: str, mtu: int, size: int) -> str:
     """The nftables script.
 
-    :param family: `bridge` for a port of a bridge, `inet` for a link that is routed to.
-    :param mtu: what IP packets may have, in bytes.
-    :param size: the segment size in bytes, 0: what fits the MTU.
+    :param family: `bridge` for a port of a bridge, `inet` for a link with routes.
+    :param mtu: the largest IP packet, in bytes.
+    :param size: the segment size in bytes; 0: the one that fits the MTU.
     """
     table = nft_table(family, name)
     sizes = [("ip", size or mtu - IPV4), ("ip6", size or mtu - IPV6)]

@@ -66,7 +66,7 @@ def _warning(what: str, hint: str) -> Problem:
 
 
 def _config(path: str, record: Record | None) -> tuple[Config | None, bool]:
-    """The file, if it is one, and whether all can be undone."""
+    """The file, if it can be read, and whether all can be undone."""
     try:
         text, warnings = files.read_text(path)
         config = parse(text, path)
@@ -89,10 +89,10 @@ def _config(path: str, record: Record | None) -> tuple[Config | None, bool]:
 
 
 def assumed(name: str, config: Config | None, links: Links) -> Record:
-    """What `up` has probably done, by the file, where no record of it is left.
+    """What `up` has probably done, by the file, if there is no record of it.
 
-    A link that was brought up by hand, or by an l2wgctl before there were records. What may have
-    been there before (addresses of a bridge) is left alone.
+    The link was brought up by hand, or by an l2wgctl without records. What may have been there
+    before (addresses of a bridge) stays.
     """
     from ..netlink.device import get_device
     from ..netlink.link import BRIDGE_ALIAS

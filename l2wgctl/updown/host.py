@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the host has beside links: policy rules, kernel parameters, tables of nftables."""
+"""What a host has apart from links: policy rules, kernel parameters, tables of nftables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SYSCTLS = Path("/proc/sys")
 
 
 def rule(text: str) -> tuple[int, dict[str, int]]:
-    """Family and values of a policy rule, as `routing.rules` has it."""
+    """Family and values of a policy rule, from the text of `routing.rules`."""
     words = text.split()
     family = AF_INET6 if words[0] == "-6" else AF_INET
     if words[1] == "not":

@@ -2,8 +2,8 @@
 """up, down, strip, save: a link with all that belongs to it, from one file.
 
 `plan_up` and `plan_down` are generators of steps: each step is done before the next is planned,
-so that a PreUp command can bring about what the rest needs. Nothing is planned on a guess: what
-must hold beforehand is checked before the first step.
+so that a PreUp command can provide what the rest needs. Nothing is planned on a guess: what must be
+true beforehand is checked before the first step.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ DEFAULT_UNDERLAY = 1500
 
 
 def underlay_mtu(device: Device, links: Links, resolve: Callable[[str], str | None]) -> int:
-    """The least MTU of the ways to the endpoints, else of the default route, else 1500 bytes.
+    """The smallest MTU of the routes to the endpoints, else of the default route, else 1500 bytes.
 
-    (wg-quick takes the largest; with two uplinks that makes packets that do not fit one.)
+    (wg-quick takes the largest; with two uplinks its packets may not fit one of them.)
     """
     ways = []
     for peer in device.peers:
@@ -62,9 +62,9 @@ def plan_up(
     """The steps of `up`.
 
     :param configure: sends a device to the kernel.
-    :param resolve: makes an address of a host name, or None.
-    :param record: takes note of what `down` has to undo.
-    :param prepare: is called when all is there that PreUp brings about.
+    :param resolve: returns an address for a host name, or None.
+    :param record: notes what `down` has to undo.
+    :param prepare: is called when PreUp has run.
     """
     link, device, name = config.link, config.device, record.name
     yield from _hooks(name, link.pre_up, link.post_down)
@@ -116,7 +116,7 @@ def _plan_dns(by: str, link: LinkOptions, links: Links, record: Record) -> Itera
 
 
 def _hooks(name: str, lines: Sequence[str], inverse: Sequence[str]) -> Iterator[Step]:
-    """Commands; once the first is through, taking `up` back runs those of the other side."""
+    """Commands; after the first has run, undoing `up` runs those of the other side."""
     undo = tuple(hook(line, name) for line in inverse)
     for position, line in enumerate(lines):
         step = hook(line, name)
@@ -142,7 +142,7 @@ def _plan_vlan(name: str, vlan: Vlan, mtu: int, links: Links) -> Iterator[Step]:
     parent = vlan_name(name, vlan.ids[:-1])
     own = vlan_name(name, vlan.ids)
     number = vlan.ids[-1]
-    # Removing the tunnel removes its VLANs: nothing to undo.
+    # Removing the tunnel removes its VLANs, so there is nothing to undo.
     yield Step(
         f"ip link add link {parent} name {own} type vlan id {number}",
         lambda: links.add_vlan(own, parent, number),
@@ -157,7 +157,7 @@ def saved_text(config: Config, device: Device, links: Links) -> str:
     """The file's text, edited to the state that the link is in now, with its secrets."""
     from ..conf.edit import edit
 
-    # The kernel does not tell its own link-local addresses from ours: those of the file are kept.
+    # The kernel does not tell its own link-local addresses from ours, so the file's are kept.
     local = [a for a in config.link.addresses if a.lower().startswith("fe80:")]
     now = links.get(device.name)
     return edit(
@@ -211,7 +211,7 @@ def cmd_up(args: argparse.Namespace) -> int:
         try:
             run_steps(steps, args.dry_run)
         except BaseException:
-            # What was interrupted while it was done, or could not be undone.
+            # What was interrupted halfway, or could not be undone.
             run_all(plan_undo(record, links))
             raise
         if not args.dry_run:
@@ -221,7 +221,7 @@ def cmd_up(args: argparse.Namespace) -> int:
 
 
 def _clear_leftovers(name: str, links: Links, dry: bool) -> None:
-    """Undo what an earlier `up` did, if its link has gone without `down`."""
+    """Undo what an earlier `up` did, if its link has disappeared without `down`."""
     old = records.load(name)
     if old is not None and links.get(name) is None:
         old.dry = dry

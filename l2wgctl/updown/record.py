@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """What `up` has done, on disk, so that `down` undoes that and nothing else.
 
-The record of a link is `/run/l2wg/IFACE.json`, which a restart of the machine clears as it clears
-what is recorded; for another network namespace than that of process 1 it is in a folder of that
-namespace. A change is written down before it is made and struck out after it is undone, so that
-the record of an `up` which was killed holds whatever may have happened. Whoever undoes a change
-looks whether it is there.
+The record of a link is `/run/l2wg/IFACE.json`. A restart of the machine clears it together with
+what it records. A network namespace other than that of process 1 has a folder of its own. A change
+is written down before it is made and struck out after it is undone, so the record of an `up` that
+was killed holds all that may have happened. Before a change is undone, its presence is checked.
 
-Two links may want the same thing, a bridge say. Only the one that made it is to undo it; `found`
-changes are those which somebody else made, and a link that goes hands its own over to such a one.
+Two links may want the same thing, for example a bridge. Only the link that made it undoes it.
+`found` changes are those that somebody else made; a link that goes away hands its own over to one
+of these.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Change(NamedTuple):
     """One thing that `up` did to the host, beyond what goes with the link itself.
 
     :ivar kind: see `changes`, which undoes each.
-    :ivar on: the link that was changed, if it is one; `ifindex` is that of the link.
-    :ivar what: what of it; with `kind` and `on` it tells changes apart.
+    :ivar on: the link that was changed, if any; `ifindex` is its index.
+    :ivar what: the part that was changed; `kind`, `on` and `what` together name a change.
     :ivar value: what it was set to, `before` what it was.
-    :ivar made: by this link; otherwise it was there, by somebody else.
+    :ivar made: this link made it; otherwise somebody else did.
     """
 
     kind: str
@@ -49,12 +49,12 @@ class Change(NamedTuple):
 
     @property
     def thing(self) -> tuple[str, str, str]:
-        """What two links may both want."""
+        """The thing that two links may both want."""
         return self.kind, self.on, self.what
 
 
 def folder() -> Path:
-    """Where the records of this network namespace are."""
+    """The folder with the records of this network namespace."""
     own = os.stat(_OWN).st_ino
     try:
         first = os.stat(_FIRST).st_ino
@@ -81,8 +81,8 @@ class Record:
     # -- the file ------------------------------------------------------------------------------
 
     def store(self) -> None:
-        """Write it, or remove it if there is nothing in it. Where it cannot be written that is
-        said, and `down` does what it can without."""
+        """Write it, or remove it if it is empty. If it cannot be written, say so; `down` then does
+        what it can without it."""
         if self.dry:
             return
         if not self.changes:
@@ -112,7 +112,7 @@ class Record:
         self.store()
 
     def complete(self, change: Change, index: int) -> None:
-        """The ifindex of what a change has just created."""
+        """Note the ifindex of what a change has just created."""
         if change.kind == "link":
             self.index = index
         self.changes = [
@@ -122,7 +122,7 @@ class Record:
         self.store()
 
     def strike(self, change: Change) -> None:
-        """Forget a change that is undone, or was not made after all."""
+        """Forget a change that has been undone, or was not made after all."""
         self.changes = [known for known in self.changes if known.thing != change.thing]
         self.store()
 
@@ -152,7 +152,7 @@ class Record:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Alone with what several links may want (a bridge) until the block is left."""
+        """In the block, no other process changes what links may share (a bridge)."""
         if self.dry:
             yield
             return
@@ -187,9 +187,9 @@ def _make(path: Path) -> None:
 
 @contextmanager
 def hold(name: str, doing: str, *, dry: bool = False) -> Iterator[None]:
-    """Alone with a link: no other `up` or `down` of it runs meanwhile.
+    """In the block, no other `up` or `down` of the link runs.
 
-    :raises L2wgError: another one is at it.
+    :raises L2wgError: another one runs already.
     """
     path = folder() / f"{name}.lock"
     if dry:
@@ -206,7 +206,7 @@ def hold(name: str, doing: str, *, dry: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether the lock was free. Where no file can be written there are no locks."""
+    """Whether the lock was free. If no file can be written, there are no locks."""
     try:
         _make(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

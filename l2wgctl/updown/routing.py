@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Routes from AllowedIPs, and the default route through the tunnel, as wg-quick sets them up.
 
-A default route goes into a table of its own, which everything uses but the tunnel's own packets
-(they carry the firewall mark). Packets to the link's addresses that did not come in by it are
-dropped, so that the address is not reachable past the tunnel.
+A default route goes into a table of its own, which all packets use except the tunnel's own (they
+carry the firewall mark). Packets to the link's addresses that came in by another link are dropped,
+so that nobody reaches the addresses past the tunnel.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def nft(text: str, table: str, links: Links, record: Record) -> Step:
 
 
 def assumed(device: Device, link: LinkOptions, name: str) -> Iterator[Change]:
-    """What `up` has probably done for the routes, when there is no record of it."""
+    """What `up` has probably done for the routes, if there is no record of it."""
     table = device.fwmark or 0
     if wanted_table(link) != "auto" or not table:
         return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Name servers of a link: by systemd-resolved where that runs, else by resolvconf(8).
+"""Name servers of a link: by systemd-resolved if it runs, else by resolvconf(8).
 
-As with wg-quick(8) every name is asked of them, not those of the search domains only.
+As with wg-quick(8), they look up every name, not only names in the search domains.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 def program() -> str | None:
-    """`resolvectl` or `resolvconf`, whichever rules /etc/resolv.conf here; None if neither."""
+    """`resolvectl` or `resolvconf`, whichever manages /etc/resolv.conf here; None if neither."""
     resolvectl = resolved_runs()
     if resolvectl and RESOLV_CONF.resolve().parent == RESOLVED.resolve():
         return "resolvectl"
@@ -29,12 +29,12 @@ def program() -> str | None:
 
 
 def outlives(by: str) -> bool:
-    """Whether what was set stays when the link goes."""
+    """Whether the settings stay when the link goes away."""
     return by == "resolvconf"
 
 
 def plan(name: str, link: LinkOptions, by: str) -> Iterator[Step]:
-    """The steps that set them; `by` is a program."""
+    """The steps that set the name servers; `by` is a program."""
     if by == "resolvconf":
         text = "".join(f"nameserver {server}\n" for server in link.dns)
         if link.dns_search:
@@ -52,7 +52,7 @@ def plan(name: str, link: LinkOptions, by: str) -> Iterator[Step]:
 
 
 def undo(by: str, name: str) -> Step:
-    """The step that takes them away."""
+    """The step that removes them."""
     argv = ["resolvectl", "revert", name]
     if by == "resolvconf":
         argv = ["resolvconf", "-d", _resolvconf_name(name), "-f"]
@@ -60,7 +60,7 @@ def undo(by: str, name: str) -> Step:
 
 
 def _resolvconf_name(name: str) -> str:
-    """With the prefix that Debian's resolvconf orders interfaces by."""
+    """The name with the prefix by which Debian's resolvconf orders interfaces."""
     try:
         with open(INTERFACE_ORDER, encoding="utf-8") as stream:
             for line in stream:

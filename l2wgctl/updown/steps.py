@@ -16,7 +16,7 @@ from ..errors import PROG, L2wgError
 
 
 class Step(NamedTuple):
-    """One change: the command that a person would type, what does it, and what takes it back.
+    """One change: the command that a person would type, what does it, and what undoes it.
 
     A step without a text is not printed. `undo` may be a generator: it is run when it is needed.
     """
@@ -106,7 +106,7 @@ def run_steps(steps: Iterable[Step], dry_run: bool = False) -> None:
                 undo.append(step.undo)
         except BaseException:
             if isinstance(steps, Generator):
-                steps.close()  # and with it what it has locked
+                steps.close()  # which also releases its locks
             for taking_back in reversed(undo):
                 for step in taking_back:
                     attempt(step)
@@ -152,7 +152,7 @@ def _interruptible() -> Iterator[None]:
 
     try:
         old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    except ValueError:  # not the main thread: the caller's business
+    except ValueError:  # not in the main thread: the caller handles signals
         yield
         return
     try:
