@@ -3,8 +3,8 @@
  * What differs between the kernels that we build for, as features and not as
  * version numbers: stable updates carry API changes back.
  *
- * A feature that is a macro is tested for here; one that is not is probed
- * from the kernel's headers by Kbuild, which defines L2WG_HAVE_<FEATURE>.
+ * A feature that is a macro is tested for here. Nothing that is not a macro
+ * differs yet.
  */
 
 #ifndef _L2WG_COMPAT_H
