@@ -221,6 +221,10 @@ def host_bits(network: AllowedIP) -> str | None:
 def interface_address(text: str) -> str:
     """An address with a prefix length for the link, e.g. `192.168.157.1/24`, in normal form."""
     raw, prefix = split_network(text)
+    # inet6_addr_add() and ipv6_add_addr() of net/ipv6/addrconf.c refuse these.
+    if len(raw) == 16 and (raw[0] == 0xFF or int.from_bytes(raw, "big") < 2):
+        what = "a multicast" if raw[0] == 0xFF else "the loopback" if raw[-1] else "the unspecified"
+        raise ValueProblem(f"is {what} address, which a link cannot have: '{text}'")
     return f"{inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw)}/{prefix}"
 
 

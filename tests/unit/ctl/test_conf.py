@@ -437,7 +437,11 @@ devices = build(
 commands = st.text(
     st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), min_size=1
 )
-addresses = st.ip_addresses().map(lambda a: values.interface_address(str(a)))
+addresses = (
+    st.ip_addresses()
+    .filter(lambda a: a.version == 4 or not (a.is_multicast or int(a) < 2))
+    .map(lambda a: values.interface_address(str(a)))
+)
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 links = build(
     LinkOptions,

@@ -83,6 +83,21 @@ CASES: dict[str, tuple[str, str, str]] = {
         "",
         "3:1: Address fe80::1/64 is given twice (keep one of them)",
     ),
+    "multicast address": (
+        "Address = ff02::1/64",
+        "",
+        "3:11: Address is a multicast address, which a link cannot have: 'ff02::1/64'",
+    ),
+    "loopback address": (
+        "VLANs = 5\nVLAN5.Address = ::1/128",
+        "",
+        "4:17: VLAN5.Address is the loopback address, which a link cannot have: '::1/128'",
+    ),
+    "no address": (
+        "Bridge = br0\nBridgeAddress = ::/64",
+        "",
+        "4:17: BridgeAddress is the unspecified address, which a link cannot have: '::/64'",
+    ),
     "zone": (
         "\n[Peer]\nPublicKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"
         "Endpoint = [fe80::1%eth9]:5",
