@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from ..errors import KernelError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -53,7 +57,8 @@ class Bridges:
 
     def set_bridge(self, name: str, option: str, value: int) -> None:
         """Set one of OPTIONS."""
-        self._set(name, f"set {option}", kind="bridge", **{f"br_{option}": value})
+        with _vlans(name, f"set {option}"):
+            self._set(name, f"set {option}", kind="bridge", **{f"br_{option}": value})
 
     def edit_vlans(self, command: str, name: str, vlans: Sequence[tuple[int, int, int]]) -> None:
         """Add or delete (`command` add, del) VLANs of a bridge port.
@@ -68,8 +73,21 @@ class Bridges:
                 attrs.append(_info(first, flags))
             else:
                 attrs += [_info(first, flags | RANGE_BEGIN), _info(last, flags | RANGE_END)]
-        with self._doing(name, doing):
+        with _vlans(name, doing), self._doing(name, doing):
             self._ipr.vlan_filter(command, index=index, IFLA_AF_SPEC={"attrs": attrs})
+
+
+@contextmanager
+def _vlans(name: str, doing: str) -> Iterator[None]:
+    """Put the one reason for which a bridge does not support something into words."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            what = f"{name}: VLANs of bridges: the kernel has none"
+            hint = "CONFIG_BRIDGE_VLAN_FILTERING"
+            raise KernelError(errno.EOPNOTSUPP, what, hint, doing) from None
+        raise
 
 
 def _info(vid: int, flags: int) -> tuple[str, dict[str, int]]:

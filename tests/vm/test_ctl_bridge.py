@@ -20,6 +20,8 @@ from toolkit.guest.hosts import Host, cable, eventually, inside, underlay
 
 Hosts = Callable[..., list[Host]]
 NFT = ("nft", "list", "ruleset")
+#: A link gets its queueing discipline when it first comes up, and keeps it.
+USED = ("link set eth1 up", "link set eth1 down")
 
 
 def down(host: Host, path: str) -> list[str]:
@@ -49,6 +51,7 @@ def test_what_was_there_stays(hosts: Hosts) -> None:
         "address add 192.168.9.1/24 dev br0",
         "address add 192.168.9.5/24 dev br0",
         "link set br0 up",
+        *USED,
         "link set eth1 master br0",
     )
     before = world(a)
@@ -72,7 +75,10 @@ def test_what_was_there_stays(hosts: Hosts) -> None:
 def test_settings_come_back(hosts: Hosts) -> None:
     a, b = hosts("A", "B")
     underlay(a, b)
-    a.ip("link add br0 type bridge", "link add eth1 type dummy")
+    a.ip("link add br0 type bridge", "link add eth1 type dummy", *USED)
+    a.ip("link set br0 up", "link set br0 down")
+    # and a bridge has neither address nor carrier when its last port has gone
+    a.ip("link set eth1 master br0", "link set eth1 nomaster")
     before = world(a)
     path = file(
         a,
@@ -93,7 +99,7 @@ def test_two_links_at_once_in_one_bridge(hosts: Hosts, first: str) -> None:
     """Both come up at the same time, and may both make the bridge; the last takes it away."""
     a, b = hosts("A", "B")
     underlay(a, b)
-    a.ip("link add eth1 type dummy")
+    a.ip("link add eth1 type dummy", *USED)
     before = world(a)
     more = "Bridge = br0\nBridgeCreate = yes\nBridgeAddress = 192.168.9.1/24\nBridgePorts = eth1"
     paths = [file(a, config(a, b, more, number=n), f"wg{n + 1}") for n in (0, 1)]
