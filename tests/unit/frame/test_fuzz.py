@@ -145,6 +145,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.program("cc")
 def test_compiler_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken.c").write_text("int x = ;\n")
     monkeypatch.setattr("toolkit.frame.library.BUILD", tmp_path / "build")

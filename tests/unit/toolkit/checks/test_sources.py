@@ -17,6 +17,8 @@ from toolkit.kernels.archive import Package
 from toolkit.kernels.source import DRIVER
 from toolkit.kmod import patching
 
+pytestmark = pytest.mark.program("patch")
+
 PATCHES = len(patching.series())
 
 

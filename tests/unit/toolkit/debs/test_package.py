@@ -13,6 +13,8 @@ from tests.unit.toolkit.debs.test_trees import origin
 from toolkit import paths
 from toolkit.debs import package
 
+pytestmark = pytest.mark.program("patch")
+
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -16,6 +16,8 @@ from toolkit.errors import ToolError
 from toolkit.kernels.source import DRIVER, Source
 from toolkit.kmod import patching
 
+pytestmark = pytest.mark.program("patch")
+
 
 def origin(folder: Path, version: str, change: str = "") -> Origin:
     tree = make(folder / version, version)

@@ -134,6 +134,7 @@ def test_a_kernel_that_has_not_been_built(kernel: Kernel, tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.program("make", "patch")
 def test_a_failed_build_is_one_line_and_leaves_nothing(
     kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

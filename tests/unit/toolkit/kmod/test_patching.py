@@ -16,6 +16,8 @@ from toolkit.errors import ToolError
 from toolkit.kernels.source import DRIVER
 from toolkit.kmod import patching
 
+pytestmark = pytest.mark.program("patch")
+
 TREES = sorted(p for p in (paths.cache() / "source").glob("[0-9]*") if (p / DRIVER).is_dir())
 
 
