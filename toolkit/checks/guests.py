@@ -16,22 +16,28 @@ from toolkit.run import say
 FOLDER = "tests/vm"
 #: Tests with this mark (pytest.mark.newest) are those that a newer kernel's API can break.
 NEW_API = ("-m", "newest")
-LIMIT = 1500  # seconds for one guest's tests
+LIMIT = 2400  # seconds for one guest's tests
 
 #: Seconds that a file of tests/vm takes under TCG on two cores. Only the proportions count, and
 #: they only decide which files share a guest: a file that is not here runs all the same.
 SECONDS = {
     "test_bench.py": 100,
     "test_ctl.py": 170,
-    "test_ctl_doctor.py": 130,
-    "test_ctl_refusals.py": 40,
-    "test_ctl_sync.py": 180,
+    "test_ctl_bridge.py": 110,
+    "test_ctl_doctor.py": 40,
+    "test_ctl_metrics.py": 30,
+    "test_ctl_refusals.py": 30,
+    "test_ctl_reload.py": 60,
+    "test_ctl_reresolve.py": 30,
+    "test_ctl_sync.py": 40,
     "test_ctl_up.py": 160,
-    "test_frames.py": 60,
+    "test_frames.py": 90,
     "test_hostile.py": 120,
     "test_link.py": 190,
+    "test_readme.py": 30,
     "test_replay.py": 110,
-    "test_scenarios.py": 130,
+    "test_scenarios.py": 140,
+    "test_senders.py": 30,
     "test_traffic.py": 110,
     "test_underlays.py": 90,
 }
