@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which of the options that a link came up with have changed in its file since.
+"""Which options of a link have changed in its file since the link came up.
 
-Commands, name servers and the like cannot be read back from the kernel. So `up` remembers what they
-were, as digests: a command may hold a password.
+Commands, name servers and the like cannot be read back from the kernel. So `up` remembers them, as
+digests, because a command may hold a password.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..model import LinkOptions
 from . import memory
 
 ABOUT = "applied"
-#: What `differences` reads from the kernel, and what takes effect without the link.
+#: Options that `differences` reads from the kernel, or that take effect without the link.
 _COMPARED = {
     *("kind", "mac_address", "addresses", "mtu", "bridge", "bridge_create", "bridge_addresses"),
     *("master", "vlans", "resolve", "save_config", "private_key_file"),
@@ -34,17 +34,17 @@ def _digests(link: LinkOptions) -> dict[str, str]:
 
 
 def remember(name: str, link: LinkOptions) -> None:
-    """Note the options that a link has come up with."""
+    """Remember the options with which a link has come up."""
     memory.remember(name, ABOUT, _digests(link))
 
 
 def forget(name: str) -> None:
-    """The link has gone."""
+    """Forget the options of a link that has gone."""
     memory.remember(name, ABOUT, {})
 
 
 def changed(name: str, link: LinkOptions) -> list[str]:
-    """The keys whose values are not those that the link came up with; none if nobody knows."""
+    """The keys whose values have changed since the link came up; none if that is unknown."""
     before = memory.recall(name, ABOUT)
     now = _digests(link)
     return [key for key in now if key in before and now[key] != before[key]]

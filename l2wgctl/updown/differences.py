@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a running link differs from its file, beyond keys and peers, and what makes it the same.
+"""How a running link differs from its file, apart from keys and peers, and how to make it the same.
 
-What can be changed without a new session is: addresses, VLANs, MTU, MAC address and bridge.
+Addresses, VLANs, MTU, MAC address and bridge can be changed without a new session.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NONE = "(none)"
 
 
 class Difference(NamedTuple):
-    """Changes, and the steps that bring them about. Without steps they take a new link."""
+    """Changes, and the steps that make them. Without steps they need a new link."""
 
     changes: tuple[Change, ...]
     steps: tuple[Step, ...] = ()
@@ -33,11 +33,11 @@ class Difference(NamedTuple):
 def differences(
     name: str, link: LinkOptions, links: Links, record: Record | None = None
 ) -> Iterator[Difference]:
-    """What of a link is not as its options say.
+    """The differences between a link and its options.
 
-    The steps of each are to be done before the next is asked for, or never.
+    Do the steps of each difference before you ask for the next one, or never.
 
-    :param record: what the link's `up` has done, which takes note of what `down` has to undo, too.
+    :param record: what the link's `up` has done; it also notes what `down` has to undo.
     :raises KernelError: there is no such link.
     """
     now = links.need(name, "diff")
@@ -79,10 +79,10 @@ def _address(verb: str, name: str, address: str, links: Links) -> Step:
 
 
 def _addresses(name: str, field: str, wanted: Sequence[str], links: Links) -> Iterator[Difference]:
-    """Addresses that a link has too many or too few, link-local ones apart.
+    """Superfluous and missing addresses of a link, except link-local ones.
 
-    With a primary IPv4 address the kernel removes its secondary ones. So what is missing is looked
-    for when what is too much has gone.
+    With a primary IPv4 address the kernel removes its secondary ones. So we look for missing
+    addresses after the superfluous ones have gone.
     """
     for address in links.addresses(name):
         if address not in wanted:
@@ -97,7 +97,7 @@ def _addresses(name: str, field: str, wanted: Sequence[str], links: Links) -> It
 
 
 def _master(now: Link, link: LinkOptions, links: Links) -> Iterator[Difference]:
-    """Another bridge than now. A bond is another matter: it takes ports while they are down."""
+    """A change of the bridge. A bond cannot be changed here: it takes ports while they are down."""
     current = next((found for found in links.all() if now.master == found.ifindex), None)
     old, new = current.name if current else None, link.bridge or link.master
     if old != new:
@@ -117,7 +117,7 @@ def _port(name: str, master: str | None, links: Links) -> Step:
 
 
 def _vlans(name: str, vlans: Sequence[Vlan], mtu: int, links: Links) -> Iterator[Difference]:
-    """VLANs by the names that `up` gives them; others on the link are somebody else's."""
+    """VLANs with the names that `up` gives them; other VLANs on the link belong to others."""
     wanted = {vlan_name(name, vlan.ids): vlan for vlan in all_vlans(vlans)}
     for found in sorted(links.all(), key=lambda found: -len(found.name)):
         label = found.name[len(name) + 1 :]

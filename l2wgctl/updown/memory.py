@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Small things about a link that are remembered until the machine restarts, beside its record.
+"""Small facts about a link that are remembered until the machine restarts, beside its record.
 
-They help and are never needed: what cannot be written is not, and what is not there is nothing.
+They help but are never needed: if they cannot be written or read, there are none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from . import record
 
 
 def recall(name: str, about: str) -> dict[str, str]:
-    """What was remembered of a link about something; empty if nothing was."""
+    """What is remembered about a link; empty if nothing is."""
     try:
         found = json.loads((record.folder() / f"{name}.{about}").read_text())
     except (OSError, ValueError):
@@ -23,7 +23,7 @@ def recall(name: str, about: str) -> dict[str, str]:
 
 
 def remember(name: str, about: str, what: dict[str, str]) -> None:
-    """Remember something of a link, instead of what was; nothing if `what` is empty."""
+    """Remember something about a link, in place of what was; forget it if `what` is empty."""
     try:
         path = record.folder() / f"{name}.{about}"
         if not what:

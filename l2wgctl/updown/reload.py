@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """reload, restart, diff: a running link and its changed file.
 
-`reload` brings about what it can without a new session, and names the rest.
+`reload` changes what it can without a new session, and names the rest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Names:
-    """Endpoints' names, each asked for once: a reload does not wait for a name server."""
+    """Endpoints' names, each looked up once: a reload does not wait for a name server."""
 
     def __init__(self) -> None:
         self._known: dict[Endpoint, list[bytes]] = {}
@@ -91,7 +91,7 @@ def _cannot_tell(names: Names) -> Iterator[Problem]:
 
 
 def cmd_reload(args: argparse.Namespace) -> int:
-    """Apply a changed file to its link as far as sessions go on, and name the rest."""
+    """Apply a changed file to its link without ending sessions, and name the rest."""
     from ..netlink.device import WireGuard
     from ..netlink.link import Links
 
@@ -127,7 +127,7 @@ def cmd_reload(args: argparse.Namespace) -> int:
 def _rest(
     name: str, config: Config, rest: list[Change], changes: list[Change]
 ) -> Iterator[Problem]:
-    """What a reload has not done, as warnings."""
+    """Warnings of what a reload has not done."""
     mend = f"l2wgctl restart {name}"
     for key in applied.changed(name, config.link):
         yield Problem(name, f"{key} has changed, and takes a new link", mend, True)
@@ -144,7 +144,7 @@ def cmd_restart(args: argparse.Namespace) -> int:
     from ..netlink.link import Links
 
     name, path = files.locate(args.target)
-    files.load(path)  # a file with mistakes takes nothing down
+    files.load(path)  # if the file has mistakes, nothing is taken down
     args.dry_run = False
     with Links() as links:
         there = links.get(name) is not None
@@ -154,7 +154,7 @@ def cmd_restart(args: argparse.Namespace) -> int:
 
 
 def cmd_diff(args: argparse.Namespace) -> int:
-    """What `reload` would change, and what takes a new link."""
+    """Show what `reload` would change, and what needs a new link."""
     from ..netlink.device import get_device
     from ..netlink.link import Links
     from ..resolve import same
