@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import os
 import re
@@ -119,6 +120,29 @@ def test_shellcheck() -> None:
     ]
     assert {"inv", ".ci/run", "toolkit/vagrant/provision.sh"} <= {shown(f) for f in scripts}
     check(tool("shellcheck"), *scripts)
+
+
+#: Other dialects than `:param x:`, `:returns:`, `:raises E:`: Google's, NumPy's, and prose.
+OTHER_DIALECTS = re.compile(r"^ *(Args|Returns|Raises|Yields|Parameters):?$|Raises [A-Z]\w+", re.M)
+
+
+def test_docstrings_speak_one_dialect() -> None:
+    """And what they say of a parameter is about one that there is."""
+    wrong = []
+    for file in (f for f in files() if f.suffix == ".py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                continue
+            text = ast.get_docstring(node) or ""
+            where = f"{shown(file)}:{node.lineno}"
+            wrong += [f"{where}: {found[0].strip()}" for found in OTHER_DIALECTS.finditer(text)]
+            if not isinstance(node, ast.ClassDef):
+                a = node.args
+                known = {x.arg for x in (*a.posonlyargs, *a.args, *a.kwonlyargs)}
+                known |= {x.arg for x in (a.vararg, a.kwarg) if x}
+                named = re.findall(r"^ *:param (\w+):", text, re.M)
+                wrong += [f"{where}: no parameter {name}" for name in named if name not in known]
+    assert wrong == []
 
 
 def test_spdx() -> None:
