@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -182,17 +181,3 @@ def test_files_that_are_named_exist(page: Path) -> None:
         r"`((?:kernel|patches|l2wgctl|packaging|toolkit|tests|docs)/[\w./-]*)", page.read_text()
     )
     assert [n for n in names if not (paths.ROOT / n).exists()] == []
-
-
-def test_docstrings_have_one_dialect() -> None:
-    """:raises E: and not `Raises E`; :param x: and not Args."""
-    other = re.compile(r"^\s*(Raises|Returns|Args|Parameters|Yields)\b:?|[.] Raises [A-Z]", re.M)
-    wrong = [
-        f"{file.relative_to(paths.ROOT)}: {found[0].strip()}"
-        for top in ("l2wgctl", "toolkit", "tests")
-        for file in sorted((paths.ROOT / top).rglob("*.py"))
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module))
-        and (found := other.search(ast.get_docstring(node) or ""))
-    ]
-    assert wrong == []
