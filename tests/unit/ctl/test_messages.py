@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2wgctl import render, setargs
-from l2wgctl.conf import files, values
+from l2wgctl.conf import files
 from l2wgctl.conf import parse as config
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from l2wgctl.netlink import messages, uapi
+from l2wgctl.sockets import AF_INET, AF_INET6, inet_ntop, inet_pton
 from tests.unit.ctl import record
 from tests.unit.ctl.fakekernel import FakeKernel, FakePeer, attr
 
@@ -62,7 +63,8 @@ def build(cls: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 def normal(address: object) -> str:
     """As inet_ntop writes it."""
-    return values.interface_address(str(address)).partition("/")[0]
+    family = AF_INET6 if ":" in str(address) else AF_INET
+    return inet_ntop(family, inet_pton(family, str(address)))
 
 
 keys = st.binary(min_size=32, max_size=32).filter(any)
