@@ -43,10 +43,21 @@ def owners(peers: Sequence[Peer]) -> dict[Network, Key]:
     }
 
 
-def _by_peer(found: dict[Network, Key]) -> dict[Key, set[Network]]:
-    held: dict[Key, set[Network]] = {}
-    for network, key in found.items():
-        held.setdefault(key, set()).add(network)
+def _listed(peers: Sequence[Peer]) -> dict[Key, set[Network]]:
+    """The networks that each peer lists."""
+    return {
+        peer.public_key: {(masked(ip.address, ip.prefix), ip.prefix) for ip in peer.allowed_ips}
+        for peer in peers
+    }
+
+
+def _held(peers: Sequence[Peer]) -> dict[Key, set[Network]]:
+    """The networks of each peer by `owners`. In most files each network is one peer's only."""
+    held = _listed(peers)
+    if sum(map(len, held.values())) != len(set().union(*held.values())):
+        held = {key: set() for key in held}
+        for network, key in owners(peers).items():
+            held[key].add(network)
     return held
 
 
@@ -105,11 +116,12 @@ def plan(
             peers.append(Peer(peer.public_key, remove=True))
             changes.append(Change("remove", "peer", None, None, peer.public_key))
     have = {peer.public_key: peer for peer in current.peers}
-    was, shall = _by_peer(owners(current.peers)), _by_peer(owners(wanted.peers))
-    owned = set().union(*shall.values())
+    # In the kernel a network is one peer's already.
+    was, shall = _listed(current.peers), _held(wanted.peers)
+    owned: set[Network] = set()  # by any peer of the file, when that is asked for
     for peer in wanted.peers:
         key = peer.public_key
-        networks = shall.get(key, set())
+        networks = shall[key]
         if key not in have:
             peers.append(peer._replace(allowed_ips=_allowed(networks)))
             changes.append(Change("add", "peer", None, None, key))
@@ -118,17 +130,20 @@ def plan(
             ]
             continue
         change, found = _plan_peer(have[key], peer, same)
-        held = was.get(key, set())
-        gone, added = held - networks, networks - held
-        found += [Change("remove", "allowed-ips", str(ip), None, key) for ip in _allowed(gone)]
-        found += [Change("add", "allowed-ips", None, str(ip), key) for ip in _allowed(added)]
-        if gone <= owned:
-            # A network that another peer gets moves there by itself, without a gap.
-            change = change._replace(allowed_ips=_allowed(added))
-        else:
-            change = change._replace(allowed_ips=_allowed(networks), replace_allowed_ips=True)
+        held = was[key]
+        if held != networks:
+            gone, added = held - networks, networks - held
+            if gone and not owned:
+                owned.update(*shall.values())
+            found += [Change("remove", "allowed-ips", str(ip), None, key) for ip in _allowed(gone)]
+            found += [Change("add", "allowed-ips", None, str(ip), key) for ip in _allowed(added)]
+            if gone <= owned:
+                # A network that another peer gets moves there by itself, without a gap.
+                change = change._replace(allowed_ips=_allowed(added))
+            else:
+                change = change._replace(allowed_ips=_allowed(networks), replace_allowed_ips=True)
         changes += found
-        if change != Peer(key, update_only=True):
+        if found and change != Peer(key, update_only=True):
             peers.append(change)
     return device._replace(peers=tuple(peers)), changes
 

@@ -199,6 +199,8 @@ def split_network(text: str) -> tuple[bytes, int]:
 def masked(address: bytes, prefix: int) -> bytes:
     """The address with its host bits cleared, as the kernel stores it."""
     host = len(address) * 8 - prefix
+    if not host:
+        return address
     value = int.from_bytes(address, "big") >> host << host
     return value.to_bytes(len(address), "big")
 
