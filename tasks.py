@@ -436,7 +436,7 @@ def vagrant_test(
         raise Exit(code=1)
 
 
-@task(help={"upgrade": "to the newest version of everything"})
+@task(help={"upgrade": "take the newest version of everything"})
 @friendly
 def lock(_c: Context, upgrade: bool = False) -> None:
     """Renew requirements.lock from pyproject.toml, with hashes."""

@@ -78,7 +78,7 @@ def pinned(lock: str, names: set[str]) -> str:
 
 
 def _fetch(wanted: str, folder: Path) -> None:
-    say("Downloading what l2wgctl stands on")
+    say("Downloading what l2wgctl needs")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(wanted)
         file.flush()
