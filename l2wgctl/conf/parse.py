@@ -241,6 +241,8 @@ class _Parser:
                 return
             self.vlan_addresses.setdefault(ids, []).extend(found)
             self.vlan_lines.setdefault(ids, self.line)
+            label = ".".join(map(str, ids))
+            self.key_lines.setdefault(f"vlan{label}.address", self.line)
             return
         other = "peer" if self.section == "interface" else "interface"
         if name.lower() in BY_NAME[other]:

@@ -67,7 +67,8 @@ def of_file(name: str | None, config: Config) -> Iterator[Problem]:
     for key, addresses in listed.items():
         for twice in _twice(addresses):
             yield at(config, key, f"{key} {twice} is given twice", "keep one of them", "conflict")
-    yield from _mtu(config)
+    if link.mtu is not None:
+        yield from small_mtu(config, link.mtu)
 
 
 def _names(name: str, config: Config) -> Iterator[Problem]:
@@ -99,18 +100,23 @@ def _twice(addresses: Sequence[str]) -> Iterator[str]:
         seen.add(thing)
 
 
-def _mtu(config: Config) -> Iterator[Problem]:
+def small_mtu(config: Config, mtu: int) -> Iterator[Problem]:
+    """IPv6 addresses that Linux would take away again, because the link's MTU is too small.
+
+    :param mtu: the link's, in bytes.
+    """
     link = config.link
-    if link.mtu is None:
-        return
-    of = {"Address": (link.mtu, link.addresses)}
+    given = link.mtu is not None
+    of = {"Address": (mtu, link.addresses)}
     for vlan in link.vlans:
-        room = link.mtu - VLAN_TAG * len(vlan.ids)
+        room = mtu - VLAN_TAG * len(vlan.ids)
         of[f"VLAN{vlan.label}.Address"] = (room, vlan.addresses)
-    for key, (mtu, addresses) in of.items():
-        if mtu < IPV6_MTU and any(":" in address for address in addresses):
-            what = f"{key} has IPv6 addresses, which need an MTU of {IPV6_MTU}; it would be {mtu}"
-            yield at(config, "MTU", what, "raise MTU, or leave IPv6 out", "conflict")
+    for key, (room, addresses) in of.items():
+        if room < IPV6_MTU and any(":" in address for address in addresses):
+            what = f"{key} has IPv6 addresses, which need an MTU of {IPV6_MTU}; it would be {room}"
+            hint = "raise MTU" if given else f"write MTU = {IPV6_MTU + mtu - room}"
+            code = "conflict" if given else "state"
+            yield at(config, "MTU" if given else key, what, f"{hint}, or leave IPv6 out", code)
 
 
 # -- the host --------------------------------------------------------------------------------------

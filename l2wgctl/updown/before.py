@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..conf import preflight
@@ -44,15 +44,14 @@ class Before:
         if self.links.get(self.name) is not None:
             hint = f"take it down first: l2wgctl down {self.name}"
             raise L2wgError(f"{self.name} already exists", hint, "up", "EEXIST")
-        _refuse(list(preflight.of_file(self.name, self.config)))
+        refuse(preflight.of_file(self.name, self.config))
 
     def prepare(self) -> None:
         """Check what PreUp may bring about, and look up the endpoints.
 
         :raises L2wgError: `up` cannot succeed.
         """
-        problems = [*preflight.of_host(self.config, HOST), *self._links()]
-        _refuse(problems)
+        refuse([*preflight.of_host(self.config, HOST), *self._links()])
         if not self.dry:
             for peer in self.config.device.peers:
                 if peer.endpoint is not None:
@@ -125,9 +124,14 @@ class Before:
             yield at(config, "BridgePorts", what, hint, "state")
 
 
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line))
+def refuse(problems: Iterable[Problem]) -> None:
+    """Go no further if there are problems.
+
+    :raises ConfigError: there are; it has all of them.
+    """
+    found = sorted(problems, key=lambda problem: problem.line)
+    if found:
+        raise ConfigError(found)
 
 
 def in_use(port: int) -> bool:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Callable
 from ..conf import files
 from ..conf.check import lint
 from ..conf.parse import Config
-from ..conf.preflight import all_vlans, vlan_name
+from ..conf.preflight import all_vlans, small_mtu, vlan_name
 from ..errors import Problem, from_errno
 from ..model import KINDS, VLAN_TAG, Device, LinkOptions, Vlan
 from ..output import say
 from . import applied, clamp, routing, servers
 from . import record as records
-from .before import Before
+from .before import Before, refuse
 from .bridge import plan_bridge
 from .changes import address_step, plan_undo, step
 from .record import Change, Record
@@ -69,6 +69,8 @@ def plan_up(
     link, device, name = config.link, config.device, record.name
     yield from _hooks(name, link.pre_up, link.post_down)
     prepare()
+    mtu = link.mtu or underlay_mtu(device, links, resolve) - link.overhead
+    refuse(small_mtu(config, mtu))
     yield step(
         f"ip link add dev {name} type {link.kind}",
         lambda: links.add(name, link.kind),
@@ -94,7 +96,6 @@ def plan_up(
         yield Step(
             f"ip link set dev {name} master {master}", lambda: links.set_master(name, master)
         )
-    mtu = link.mtu or underlay_mtu(device, links, resolve) - link.overhead
     if link.mss_clamp is not None:
         yield clamp.plan(link, mtu, links, record)
     yield _up(name, mtu, links)

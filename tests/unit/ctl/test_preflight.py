@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from l2wgctl.conf import files, preflight
 from l2wgctl.model import LinkOptions, Vlan
-from l2wgctl.netlink.link import Link
+from l2wgctl.netlink.link import Link, Route
 from l2wgctl.updown import before, servers
 from tests.unit.ctl.conftest import OWN, PEER_A, PRIVATE, PSK, FakeHost, Result
 from tests.unit.ctl.fakelinks import FakeLinks
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "address of a VLAN twice": (
         "VLAN5.Address = 10.0.0.1/24, 10.0.0.1/24\nVLANs = 5",
         "",
-        "1:1: VLAN5.Address 10.0.0.1/24 is given twice (keep one of them)",
+        "3:1: VLAN5.Address 10.0.0.1/24 is given twice (keep one of them)",
     ),
     "link-local address twice": (
         "Address = fe80::1/64\nIPv6LinkLocal = fe80::1",
@@ -123,7 +123,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "IPv6 in a VLAN": (
         "VLANs = 5\nVLAN5.Address = fd00::1/64",
         "ipv6",
-        f"1:1: VLAN5.Address has IPv6 addresses, and {NO_IPV6}",
+        f"4:1: VLAN5.Address has IPv6 addresses, and {NO_IPV6}",
     ),
     "firewall": (
         "Kind = wireguard",
@@ -262,6 +262,30 @@ def test_up_looks_at_the_other_links(
     assert run("check", path) == (0, "", "")
     assert run("up", path) == (1, "", f"l2wgctl: {path}:{STATE[line]}\n")
     assert links.changes == 0
+
+
+def test_the_way_to_the_endpoint_leaves_no_room_for_ipv6(
+    links: FakeLinks, run: Run, conf: Conf
+) -> None:
+    """Linux would take the addresses away again, without a word."""
+    links.ways["192.0.2.1"] = Route("ppp0", 1377)
+    text = HEAD + "VLANs = 5.6\nVLAN5.6.Address = fd00::1/64\nAddress = fd00::1/64\n" + TAIL
+    path = conf(text + "Endpoint = 192.0.2.1:5\n")
+    need = "which need an MTU of 1280; it would be"
+    assert run("up", path) == (
+        1,
+        "",
+        f"l2wgctl: {path}:4:1: VLAN5.6.Address has IPv6 addresses, {need} 1275 (write MTU = 1288, "
+        "or leave IPv6 out)\n",
+    )
+    links.ways["192.0.2.1"] = Route("ppp0", 1373)
+    assert run("up", path).err.splitlines()[-1] == (
+        f"l2wgctl: {path}:5:1: Address has IPv6 addresses, {need} 1279 (write MTU = 1280, or leave "
+        "IPv6 out)"
+    )
+    assert links.changes == 0
+    links.ways["192.0.2.1"] = Route("ppp0", 1382)
+    assert run("up", path).status == 0
 
 
 def test_all_at_once(links: FakeLinks, run: Run, conf: Conf, host: FakeHost) -> None:
