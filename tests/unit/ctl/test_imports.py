@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Who imports what, how long the start takes, and the public interface."""
+"""Who imports what, how much a start loads, and the public interface."""
 
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,15 +47,20 @@ def test_nothing_but_the_three_dependencies() -> None:
 
 def loaded(tmp_path: Path, *words: str) -> set[str]:
     code = (
-        "import sys; from l2wgctl.cli import main\n"
+        "import sys; bare = set(sys.modules); from l2wgctl.cli import main\n"
         f"try: main({list(words)!r})\n"
         "except SystemExit: pass\n"
-        "print('\\n'.join(sys.modules), file=sys.stderr)"
+        "print('\\n'.join(set(sys.modules) - bare), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    return {name.partition(".")[0] for name in done.stderr.splitlines()}
+    return set(done.stderr.splitlines())
+
+
+def modules_of(modules: set[str]) -> set[str]:
+    """The packages that they belong to."""
+    return {name.partition(".")[0] for name in modules}
 
 
 def test_version_and_check_are_light(tmp_path: Path) -> None:
@@ -64,32 +68,26 @@ def test_version_and_check_are_light(tmp_path: Path) -> None:
     path.write_text(f"[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PEER_A}\n")
     path.chmod(0o600)
     for words in (["--version"], ["check", str(path)], ["show", "wg1"], ["strip", str(path)]):
-        assert not loaded(tmp_path, *words) & {"pyroute2", "rich", "asyncio"}, words
+        assert not modules_of(loaded(tmp_path, *words)) & {"pyroute2", "rich", "asyncio"}, words
 
 
-def best_of(argv: list[str], tries: int = 12) -> float:
-    """Processor time in seconds: what else the machine does disturbs it little."""
-    best = 9.0
-    # Compiled files as an installed package has them.
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    for _ in range(tries):
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=ROOT, env=env)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-        assert status == 0
-        best = min(best, usage.ru_utime + usage.ru_stime)
-    return best
+#: Modules that a start may load besides l2wgctl's own and cryptography's. Bare Python's are none of
+#: them. A start's time is that of its imports: it is measured in the benchmark, not here.
+MOST = {"--version": 60, "check": 100}
+#: Of the standard library, what takes as long as all the rest.
+HEAVY = {"asyncio", "concurrent", "email", "http", "json", "logging", "ssl", "subprocess", "xml"}
 
 
-@pytest.mark.parametrize("command", ["--version", "check"])
-def test_start_takes_less_than_80_ms_more_than_python(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", MOST)
+def test_a_start_imports_little(command: str, tmp_path: Path) -> None:
     path = tmp_path / "wg1.conf"
     path.touch(mode=0o600)
     path.write_text(f"[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PEER_A}\n")
     words = [command] if command == "--version" else [command, str(path)]
-    bare = best_of([sys.executable, "-c", "pass"])
-    ours = best_of([sys.executable, "-c", "from l2wgctl.cli import run; run()", *words])
-    assert ours - bare < 0.080
+    modules = loaded(tmp_path, *words)
+    assert not modules_of(modules) & {*HEAVY, "pyroute2", "rich"}
+    others = {m for m in modules if not m.startswith(("l2wgctl", "cryptography"))}
+    assert len(others) <= MOST[command], sorted(others)
 
 
 @pytest.mark.parametrize("name", [n for n in l2wgctl.__all__ if n != "__version__"])
