@@ -215,8 +215,8 @@ def test_bond(hosts: Hosts) -> None:
         info = json.loads(a.run("ip", "-j", "-d", "link", "show", "bond0"))[0]
         return int(info["linkinfo"]["info_data"].get("ad_info", {}).get("num_ports", 0))
 
-    eventually(lambda: ports() == 2, "both links are in one aggregator", 60)
-    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", "192.168.157.2"), "it pings", 60)
+    eventually(lambda: ports() == 2, "both links are in one aggregator")
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", "192.168.157.2"), "it pings")
     said = ctl(a, "doctor")
     assert said.status == 0, said.out
     a.run("ip", "link", "set", "eth0", "down")
@@ -291,7 +291,7 @@ def test_an_interrupted_up_leaves_nothing_behind(hosts: Hosts) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    eventually(marker.exists, "up has come to its last step", 100)
+    eventually(marker.exists, "up has come to its last step")
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -376,9 +376,9 @@ class TestModules:
             at_b = b.run("python3", "-m", "l2wgctl", "show", "wg1", "transfer")
             return [int(out.split()[1]) for out in (a.run("wg", "show", "wg1", "transfer"), at_b)]
 
-        eventually(lambda: received()[0] >= 148 + 2 * 32, "B's keepalives arrive at A", 60)
+        eventually(lambda: received()[0] >= 148 + 2 * 32, "B's keepalives arrive at A")
         a.run("wg", "set", "wg1", "peer", b.public, "persistent-keepalive", "1")
-        eventually(lambda: received()[1] >= 92 + 2 * 32, "A's keepalives arrive at B", 60)
+        eventually(lambda: received()[1] >= 92 + 2 * 32, "A's keepalives arrive at B")
         assert [host.stat("wg1", "rx_errors") for host in (a, b)] == [0, 0]
 
     @pytest.mark.timeout(600)

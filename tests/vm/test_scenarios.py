@@ -242,9 +242,9 @@ def fail_over(a: Host) -> None:
         used[:] = carrying(a)
         return len(used) == 1
 
-    eventually(one_link_carries, "pings over one of the links", 60)
+    eventually(one_link_carries, "pings over one of the links")
     a.run("ip", "link", "set", f"eth{used[0] - 1}", "down")
-    eventually(lambda: carrying(a) == [3 - used[0]], "traffic goes on over the second link", 60)
+    eventually(lambda: carrying(a) == [3 - used[0]], "traffic goes on over the second link")
 
 
 def test_8_bond_with_lacp_fails_over(hosts: Hosts) -> None:
@@ -265,7 +265,7 @@ def test_8_bond_with_lacp_fails_over(hosts: Hosts) -> None:
         info = json.loads(a.run("ip", "-j", "-d", "link", "show", "bond0"))[0]
         return bool(info["linkinfo"]["info_data"].get("ad_info", {}).get("num_ports") == 2)
 
-    eventually(aggregated, "both links are in one aggregator", 60)
+    eventually(aggregated, "both links are in one aggregator")
     fail_over(a)
 
 

@@ -83,7 +83,7 @@ def ppp(a: Host, b: Host) -> None:
             out = host.run("ip", "address", "show", "dev", "ppp9", check=False)
             return f"10.77.0.{last}" in out
 
-        eventually(up, "PPP is up", 90)
+        eventually(up, "PPP is up")
         host.ip(f"address add fd77::{last}/64 dev ppp9 nodad")
 
 

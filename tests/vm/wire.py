@@ -37,16 +37,24 @@ def read(pcap: Path) -> list[bytes]:
     By hand because importing scapy takes ten seconds of each boot under TCG.
     """
     data, at, packets = pcap.read_bytes(), 24, []
-    while at < len(data):
+    while at + 16 <= len(data):
         (length,) = struct.unpack_from("=I", data, at + 8)
+        if at + 16 + length > len(data):
+            break  # tcpdump is about to write the rest
         packets.append(data[at + 16 : at + 16 + length])
         at += 16 + length
     return packets
 
 
-def cross(a: Host, b: Host, *frames: bytes, link: str = "wg1") -> list[bytes]:
-    """Send frames into A's link; what arrives on B's of the same name."""
-    with capture(b, link, options="-Q in") as file:
+def cross(
+    a: Host, b: Host, *frames: bytes, link: str = "wg1", arrive: int | None = None
+) -> list[bytes]:
+    """Send frames into A's link; what arrives on B's of the same name.
+
+    :param arrive: how many are waited for, if not all.
+    """
+    number = len(frames) if arrive is None else arrive
+    with capture(b, link, options="-Q in", until=lambda file: len(read(file)) >= number) as file:
         send(a, link, *frames)
     return read(file)
 

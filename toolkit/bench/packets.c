@@ -185,6 +185,11 @@ static void receive_udp(int fd)
 	}
 }
 
+/* After how long a packet is lost, in ms. A guest without KVM may stand still
+ * for seconds.
+ */
+#define LOST 5000
+
 /* Wait until fewer than `window` of `sent` packets are on their way. */
 static unsigned long wait_for_room(unsigned long sent, unsigned long lost,
 				   unsigned long window)
@@ -196,7 +201,7 @@ static unsigned long wait_for_room(unsigned long sent, unsigned long lost,
 		atomic_store(&shared->waiting, true);
 		if (sent - lost - atomic_load(&shared->received) < window)
 			break;
-		if (poll(&p, 1, 1000) == 0)
+		if (poll(&p, 1, LOST) == 0)
 			return sent - atomic_load(&shared->received);
 		if (read(wake, &count, sizeof(count)) < 0)
 			die("eventfd");
@@ -287,7 +292,7 @@ static int run_rtt(const char *ns_b, const char *to, unsigned long size, unsigne
 	for (unsigned long i = 0; i < warm + count; i++) {
 		start = now();
 		send_packet(p.fd, size - HEADERS);
-		if (poll(&p, 1, 1000) != 1 || recv(p.fd, packet, sizeof(packet), 0) < 0) {
+		if (poll(&p, 1, LOST) != 1 || recv(p.fd, packet, sizeof(packet), 0) < 0) {
 			lost++;
 			continue;
 		}
@@ -367,10 +372,14 @@ static int run_tcp(const char *ns_b, const char *to, unsigned long streams, int6
 		}
 	}
 	usleep(limit / 1000 / WARM_UP);
-	bytes = atomic_load(&shared->bytes);
+	while (!(bytes = atomic_load(&shared->bytes)))
+		usleep(1000);
 	slept = idle();
 	start = now();
 	usleep((limit - limit / WARM_UP) / 1000);
+	/* on a slow machine that may have been too short for anything */
+	while (atomic_load(&shared->bytes) == bytes)
+		usleep(1000);
 	end = now();
 	slept = idle() - slept;
 	bytes = atomic_load(&shared->bytes) - bytes;
@@ -379,10 +388,6 @@ static int run_tcp(const char *ns_b, const char *to, unsigned long streams, int6
 	kill(pid, SIGKILL);
 	while (wait(NULL) > 0)
 		;
-	if (!bytes) {
-		errno = ETIMEDOUT;
-		die("nothing arrived");
-	}
 	printf("{\"elapsed\": %ld, \"idle\": %ld, \"bytes\": %lu}\n", (long)(end - start),
 	       (long)slept, bytes);
 	return 0;

@@ -22,8 +22,6 @@ KERNELS = ("5.10", "6.1", "6.12+deb12", "6.12+deb13", "newest")
 #: Two machines with two kernels.
 PAIRS = (("5.10", "newest"), ("6.1", "6.12+deb13"))
 
-LIMIT = 5400  # seconds for the tests of one guest; the machine may be busy
-TEST_LIMIT = 900  # seconds for one test
 
 LOADS = """\
 set -e
@@ -172,9 +170,7 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
     def scenarios(number: int) -> None:
         folder = _logs(row.kernel, f"tests-{number}")
         try:
-            ran = guests.run(
-                lab, groups[number], folder, limit=LIMIT, test=TEST_LIMIT, kernel=row.kernel
-            )
+            ran = guests.run(lab, groups[number], folder, kernel=row.kernel)
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
             ran = Outcome("", 0, 1, again=error.again)

@@ -203,7 +203,7 @@ def measure(contender: Contender, plan: Plan, record: Record) -> None:
     try:
         started = time.monotonic()
         contender.set_up(a, b)
-        eventually(lambda: reached(a, contender.address), f"{contender.name} carries nothing", 60)
+        eventually(lambda: reached(a, contender.address), f"{contender.name} carries nothing")
         taken = time.monotonic() - started
         if plan.clock == "icount":
             by_instructions(a, b, contender, plan, record)

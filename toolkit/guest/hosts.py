@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+#: Seconds until a wait is given up. What is waited for takes a second where nothing else runs; a
+#: guest without KVM on a busy machine may stand still for a minute.
+LONG = 180
+
 MACS = ("02:ca:fe:f0:0e:04", "02:ca:fe:f0:0e:05")
 PORT = 51820
 
@@ -57,7 +61,7 @@ class Host:
                     os.kill(int(pid), signal.SIGKILL)
         self.sh("ip", "netns", "delete", self.name, check=False)
 
-    def ip(self, *commands: str, timeout: float = 120) -> None:
+    def ip(self, *commands: str, timeout: float = 600) -> None:
         """Run several `ip` commands in it by one process, because each start takes long under TCG.
 
         :raises Failed: one of them fails; the later ones have not been run.
@@ -66,7 +70,7 @@ class Host:
         self.sh(*self._in(("ip", "-batch", "-")), stdin=batch, timeout=timeout)
 
     def run(
-        self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120
+        self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 600
     ) -> str:
         """Run a command in it and return its output, both streams.
 
@@ -87,7 +91,7 @@ class Host:
         self.running.append(process)
         return process
 
-    def ok(self, *argv: str, timeout: float = 120) -> bool:
+    def ok(self, *argv: str, timeout: float = 600) -> bool:
         """Does the command succeed in it?"""
         try:
             self.run(*argv, timeout=timeout)
@@ -157,7 +161,7 @@ def inside(host: Host) -> Iterator[None]:
         here.close()
 
 
-def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 120) -> str:
+def sh(*argv: str, check: bool = True, stdin: str | None = None, timeout: float = 600) -> str:
     """Run a command and return its output, both streams.
 
     :raises Failed: the command fails or takes longer than ``timeout`` seconds.
@@ -203,7 +207,7 @@ def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -
     return out or ""
 
 
-def eventually(test: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def eventually(test: Callable[[], bool], what: str, seconds: float = LONG) -> None:
     """Wait until something has become true.
 
     :raises Failed: it has not become true in that time.
@@ -324,8 +328,20 @@ def tunnel(
 
 
 @contextlib.contextmanager
-def capture(host: Host, link: str, expression: str = "", *, options: str = "") -> Iterator[Path]:
-    """Run tcpdump on a link during the block; the pcap file is complete after it."""
+def capture(
+    host: Host,
+    link: str,
+    expression: str = "",
+    *,
+    options: str = "",
+    until: Callable[[Path], bool] = lambda file: True,
+) -> Iterator[Path]:
+    """Run tcpdump on a link during the block; the pcap file is complete after it.
+
+    :param until: what must be in the file before the capture ends: on a busy machine the last
+        packet may take seconds to get there.
+    :raises Failed: it has not come within LONG seconds.
+    """
     file = Path(f"/tmp/{host.name}-{link}-{time.monotonic_ns()}.pcap")
     process = host.start(
         *("tcpdump", "-i", link, "-U", "--immediate-mode", "-w", str(file)),
@@ -342,6 +358,7 @@ def capture(host: Host, link: str, expression: str = "", *, options: str = "") -
         raise Failed(f"tcpdump on {link} of {host.name} did not start")
     try:
         yield file
+        eventually(lambda: until(file), f"{file}: what the test waits for is in it")
     finally:
         _settle(file)
         stop(process, signal.SIGINT)

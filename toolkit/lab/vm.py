@@ -10,6 +10,16 @@ from dataclasses import dataclass
 #: halves the speed of the guest. Mitigations are off because nothing speculates there.
 TCG_ARGUMENTS = ("tsc=reliable", "mitigations=off")
 
+#: Without KVM a guest may stand still for a minute because this machine has other work. Watchdogs
+#: that take that for a stall say nothing about the kernel; what really hangs runs into a test's own
+#: limit.
+UNWATCHED = (
+    "rcupdate.rcu_cpu_stall_suppress=1",
+    "nowatchdog",
+    "workqueue.watchdog_thresh=0",
+    "sysctl.kernel.hung_task_timeout_secs=0",
+)
+
 #: By default QEMU gives each emulated processor a thread. That is not safe for a kernel that
 #: patches its own code, as Linux does for each static key: one processor may meet the breakpoint
 #: that another has just removed, and panic (docs/kernels.md). In one thread the processors take
@@ -39,7 +49,7 @@ class Vm:
 
     def vng(self) -> list[str]:
         """virtme-ng's options."""
-        arguments = (*(() if self.kvm else TCG_ARGUMENTS), *self.append)
+        arguments = (*(() if self.kvm else (*TCG_ARGUMENTS, *UNWATCHED)), *self.append)
         return [
             *([] if self.kvm else ["--disable-kvm"]),
             *("--cpus", str(self.cpus), "--memory", self.memory),
