@@ -69,6 +69,9 @@ RIVALS = ("n2n", "openssl", "openvpn", "tinc")
 #: lintian, and what debian/control asks for.
 PACKAGE = ("debhelper", "dh-dkms", "dh-python", "dpkg-dev", "fakeroot", "lintian", "python3")
 
+#: What builds a kernel.
+OWN_KERNEL = ("bison", "flex")
+
 #: task -> packages beyond what the script `./inv` itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {
     "build-module": BUILD,
@@ -88,6 +91,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,
     "selftest": BUILD + LAB + TEST_VM,
+    "own-kernel": BUILD + OWN_KERNEL,
+    "sanitize": BUILD + LAB + TEST_VM,
 }
 
 

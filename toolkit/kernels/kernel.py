@@ -12,6 +12,7 @@ from pathlib import Path
 
 from toolkit import paths
 from toolkit.errors import ToolError
+from toolkit.kernels import own
 from toolkit.kernels.archive import Archive, Package, architecture, unpack
 from toolkit.run import run, say
 
@@ -73,8 +74,8 @@ def resolve(wanted: str | None) -> Kernel:
     """The kernel that ``wanted`` names; its headers are fetched when they are not here.
 
     :param wanted: ``running``, ``newest``, a series (``5.10``), a series as a Debian release
-        builds it (``6.12+deb12``), a release (``5.10.0-46-amd64``), a kernel build folder, or
-        None: the running kernel if its headers are here, otherwise 5.10.
+        builds it (``6.12+deb12``), a release (``5.10.0-46-amd64``), a kernel of our own (``uml``),
+        a kernel build folder, or None: the running kernel if its headers are here, otherwise 5.10.
     :raises ToolError: there is no such kernel, or no headers for it.
     """
     here = os.uname().release
@@ -93,6 +94,8 @@ def resolve(wanted: str | None) -> Kernel:
                 f"apt-get install linux-headers-{here}, or name a kernel: --kernel {DEFAULT}",
             )
         return _installed(here)
+    if recipe := own.RECIPES.get(wanted):
+        return _from_folder(own.make(recipe).tree)
     if wanted == NEWEST:
         return _from_series(wanted, r"[0-9]+[.][0-9]+", [NEWEST_IN])
     if match := re.fullmatch(r"(\d+\.\d+)(?:\+(deb\d+))?", wanted):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from toolkit import paths
 from toolkit.errors import ToolError
+from toolkit.kernels import own
 from toolkit.kernels import source as sources
 from toolkit.kernels.kernel import Kernel
 from toolkit.kernels.source import DRIVER, Source
@@ -84,6 +85,7 @@ def build(
         if signer:
             signing.sign(built, signer, kernel)
         _put(built, file, inputs)
+        _keep_notes(built.parent, folder)
     return Module(file, kernel, wireguard, fresh=True)
 
 
@@ -168,6 +170,8 @@ def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[s
         f"M={driver}",
         f"CC={compiler}",
         f"KCFLAGS={_anywhere(kernel, driver)}",
+        # which lines have run: of ours alone, the kernel's own would be slow
+        *(["GCOV_PROFILE=y"] if own.of(kernel.build) else []),
         *more,
         "modules",
     ]
@@ -226,6 +230,16 @@ def _check(module: Path, kernel: Kernel) -> None:
     aliases = run(["modinfo", "--field", "alias", module]).stdout.split()
     if ALIAS not in aliases or "rtnl-link-wireguard" in aliases:
         raise ToolError(f"{module.name} has the wrong aliases: {' '.join(aliases)}")
+
+
+def _keep_notes(driver: Path, folder: Path) -> None:
+    """What the compiler notes of the lines, for gcov; nothing but for a kernel of our own."""
+    notes = folder / "gcno"
+    shutil.rmtree(notes, ignore_errors=True)
+    for note in driver.rglob("*.gcno"):
+        kept = notes / note.relative_to(driver)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(note, kept)
 
 
 def _put(built: Path, file: Path, inputs: str) -> None:

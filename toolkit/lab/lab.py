@@ -28,11 +28,12 @@ from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.guest.dmesg import complaints
 from toolkit.kernels import kernel as kernels
+from toolkit.kernels import own
 from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
-from toolkit.lab import kvm, process
+from toolkit.lab import kvm, process, uml
 from toolkit.lab.vm import Vm
 from toolkit.run import run, say
 
@@ -169,7 +170,7 @@ class Lab:
         :param folder: shared with the guest at the same path and kept; the guest's ``$L2WG_OUT``.
         The
             script ``again`` in it starts the same guest with the command on the terminal.
-        :param timeout: seconds for the command, after the boot.
+        :param timeout: seconds in which the command must end or print something more.
         :param show: copy its output to standard output as it comes.
         :param prefix: what each of these lines begins with, if several guests run at once.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
@@ -253,6 +254,19 @@ class Lab:
         return again_line(folder)
 
 
+@dataclass(frozen=True)
+class Program(Lab):
+    """A kernel that is a program here, User Mode Linux: the same guest without QEMU."""
+
+    def kvm_works(self) -> bool:
+        """It has no use for it."""
+        return False
+
+    def argv(self, folder: Path, vm: Vm, *options: str, terminal: bool = False) -> list[str | Path]:
+        """What starts it. It has one processor; ``options``, which are vng's, do not apply."""
+        return uml.argv(self.image, self.root / "lib/modules", folder, vm, terminal=terminal)
+
+
 def again_line(folder: Path) -> str:
     """The command that starts the guest of that folder again by hand."""
     return f"sh {shlex.quote(paths.shown(folder / 'again'))}"
@@ -277,7 +291,7 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
             with paths.built_whole(root) as work:
                 _lay_out(work, module.kernel, image, modules, module.file)
                 (work / stamp.name).write_text(digest)
-    return Lab(module, root)
+    return (Program if own.of(kernel.build) else Lab)(module, root)
 
 
 @contextlib.contextmanager
@@ -339,6 +353,8 @@ def _compile() -> None:
 
 def _image(kernel: Kernel) -> tuple[Path, Path]:
     """A kernel's image and its modules' folder: installed here, built here, or Debian's."""
+    if mine := own.of(kernel.build):
+        return mine.image, mine.modules
     release = kernel.release
     if kernel.package and kernel.archive and kernel.build != headers_of(release).resolve():
         version = kernel.package.version

@@ -51,6 +51,13 @@ BAD = [
     "slab: use-after-free read",
     "stack guard page was hit at (____ptrval____)",
     "Kernel panic - not syncing: Fatal exception in interrupt",
+    "WARNING: possible irq lock inversion dependency detected",
+    "INFO: lockdep is turned off.",
+    "ODEBUG: free active (active state 0) object: 0 object type: timer_list",
+    "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "unreferenced object 0x000000006c1e8a00 (size 512):",
+    "list_add corruption. next->prev should be prev, but was 0",
+    "ref_tracker: netdev@0000 has 1/1 users, leaked",
 ]
 
 HARMLESS = """\
@@ -61,6 +68,10 @@ HARMLESS = """\
 [    0.012000] Spectre V2 : WARNING turned off by parameter
 [    0.020000] rcu: Hierarchical RCU implementation.
 [    0.020000] printk: DEBUG console
+[    0.020000] rcu: \tRCU callback double-/use-after-free debug is enabled.
+[    0.030000] kmemleak: Kernel memory leak detector initialized (mem pool available: 39855)
+[    0.030000] kasan: KernelAddressSanitizer initialized
+[    0.030000] kcsan: enabled early
 [    0.900000] INFO: lkdtm: No crash points registered, enable through debugfs
 [    1.000000] random: crng init done
 [    2.900000] virtme-ng-init: WARNING: failed to run: "systemd-tmpfiles" --create --boot
@@ -82,6 +93,15 @@ def test_a_complaint_is_found(line: str) -> None:
 
 def test_a_healthy_log_has_none() -> None:
     assert complaints(HARMLESS) == []
+
+
+def test_memory_that_is_short_is_no_defect_of_ours() -> None:
+    short = "[    1.0] __kmem_cache_create_args(ratelimiter_entry) failed with error -12\n"
+    trace = "[    1.1] CPU: 0 UID: 0 PID: 55 Comm: python3\n[    1.2] Call Trace:\n"
+    assert complaints(short + trace) == []
+    far = "[    1.1] x\n" * 30
+    assert complaints(short + far + trace) == ["[    1.2] Call Trace:"]
+    assert complaints(short + "[    1.1] BUG: KASAN: x\n") == ["[    1.1] BUG: KASAN: x"]
 
 
 def lab_of(monkeypatch: pytest.MonkeyPatch, root: Path, release: str) -> Lab:

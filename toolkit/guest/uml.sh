@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# PID 1 of a guest that is a program (User Mode Linux) on this machine's files: lays a root over
+# them that may be written to and forgets it, and runs boot.sh there.
+#
+# $L2WG_OUT: the one folder where what the guest writes stays; has boot.sh.
+# $L2WG_MODULES: what is to be /lib/modules.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+root=/run/l2wg-root
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p $root /run/upper /run/work
+mount -t overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work overlay $root
+
+mount -t proc proc $root/proc
+mount -t sysfs sysfs $root/sys
+mount -t debugfs debugfs $root/sys/kernel/debug
+mount -t devtmpfs devtmpfs $root/dev
+mkdir -p $root/dev/pts $root/dev/shm
+ln -s /proc/self/fd $root/dev/fd
+for number in 0:stdin 1:stdout 2:stderr; do
+	ln -s "fd/${number%:*}" "$root/dev/${number#*:}"
+done
+mount -t devpts devpts $root/dev/pts
+mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
+mount -t tmpfs -o mode=1777 tmpfs $root/tmp
+mount -t tmpfs -o mode=755 tmpfs $root/run
+
+mkdir -p "$root$L2WG_OUT" $root/lib/modules
+mount -t hostfs -o "$L2WG_OUT" hostfs "$root$L2WG_OUT"
+mount -t hostfs -o "$L2WG_MODULES" hostfs $root/lib/modules
+
+# with pivot_root and not chroot alone: the kernel itself runs modprobe in its own root
+mkdir -p $root/run/old
+cd $root || exit
+pivot_root . run/old
+umount -l /run/old
+sh "$L2WG_OUT/boot.sh" "$L2WG_OUT" "${L2WG_TERMINAL-}"
+# not by a signal to this shell, which would be a panic
+busybox poweroff -f
