@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.ctl import done, file
+from tests.vm.ctl import ctl, done, file
 from tests.vm.test_ctl_up import config, up
 from toolkit.guest.hosts import Host, eventually, underlay
 
@@ -39,20 +39,23 @@ def test_a_peer_that_has_moved(hosts: Hosts, name: Callable[[str], None]) -> Non
     up(a, path)
     # B does not know where A is, so it cannot tell A that it has moved
     text = config(b, a, "Address = 192.168.157.2/24\n")
-    up(b, file(b, text.replace("Endpoint = 10.0.0.1:51820\n", "")))
+    path_of_b = file(b, text.replace("Endpoint = 10.0.0.1:51820\n", ""))
+    up(b, path_of_b)
     a.ping("192.168.157.2")
     assert done(a, "resolve", "--once", path) == ""
 
     def age() -> float:
         return time.time() - int(done(a, "show", "wg1", "latest-handshakes").split()[1])
 
+    assert ctl(b, "down", path_of_b).status == 0
     b.ip("address del 10.0.0.2/24 dev eth0", "address add 10.0.0.3/24 dev eth0")
+    up(b, path_of_b)
     name("10.0.0.3")
     eventually(lambda: age() > 11, "the peer is silent", 60)
     assert not a.ok("ping", "-c", "1", "-W", "1", "192.168.157.2")
     said = done(a, "resolve", "--once", path)
     assert said.startswith(f"wg1: peer {b.public}: silent for ") and "10.0.0.3:51820" in said
-    eventually(lambda: a.ok("ping", "-c", "1", "-W", "2", "192.168.157.2"), "it is found", 60)
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "2", "192.168.157.2"), "it is found", 90)
     # now it roams: A learns where it is from its packets, and its name is no better
     b.ip("address add 10.0.0.4/24 dev eth0", "address del 10.0.0.3/24 dev eth0")
     b.ping("192.168.157.1")
