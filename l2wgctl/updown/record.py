@@ -55,12 +55,13 @@ class Change(NamedTuple):
 
 def folder() -> Path:
     """The folder with the records of this network namespace."""
-    own = os.stat(_OWN).st_ino
+    own = os.stat(_OWN)
     try:
         first = os.stat(_FIRST).st_ino
     except OSError:  # another user's
         first = 0
-    return RUN_DIR if own == first else RUN_DIR / f"netns-{own}"
+    # The number is used again when a namespace has gone; the time of a named one stays.
+    return RUN_DIR if own.st_ino == first else RUN_DIR / f"netns-{own.st_ino}-{own.st_ctime_ns}"
 
 
 class Record:

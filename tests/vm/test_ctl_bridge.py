@@ -160,7 +160,12 @@ def test_vlans_of_the_port(hosts: Hosts) -> None:
     assert not b.ok("ping", "-c", "1", "-W", "2", "10.99.40.1")
     down(a, path)
     unchanged(a, before)
-    path = file(a, config(a, b, "Bridge = br0\nBridgeCreate = yes\nBridgePVID = off\n"))
+    path = file(
+        a,
+        config(
+            a, b, "Bridge = br0\nBridgeCreate = yes\nBridgeVLANFiltering = yes\nBridgePVID = off"
+        ),
+    )
     up(a, path)
     assert not a.run("bridge", "vlan", "show", "dev", "wg1").replace("wg1", "").split()[3:]
     down(a, path)

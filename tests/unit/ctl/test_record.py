@@ -446,7 +446,8 @@ def test_one_at_a_time(links: FakeLinks, run: Run, conf: Conf) -> None:
 def test_namespaces_have_records_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert records.folder() == records.RUN_DIR
     monkeypatch.setattr(records, "_FIRST", "/proc/self/ns/uts")
-    own = os.stat("/proc/self/ns/net").st_ino
+    found = os.stat("/proc/self/ns/net")
+    own = f"{found.st_ino}-{found.st_ctime_ns}"
     assert records.folder() == records.RUN_DIR / f"netns-{own}"
     monkeypatch.setattr(records, "_FIRST", "/proc/none")
     assert records.folder() == records.RUN_DIR / f"netns-{own}"
