@@ -108,8 +108,15 @@ static void l2wg_setup(struct net_device *dev)
 	/* The Ethernet header is inside; tags come on top, as on any port. */
 	dev->mtu = mtu - ETH_HLEN;
 	dev->max_mtu = max_mtu - ETH_HLEN;
+	/* In NETIF_F_GSO_SOFTWARE from Linux 5.12 on. Segmented by wg_xmit(), a
+	 * buffer of UDP becomes messages that can leave together.
+	 */
+	dev->features |= NETIF_F_GSO_UDP_L4;
+	dev->hw_features |= NETIF_F_GSO_UDP_L4;
+	dev->hw_enc_features |= NETIF_F_GSO_UDP_L4;
 	dev->vlan_features |= dev->features & (NETIF_F_HW_CSUM | NETIF_F_SG |
 					       NETIF_F_GSO_SOFTWARE |
+					       NETIF_F_GSO_UDP_L4 |
 					       NETIF_F_HIGHDMA);
 	eth_hw_addr_random(dev);
 	SET_NETDEV_DEVTYPE(dev, &l2wg_device_type);

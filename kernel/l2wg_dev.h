@@ -68,6 +68,8 @@ bool l2wg_check_packet(struct sk_buff *skb, const struct net_device *dev);
 u8 l2wg_ecn_encap(const struct sk_buff *skb);
 unsigned int l2wg_padding(struct sk_buff *skb, u32 mtu);
 bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer);
+int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
+		   struct sk_buff **next, u8 ds);
 
 int l2wg_dst_addr(const struct sk_buff *skb, union l2wg_addr *addr);
 int l2wg_src_addr(const struct sk_buff *skb, union l2wg_addr *addr);

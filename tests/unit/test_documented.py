@@ -30,14 +30,14 @@ OPTIONS = [
     for argument in TASKS[name].get_arguments()
 ]
 PICTURES = sorted((paths.ROOT / "docs").glob("*_picture.py"))
-PARAMETERS = re.findall(r"^module_param(?:_named)?\((\w+),", DEVICE, re.MULTILINE)
+PARAMETERS = re.findall(r"^module_param(?:_named|_cb)?\((\w+),", DEVICE, re.MULTILINE)
 COUNTERS = re.findall(r'\[L2WG_[RT]X_\w+\]\s*=\s*"(\w+)"', DEVICE)
 
 
 def test_there_is_something_to_document() -> None:
     assert {"build-module", "demo", "lab", "patch", "clean"} <= set(TASKS.task_names)
     assert {("patch", "tree"), ("build-module", "kernel")} <= set(OPTIONS)
-    assert "plain" in PARAMETERS
+    assert {"plain", "batch"} <= set(PARAMETERS)
     assert len(COUNTERS) == len(set(re.findall(r"\bL2WG_[RT]X_\w+", DEVICE))) > 0
 
 

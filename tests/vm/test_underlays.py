@@ -11,10 +11,11 @@ import os
 import pty
 import threading
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.vm import flows
 from toolkit.guest.hosts import PORT, Host, cable, eventually, sh, tunnel
 
 Hosts = Callable[..., list[Host]]
@@ -113,8 +114,17 @@ UNDERLAYS = {
 }
 
 
+@pytest.fixture
+def batches() -> Iterator[None]:
+    """Both kinds send in batches."""
+    before = flows.MODE.read_text()
+    flows.mode("all")
+    yield
+    flows.mode(before)
+
+
 @pytest.mark.parametrize("underlay", UNDERLAYS)
-def test_both_kinds_over(hosts: Hosts, underlay: str) -> None:
+def test_both_kinds_over(hosts: Hosts, batches: None, underlay: str) -> None:
     """Both kinds, with IPv4 and IPv6 outside, over each of UNDERLAYS.
 
       A                                     B
@@ -137,13 +147,17 @@ def test_both_kinds_over(hosts: Hosts, underlay: str) -> None:
             tunnel(a, b, kind=kind, endpoints=(f"{mine}:{PORT}", f"{theirs}:{PORT}"))
             a.ping("192.168.157.2")
             b.ping("192.168.157.1", "-s", "1300")
+            for card in ("on", "off"):  # does the cable take buffers whole?
+                a.run("ethtool", "-K", "eth0", "tx-udp-segmentation", card, "tx", card, check=False)
+                flows.burst(a, b, "192.168.157.2", flows.datagrams(20, 1000, 300))
+                flows.stream(a, b, "192.168.157.2", 100_000)
             for host in (a, b):
                 host.run("ip", "link", "del", "wg1")
 
 
 @pytest.mark.parametrize("inner", ["wireguard", "l2wireguard"])
 @pytest.mark.parametrize("outer", ["wireguard", "l2wireguard"])
-def test_a_tunnel_in_a_tunnel(hosts: Hosts, inner: str, outer: str) -> None:
+def test_a_tunnel_in_a_tunnel(hosts: Hosts, batches: None, inner: str, outer: str) -> None:
     """wg1 runs over wg0, each of either kind.
 
       A                                     B
@@ -167,6 +181,8 @@ def test_a_tunnel_in_a_tunnel(hosts: Hosts, inner: str, outer: str) -> None:
         host.run("ip", "address", "add", f"192.168.99.{last}/24", "dev", "wg1")
     a.ping("192.168.99.2")
     b.ping("192.168.99.1", "-s", "3000")
+    flows.burst(a, b, "192.168.99.2", flows.datagrams(20, 1000, 300))
+    flows.stream(a, b, "192.168.99.2", 100_000)
 
 
 def test_a_stock_peer_completes_the_handshake(hosts: Hosts) -> None:

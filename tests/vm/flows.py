@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Many frames at once: a write with UDP_SEGMENT (udp(7)), or TCP, whose bytes all arrive."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit.guest.hosts import Failed, Host, inside
+
+MODE = Path("/sys/module/l2wireguard/parameters/batch")
+SOL_UDP, UDP_SEGMENT, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 17, 103, 32, 33
+
+
+def mode(value: str) -> None:
+    """Set the module's parameter."""
+    MODE.write_text(value)
+
+
+def datagrams(count: int, size: int, tail: int) -> list[bytes]:
+    """Payloads that differ: ``count`` of ``size`` bytes, the last of ``tail``."""
+    sizes = [size] * (count - 1) + [tail]
+    return [(hashlib.sha256(bytes([i])).digest() * 50)[:n] for i, n in enumerate(sizes)]
+
+
+def receiver(host: Host, address: str) -> socket.socket:
+    with inside(host):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+    sock.bind((address, 9000))
+    sock.settimeout(60)
+    return sock
+
+
+def arrive(sock: socket.socket, expected: Sequence[bytes]) -> None:
+    """These datagrams come next, in this order."""
+    for number, payload in enumerate(expected):
+        try:
+            found = sock.recv(65536)
+        except TimeoutError:
+            raise Failed(f"datagram {number} of {len(expected)} has not arrived") from None
+        assert found == payload, f"datagram {number}: {len(found)} bytes {found[:8].hex()}"
+
+
+def burst(a: Host, b: Host, to: str, payloads: Sequence[bytes], *, lost: bool = False) -> None:
+    """One write with UDP_SEGMENT, in segments of the first payload's length; all arrive in order.
+
+    :param lost: they are not awaited.
+    """
+    with receiver(b, to) as receiving:
+        with inside(a), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)
+            sock.setsockopt(SOL_UDP, UDP_SEGMENT, len(payloads[0]))
+            sock.connect((to, 9000))
+            sock.send(b"".join(payloads))
+        if not lost:
+            arrive(receiving, payloads)
+
+
+def stream(a: Host, b: Host, to: str, size: int) -> None:
+    """That many bytes by TCP; all arrive, and nothing else."""
+    data = hashlib.sha512(b"l2wg").digest() * (size // 64 + 1)
+    with inside(b), socket.create_server((to, 0)) as server:
+        port = server.getsockname()[1]
+        pid = os.fork()
+        if not pid:
+            try:
+                with inside(a), socket.create_connection((to, port), 120) as sock:
+                    sock.sendall(data)
+            finally:
+                os._exit(0)
+        server.settimeout(60)
+        connection, _ = server.accept()
+        connection.settimeout(120)
+        received = bytearray()
+        with connection:
+            while part := connection.recv(1 << 16):
+                received += part
+        os.waitpid(pid, 0)
+    assert received == data
