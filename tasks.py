@@ -248,6 +248,17 @@ def test(
         raise Exit(code=1)
 
 
+@task
+@friendly
+def sanitize(_c: Context) -> None:
+    """Run the tests on a kernel with KASAN, lockdep, kmemleak and the like; print what it found."""
+    needs("sanitize")
+    from toolkit.checks import sanitize as sanitizing
+
+    if not sanitizing.sanitize():
+        raise Exit(code=1)
+
+
 @task(
     positional=["file"],
     help={"file": "capture file, pcap or pcapng, also gzipped", "each": "a line for each frame"},
