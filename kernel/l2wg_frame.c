@@ -68,6 +68,7 @@ struct walk {
 	u32 len;
 	u32 pos;
 	u32 nest;
+	u32 table;	/* version of the table that answers */
 	u16 type;
 	bool inner;	/* inside a tunnel: nothing is malformed any more */
 	struct l2wg_frame out;
@@ -568,10 +569,15 @@ static bool nsh(struct walk *w)
 	return true;
 }
 
-/* The header at pos; returns true when it leads to another one. */
+/* The header at pos; returns true when it leads to another one.
+ *
+ * Version 1 of the table is frozen: a test has a digest of its answers. A row that
+ * comes later, or that learns to answer, is opaque in the tables before it:
+ *	return w->table < 2 ? opaque(w) : row(w);
+ */
 static bool header(struct walk *w)
 {
-	if (w->nest++ == L2WG_FRAME_MAX_NEST)
+	if (w->nest++ == L2WG_FRAME_MAX_NEST || !w->table)
 		return opaque(w);
 	/* Nearly every frame is one of these. */
 	if (w->type == TYPE_IPV4)
@@ -643,6 +649,8 @@ static bool header(struct walk *w)
  * @data: the frame, from its destination address on
  * @avail: bytes that may be read at @data; at most @len
  * @len: bytes of the whole frame, padding included; below 2^31
+ * @table: version of the table that is to answer, %L2WG_FRAME_UNPADS for a
+ *	receiver, %L2WG_FRAME_PADS for a sender; version 0 has no rows
  *
  * Reads nothing at or behind @data + @avail. Unless it is %L2WG_SHORT, the answer
  * does not depend on @avail. A frame of which %L2WG_LENGTH is the whole length
@@ -653,9 +661,12 @@ static bool header(struct walk *w)
  * Return: the verdict and its length, see &enum l2wg_verdict. A frame of less
  * than 14 bytes is malformed.
  */
-struct l2wg_frame l2wg_frame_parse(const u8 *data, u32 avail, u32 len)
+struct l2wg_frame l2wg_frame_parse(const u8 *data, u32 avail, u32 len,
+				   u32 table)
 {
-	struct walk w = { .data = data, .avail = avail, .len = len };
+	struct walk w = {
+		.data = data, .avail = avail, .len = len, .table = table
+	};
 
 	if (have(&w, ETH_HEADER)) {
 		step(&w, ETH_HEADER);
@@ -665,4 +676,69 @@ struct l2wg_frame l2wg_frame_parse(const u8 *data, u32 avail, u32 len)
 	if (w.inner && w.out.verdict == L2WG_MALFORMED)
 		opaque(&w);
 	return w.out;
+}
+
+static bool is_tag(u16 type)
+{
+	return type == TYPE_VLAN || type == TYPE_QINQ || type == TYPE_TAG_9100 ||
+	       type == TYPE_TAG_9200 || type == TYPE_TAG_9300;
+}
+
+/* The length up to which zeros behind a frame's end are a NIC's, which has filled
+ * the frame up (IEEE 802.3 4.2.3.3): 60 bytes without FCS. A tag that came after
+ * that, in a bridge, adds its 4.
+ */
+static u32 filled(const u8 *data, u32 end)
+{
+	u32 pos = ETH_HEADER;
+
+	while (pos + 4 <= end && is_tag(be16(data + pos - 2)))
+		pos += 4;
+	return 60 + pos - ETH_HEADER;
+}
+
+static u32 aligned(u32 len)
+{
+	return (len + 15) & ~15U;
+}
+
+/**
+ * l2wg_frame_pad() - how many bytes a sender makes of a frame with a known end
+ * @data: the frame; its first @end bytes can be read
+ * @end: where it ends by its headers (%L2WG_LENGTH)
+ * @len: bytes that it has; those behind @end are zeros
+ *
+ * A frame gets zeros up to a multiple of 16, and the receiver takes whatever is
+ * left of them for padding. If the frame has zeros of its own behind its end (a
+ * sequence number of 0, as in AFDX), these come behind the padding, so that the
+ * receiver can count them: more is there than padding explains. Up to the length
+ * to which a NIC fills a frame they are taken for the NIC's, and are not worth it.
+ *
+ * Context: Any; pure.
+ * Return: bytes of the plaintext, @len to @len + 15. Padding that does not fit the
+ *	MTU may be left out where @len is @end, and there only.
+ */
+u32 l2wg_frame_pad(const u8 *data, u32 end, u32 len)
+{
+	if (len == end)
+		return aligned(end);
+	return len <= filled(data, end) ? len : len + aligned(end) - end;
+}
+
+/**
+ * l2wg_frame_unpad() - how many bytes of a plaintext are the frame
+ * @data: the plaintext; its first @end bytes can be read
+ * @end: where the frame ends by its headers (%L2WG_LENGTH)
+ * @len: bytes of the plaintext; those behind @end are zeros
+ *
+ * The inverse of l2wg_frame_pad(), but for what a NIC has filled up, which is cut.
+ *
+ * Context: Any; pure.
+ * Return: bytes of the frame, @end to @len.
+ */
+u32 l2wg_frame_unpad(const u8 *data, u32 end, u32 len)
+{
+	if (len <= aligned(end) || len <= filled(data, end))
+		return end;
+	return end + len - aligned(end);
 }

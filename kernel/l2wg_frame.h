@@ -22,6 +22,15 @@ typedef unsigned int u32;
  */
 #define L2WG_FRAME_MAX_NEST 16
 
+/* The table of EtherTypes is a wire format: a receiver cuts padding only where
+ * it finds the frame's end, and gives a frame that it calls opaque on as it came,
+ * zeros and all. So it has a version, and its rows are used at two versions: what
+ * we cut as receivers, and what we pad as senders. A new row is cut by one release
+ * before the next one pads by it (docs/frames.md, "The table is a wire format").
+ */
+#define L2WG_FRAME_UNPADS 1
+#define L2WG_FRAME_PADS 1
+
 /**
  * enum l2wg_verdict - what the headers of a frame say about its length
  * @L2WG_OPAQUE: nothing: carry the frame as it is; .len is 0
@@ -49,6 +58,9 @@ struct l2wg_frame {
 	u32 len;
 };
 
-struct l2wg_frame l2wg_frame_parse(const u8 *data, u32 avail, u32 len);
+struct l2wg_frame l2wg_frame_parse(const u8 *data, u32 avail, u32 len,
+				   u32 table);
+u32 l2wg_frame_pad(const u8 *data, u32 end, u32 len);
+u32 l2wg_frame_unpad(const u8 *data, u32 end, u32 len);
 
 #endif /* _L2WG_FRAME_H */

@@ -32,7 +32,8 @@ static struct l2wg_frame ask(const u8 *data, u32 avail, u32 len)
 		abort();
 	memcpy(exact, data, avail);
 	/* Of an empty allocation, point behind the one byte that there is. */
-	answer = l2wg_frame_parse(avail ? exact : exact + 1, avail, len);
+	answer = l2wg_frame_parse(avail ? exact : exact + 1, avail, len,
+				  L2WG_FRAME_UNPADS);
 	free(exact);
 	return answer;
 }
@@ -57,6 +58,20 @@ static void avail_does_not_matter(const u8 *data, u32 avail, u32 len,
 		avail = answer.len;
 	}
 	PROMISE(same(answer, whole));
+}
+
+/* What a sender makes of a frame with zeros behind its end, a receiver undoes; but
+ * for what may be a NIC's, which is cut.
+ */
+static void zeros_of_its_own(const u8 *data, u32 len, u32 end)
+{
+	u32 sent = l2wg_frame_pad(data, end, len);
+	u32 got = l2wg_frame_unpad(data, end, sent);
+
+	PROMISE(sent >= len && sent - len < 16);
+	PROMISE(got == len || (got == end && sent == len));
+	for (; sent > len && len == end; sent--)
+		PROMISE(l2wg_frame_unpad(data, end, sent) == end);
 }
 
 static void zeros_do_not_matter(const u8 *data, u32 len, struct l2wg_frame whole)
@@ -98,9 +113,14 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		PROMISE(whole.verdict != L2WG_SHORT);
 	}
 	PROMISE(len >= 14 || whole.verdict == L2WG_MALFORMED);
+	/* A table without rows knows no end. */
+	PROMISE(l2wg_frame_parse(data, len, len, 0).verdict ==
+		(len >= 14 ? L2WG_OPAQUE : L2WG_MALFORMED));
 	avail_does_not_matter(data, 0, len, whole);
 	avail_does_not_matter(data, len < 14 ? len : 14, len, whole);
 	avail_does_not_matter(data, len / 2, len, whole);
+	if (whole.verdict == L2WG_LENGTH)
+		zeros_of_its_own(data, len, whole.len);
 	if (whole.verdict == L2WG_LENGTH && whole.len == len)
 		zeros_do_not_matter(data, len, whole);
 	return 0;

@@ -62,6 +62,17 @@ def test_a_trailer_crosses_and_is_counted(pair: list[Host]) -> None:
     assert b.counter("wg1", "rx_trailer") - before == 1
 
 
+def test_zeros_behind_the_end_that_no_card_has_put_there_arrive(pair: list[Host]) -> None:
+    """A sequence number of AFDX, one byte behind the IP packet, is 0 once in 256 frames."""
+    a, b = pair
+    frames = [wire.ipv4(n) + bytes(z) for n in (46, 47, 62, 300, 1384) for z in (1, 2, 15, 16, 40)]
+    frames = [f for f in frames if len(f) <= 1420]
+    tagged = [f[:12] + b"\x81\0\0\7" + f[12:] for f in frames if len(f) <= 1400]
+    before = b.counter("wg1", "rx_trailer")
+    wire.differ(frames + tagged, wire.cross(a, b, *frames, *tagged), "at B")
+    assert b.counter("wg1", "rx_trailer") - before == len(frames + tagged)
+
+
 MALFORMED = {
     "ipv4-total-length": (wire.ipv4(40)[:-1], "rx_length_errors"),
     "ipv4-header-length": (wire.ipv4(40).replace(b"\x45", b"\x44", 1), "rx_frame_errors"),

@@ -141,7 +141,7 @@ def test_congestion_marks_cross_in_a_priority_tag(pair: list[Host]) -> None:
     a.run("nft", "add chain inet t out { type filter hook output priority 0; }")
     a.run("nft", "add rule inet t out udp dport 51820 ip ecn != not-ect ip ecn set ce")
     able = bytearray(wire.ipv4(40))
-    able[15] |= 2  # ECT(0)
+    able[15] |= 2  # capable of marks (RFC 3168 5)
     wire.checksum(able)
     marked = bytearray(able)
     marked[15] |= 3

@@ -27,7 +27,8 @@ int main(int argc, char **argv)
 	calls = strtoul(argv[2], NULL, 10);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (unsigned long i = 0; i < calls; i++)
-		sum += l2wg_frame_parse(frame, (u32)length, (u32)length).len;
+		sum += l2wg_frame_parse(frame, (u32)length, (u32)length,
+					L2WG_FRAME_UNPADS).len;
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	printf("%.3f\n", ((double)(end.tv_sec - start.tv_sec) * 1e9 +
 			  (double)(end.tv_nsec - start.tv_nsec)) / (double)(calls ? calls : 1));

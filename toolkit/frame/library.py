@@ -11,6 +11,7 @@ import ctypes
 import enum
 import functools
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,22 +61,44 @@ def library() -> ctypes.CDLL:
     :raises ToolError: see :func:`build`.
     """
     loaded = ctypes.CDLL(str(build()))
-    loaded.l2wg_frame_parse.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+    loaded.l2wg_frame_parse.argtypes = (ctypes.c_void_p, *(ctypes.c_uint32,) * 3)
     loaded.l2wg_frame_parse.restype = _Frame
+    for function in (loaded.l2wg_frame_pad, loaded.l2wg_frame_unpad):
+        function.argtypes = (ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint32)
+        function.restype = ctypes.c_uint32
     return loaded
 
 
-def parse_at(address: int, avail: int, length: int) -> Frame:
-    """Call l2wg_frame_parse() on memory: `avail` readable bytes of a frame of `length` bytes."""
-    found = library().l2wg_frame_parse(address, avail, length)
+@functools.cache
+def table(use: str) -> int:
+    """The version of the table that the module uses (kernel/l2wg_frame.h).
+
+    :param use: ``PADS``, as a sender, or ``UNPADS``, as a receiver.
+    """
+    found = re.search(rf"^#define L2WG_FRAME_{use} (\d+)$", SOURCES[1].read_text(), re.MULTILINE)
+    assert found, use
+    return int(found[1])
+
+
+def parse_at(address: int, avail: int, length: int, version: int | None = None) -> Frame:
+    """Call l2wg_frame_parse() on memory.
+
+    :param avail: readable bytes of a frame of `length` bytes.
+    :param version: of the table that answers; a receiver's if it is None.
+    """
+    version = table("UNPADS") if version is None else version
+    found = library().l2wg_frame_parse(address, avail, length, version)
     return Frame(Verdict(found.verdict), found.len)
 
 
-def parse(data: bytes, avail: int | None = None, wire: int | None = None) -> Frame:
+def parse(
+    data: bytes, avail: int | None = None, wire: int | None = None, version: int | None = None
+) -> Frame:
     """Ask the length function about a frame that starts with `data`.
 
-    :param avail: how many bytes of it may be read; all of them by default.
-    :param wire: bytes of the whole frame, at most 2^31 - 1; as many as `data` has by default.
+    :param avail: how many bytes of it may be read; None for all.
+    :param wire: bytes of the whole frame, at most 2^31 - 1; None for as many as `data` has.
+    :param version: of the table that answers; a receiver's if it is None.
     :raises ValueError: `avail` is not in 0..len(data), or `wire` is less than len(data).
     :raises ToolError: see :func:`build`.
     """
@@ -87,7 +110,7 @@ def parse(data: bytes, avail: int | None = None, wire: int | None = None) -> Fra
         raise ValueError(f"wire is not in {len(data)}..2^31-1: {wire}")
     # The copy holds the readable bytes only, so that a wrong read has little to find.
     buffer = ctypes.create_string_buffer(data[:avail], max(avail, 1))
-    return parse_at(ctypes.addressof(buffer), avail, wire)
+    return parse_at(ctypes.addressof(buffer), avail, wire, version)
 
 
 def sent(frame: bytes, most: int) -> bytes:
@@ -98,17 +121,20 @@ def sent(frame: bytes, most: int) -> bytes:
 
     :raises ToolError: see :func:`build`.
     """
-    if parse(frame) != Frame(Verdict.LENGTH, len(frame)):
+    found = parse(frame, version=table("PADS"))
+    if found.verdict is not Verdict.LENGTH or any(frame[found.len :]):
         return frame
-    padded = -(-len(frame) // 16) * 16
-    return frame.ljust(min(padded, max(most, len(frame))), b"\0")
+    padded = library().l2wg_frame_pad(frame, found.len, len(frame))
+    if found.len == len(frame):
+        padded = min(padded, max(most, len(frame)))
+    return frame.ljust(padded, b"\0")
 
 
 def delivered(plaintext: bytes) -> bytes | None:
     """The frame that the module delivers for a decrypted `plaintext`, or None if it drops it.
 
-    Zeros behind the length are padding; anything else there is a trailer and stays
-    (docs/frames.md).
+    Zeros behind the length are padding, unless there are too many; anything else there is a
+    trailer and stays (docs/frames.md).
 
     :raises ToolError: see :func:`build`.
     """
@@ -116,5 +142,5 @@ def delivered(plaintext: bytes) -> bytes | None:
     if found.verdict is Verdict.MALFORMED:
         return None
     if found.verdict is Verdict.LENGTH and not any(plaintext[found.len :]):
-        return plaintext[: found.len]
+        return plaintext[: library().l2wg_frame_unpad(plaintext, found.len, len(plaintext))]
     return plaintext
