@@ -48,14 +48,15 @@ static netdev_tx_t l2wg_xmit(struct sk_buff *skb, struct net_device *dev)
 	skb = skb_share_check(skb, GFP_ATOMIC);
 	if (unlikely(!skb))
 		return NETDEV_TX_OK;
+	if (unlikely(l2wg_is_own_outer(skb, dev))) {
+		l2wg_count(dev, L2WG_TX_LOOP);
+		goto drop;
+	}
 	/* A frame may wait for a handshake that never comes. Pages that a
 	 * sender without copies (macvtap, MSG_ZEROCOPY) wants back must not.
 	 */
-	if (unlikely(skb_orphan_frags_rx(skb, GFP_ATOMIC))) {
-		DEV_STATS_INC(dev, tx_dropped);
-		kfree_skb(skb);
-		return NETDEV_TX_OK;
-	}
+	if (unlikely(skb_orphan_frags_rx(skb, GFP_ATOMIC)))
+		goto drop;
 	ret = wg_xmit(skb, dev);
 	/* The core does not note the time for a device that does its own
 	 * locking. Bonding's ARP monitor before Linux 6.1 goes by it.
@@ -63,6 +64,11 @@ static netdev_tx_t l2wg_xmit(struct sk_buff *skb, struct net_device *dev)
 	if (likely(ret == NETDEV_TX_OK))
 		netif_trans_update(dev);
 	return ret;
+
+drop:
+	DEV_STATS_INC(dev, tx_dropped);
+	kfree_skb(skb);
+	return NETDEV_TX_OK;
 }
 
 /* Every frame for the link arrives, so there is no filter to set. But without

@@ -67,6 +67,7 @@ bool l2wg_owns(const struct net_device *dev);
 bool l2wg_check_packet(struct sk_buff *skb, const struct net_device *dev);
 u8 l2wg_ecn_encap(const struct sk_buff *skb);
 unsigned int l2wg_padding(struct sk_buff *skb, u32 mtu);
+void l2wg_sent(const struct net_device *dev, __le32 index);
 bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer);
 int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 		   struct sk_buff **next, u8 ds);

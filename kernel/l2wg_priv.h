@@ -21,7 +21,14 @@ enum l2wg_counter {
 	L2WG_TX_OPAQUE,
 	L2WG_TX_TRAILER,
 	L2WG_TX_MALFORMED,
+	L2WG_RX_LOOP,
+	L2WG_TX_LOOP,
 	L2WG_COUNTERS
+};
+
+enum {
+	L2WG_SENT = 1024,
+	L2WG_FRAGMENTS = 16,
 };
 
 /* Our own data of a link lives behind the driver's, in the same allocation,
@@ -30,6 +37,11 @@ enum l2wg_counter {
  */
 struct l2wg_priv {
 	atomic_long_t counters[L2WG_COUNTERS];
+	/* l2wg_loop.c: the receiver's indices that we send to, each in the slot
+	 * that its low bits name; what fragments of our packets have in common.
+	 */
+	__le32 sent[L2WG_SENT];
+	u32 fragments[L2WG_FRAGMENTS];
 };
 
 #define L2WG_PRIV_OFFSET \
@@ -51,6 +63,10 @@ extern const struct ethtool_ops l2wg_ethtool_ops;
 
 /* l2wg_length.c */
 struct l2wg_frame l2wg_unpad(struct sk_buff *skb, const struct net_device *dev);
+
+/* l2wg_loop.c */
+bool l2wg_is_own_outer(const struct sk_buff *skb, struct net_device *dev);
+bool l2wg_claims_hop(const struct sk_buff *skb, struct wg_peer *peer);
 
 /* l2wg_addr.c */
 void l2wg_ecn_decap(struct sk_buff *skb, u8 ds);

@@ -17,9 +17,9 @@
  * @peer:	who sent it; the caller holds a reference
  *
  * A frame whose headers contradict it is counted, as is one for which there is
- * no memory. On success padding is cut off, the MAC and network headers, dev,
- * protocol and packet type are set, and skb->data is behind the Ethernet
- * header.
+ * no memory, and one that would lead the outer packets into the tunnel. On
+ * success padding is cut off, the MAC and network headers, dev, protocol and
+ * packet type are set, and skb->data is behind the Ethernet header.
  *
  * Context: NAPI poll of @peer.
  * Return: false if the frame is to be dropped; it has been counted.
@@ -42,6 +42,11 @@ bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer)
 	skb->csum_level = ~0;
 	skb->protocol = eth_type_trans(skb, dev);
 	skb_reset_network_header(skb);
+	if (unlikely(l2wg_claims_hop(skb, peer))) {
+		l2wg_count(dev, L2WG_RX_LOOP);
+		DEV_STATS_INC(dev, rx_dropped);
+		return false;
+	}
 	l2wg_ecn_decap(skb, PACKET_CB(skb)->ds);
 	return true;
 

@@ -34,6 +34,7 @@ def check_traffic(device: Device, link: Link, counters: Mapping[str, int]) -> It
                 f"{counter} is {counters[counter]}",
                 f"both ends need the same l2wg version; see 'ethtool -S {name}'",
             )
+    yield from _loops(name, counters)
     stats = link.stats or {}
     if any(peer.last_handshake[0] for peer in device.peers):
         if link.kind == L2WIREGUARD:
@@ -47,6 +48,26 @@ def check_traffic(device: Device, link: Link, counters: Mapping[str, int]) -> It
             f"{stats['tx_errors']} frames could not be sent: their destination is in no peer's "
             "AllowedIPs, or that peer has no endpoint yet",
             f"see 'l2wgctl show {name}'",
+        )
+
+
+def _loops(name: str, counters: Mapping[str, int]) -> Iterator[Finding]:
+    if counters.get("tx_loop"):
+        yield Finding(
+            WARN,
+            "loop",
+            f"{counters['tx_loop']} outer packets came back to {name}, whose own they are, and "
+            "were dropped: the way to its endpoint leads through its own bridge",
+            "give the underlay a port of its own, outside of the bridge, or pin the gateway: "
+            "bridge fdb replace MAC dev PORT master static",
+        )
+    if counters.get("rx_loop"):
+        yield Finding(
+            WARN,
+            "loop",
+            f"{counters['rx_loop']} packets of ARP or neighbour discovery that came by {name} "
+            "claimed the address of the gateway to its endpoint, and were dropped",
+            "both sites use that address: change it at one of them",
         )
 
 

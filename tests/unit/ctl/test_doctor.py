@@ -263,6 +263,20 @@ def test_counters(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPat
     )
 
 
+def test_loops(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(well, "counters", lambda name: {"tx_loop": 7, "rx_loop": 2})
+    assert [line for line in lines(well, system) if " loop: " in line] == [
+        "WARN loop: 7 outer packets came back to wg1, whose own they are, and were dropped: the "
+        "way to its endpoint leads through its own bridge (give the underlay a port of its own, "
+        "outside of the bridge, or pin the gateway: bridge fdb replace MAC dev PORT master static)",
+        "WARN loop: 2 packets of ARP or neighbour discovery that came by wg1 claimed the address "
+        "of the gateway to its endpoint, and were dropped (both sites use that address: change it "
+        "at one of them)",
+    ]
+    monkeypatch.setattr(well, "counters", lambda name: {"tx_loop": 0, "rx_loop": 0})
+    assert not [line for line in lines(well, system) if " loop: " in line]
+
+
 def test_colours(well: FakeLinks, system: System) -> None:
     finding = next(examine([], cast(Any, well), system))
     assert render_finding(finding, True).startswith("\x1b[1m\x1b[32mOK  \x1b[0m module: ")
