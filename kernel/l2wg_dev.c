@@ -124,6 +124,9 @@ static void l2wg_setup(struct net_device *dev)
 					       NETIF_F_GSO_SOFTWARE |
 					       NETIF_F_GSO_UDP_L4 |
 					       NETIF_F_HIGHDMA);
+	/* Not what the name says: l2wg_trusts_checksums() */
+	dev->hw_features |= NETIF_F_LRO;
+	dev->features |= NETIF_F_LRO;
 	eth_hw_addr_random(dev);
 	SET_NETDEV_DEVTYPE(dev, &l2wg_device_type);
 }

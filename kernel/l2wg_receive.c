@@ -11,6 +11,22 @@
 
 #include <linux/etherdevice.h>
 
+/* The Poly1305 tag says that the frame is what the peer sent, not that the peer's
+ * LAN sent it right. Believed, wrong checksums go as far as GRO, which merges
+ * segments without a look; where these leave again, they get new, right ones.
+ * So we believe only where frames end. That they do not, the core tells by turning
+ * LRO off: it does so for a bridge, for IP forwarding, Open vSwitch and XDP, through
+ * VLAN devices and bonds, too. A device on top that takes frames away before IP
+ * sees them (macvlan) is asked for.
+ */
+static bool l2wg_trusts_checksums(const struct net_device *dev)
+{
+	const netdev_features_t both = NETIF_F_RXCSUM | NETIF_F_LRO;
+
+	return (dev->features & both) == both &&
+	       !rcu_access_pointer(dev->rx_handler);
+}
+
 /**
  * l2wg_receive() - turn a decrypted plaintext into a frame for the stack
  * @skb:	plaintext at skb->data, not empty
@@ -35,11 +51,10 @@ bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer)
 		     !pskb_may_pull(skb, ETH_HLEN)))
 		goto no_memory;
 
-	/* The Poly1305 tag has been verified. As on the plain kind, a frame
-	 * that nobody has changed on its way needs no other checksum.
-	 */
-	skb->ip_summed = CHECKSUM_UNNECESSARY;
-	skb->csum_level = ~0;
+	if (l2wg_trusts_checksums(dev)) {
+		skb->ip_summed = CHECKSUM_UNNECESSARY;
+		skb->csum_level = ~0;
+	}
 	skb->protocol = eth_type_trans(skb, dev);
 	skb_reset_network_header(skb);
 	if (unlikely(l2wg_claims_hop(skb, peer))) {

@@ -21,6 +21,8 @@ from tests.vm import wire
 from toolkit.guest import hosts as guest
 from toolkit.guest.hosts import Host, cable, capture, eventually, underlay
 
+pytestmark = pytest.mark.newest
+
 Hosts = Callable[..., list[Host]]
 HOME = {4: "10.0.0.1/24", 6: "fd00:0::1/64"}
 THERE = {4: "10.0.0.2", 6: "fd00:0::2"}
@@ -70,7 +72,7 @@ def carried_once(a: Host, b: Host, sent: list[bytes], shortest: int, link: str =
     before = a.counter(link, "tx_loop")
     with capture(a, "eth0", options="-Q out") as left, capture(b, link, options="-Q in") as came:
         wire.send(a, link, *sent)
-    assert [p for p in wire.read(came) if p in sent] == sent
+    assert sorted(p for p in wire.read(came) if p in sent) == sorted(sent)
     assert len([p for p in wire.read(came) if len(p) > 300]) == len(sent)
     assert outer(wire.read(left), shortest) == len(sent)
     return a.counter(link, "tx_loop") - before
@@ -98,7 +100,6 @@ def test_outer_packets_are_not_carried_again(hosts: Hosts, case: str) -> None:
     cut = carried_once(a, b, SENT, 400)
     assert cut >= len(SENT)
     assert a.stat("wg1", "tx_dropped") >= cut
-    assert a.counter("wg1", "rx_loop") == 0
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -228,7 +229,7 @@ def test_the_far_end_cannot_be_our_gateway(
     else:
         lies, truth = [advertise(hop, OTHER)], [advertise("fd00::3", OTHER)]
     before = loops()
-    with capture(a, "wg1", "arp or vlan or icmp6", options="-Q in") as file:
+    with capture(a, "wg1", "arp or icmp6 or vlan", options="-Q in") as file:
         wire.send(b, "wg1", *lies, *truth)
     expected = truth if bridged else lies + truth
     wire.differ(expected, [p for p in wire.read(file) if p in lies + truth], "at A")
