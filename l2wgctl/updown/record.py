@@ -16,6 +16,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,8 @@ from ..output import say
 
 RUN_DIR = Path("/run/l2wg")
 _OWN, _FIRST = "/proc/thread-self/ns/net", "/proc/1/ns/net"
+#: Of include/uapi/asm-generic/socket.h, since Linux 5.14: 8 bytes, never used again while it runs.
+SO_NETNS_COOKIE = 71
 
 
 class Change(NamedTuple):
@@ -54,14 +58,26 @@ class Change(NamedTuple):
 
 
 def folder() -> Path:
-    """The folder with the records of this network namespace."""
-    own = os.stat(_OWN)
+    """The folder with the records of this network namespace, the same at every call."""
+    own = os.stat(_OWN).st_ino
     try:
         first = os.stat(_FIRST).st_ino
     except OSError:  # another user's
         first = 0
-    # The number is used again when a namespace has gone; the time of a named one stays.
-    return RUN_DIR if own.st_ino == first else RUN_DIR / f"netns-{own.st_ino}-{own.st_ctime_ns}"
+    return RUN_DIR if own == first else RUN_DIR / f"netns-{own}{_cookie()}"
+
+
+def _cookie() -> str:
+    """What tells a namespace from an earlier one with its inode number; empty before Linux 5.14.
+
+    The inode's times do not: it is made anew whenever nobody holds it open.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+            found = one.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+    except OSError:
+        return ""
+    return f"-{int.from_bytes(found, sys.byteorder)}"
 
 
 class Record:

@@ -6,6 +6,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -446,11 +449,37 @@ def test_one_at_a_time(links: FakeLinks, run: Run, conf: Conf) -> None:
 def test_namespaces_have_records_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert records.folder() == records.RUN_DIR
     monkeypatch.setattr(records, "_FIRST", "/proc/self/ns/uts")
-    found = os.stat("/proc/self/ns/net")
-    own = f"{found.st_ino}-{found.st_ctime_ns}"
-    assert records.folder() == records.RUN_DIR / f"netns-{own}"
+    number = os.stat("/proc/self/ns/net").st_ino
+    own = records.RUN_DIR / f"netns-{number}{records._cookie()}"
+    assert records.folder() == own
     monkeypatch.setattr(records, "_FIRST", "/proc/none")
-    assert records.folder() == records.RUN_DIR / f"netns-{own}"
+    assert records.folder() == own
+    monkeypatch.setattr(records, "SO_NETNS_COOKIE", 9999)  # before Linux 5.14
+    assert records.folder() == records.RUN_DIR / f"netns-{number}"
+
+
+ASK_TWICE = """
+import sys, time
+from l2wgctl.updown import record
+record._FIRST = "/proc/none"
+print(record.folder()); time.sleep(0.02); print(record.folder(), flush=True); sys.stdin.read()
+"""
+
+
+def test_the_folder_of_a_namespace_without_a_name_stays() -> None:
+    """The inode is made anew at each look, and its times with it."""
+    asking = [sys.executable, "-c", ASK_TWICE]
+    if os.geteuid() == 0 and shutil.which("unshare"):
+        asking = ["unshare", "-n", *asking]
+    with subprocess.Popen(asking, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdin is not None and one.stdout is not None
+        first, again = one.stdout.readline(), one.stdout.readline()
+        inside = [sys.executable, "-c", ASK_TWICE]
+        if "unshare" in asking:
+            inside = ["nsenter", f"--net=/proc/{one.pid}/ns/net", *inside]
+        other = subprocess.run(inside, input="\n", stdout=subprocess.PIPE, text=True, check=True)
+        assert [first, again, *other.stdout.splitlines(keepends=True)[:2]] == [first] * 4
+        one.communicate("\n")
 
 
 # -- any order of anything -------------------------------------------------------------------------
