@@ -175,9 +175,12 @@ class Links(Bridges, Rules):
         index = self.need(master, "list ports").ifindex
         return [link for link in self.all() if link.master == index]
 
-    def addresses(self, name: str) -> list[str]:
+    def addresses(self, name: str, *, leased: bool = False) -> list[str]:
         """Addresses with prefix length, e.g. `10.0.0.1/24`, but no link-local ones and none that
-        the kernel has from a router."""
+        the kernel has from a router.
+
+        :param leased: also IPv4 addresses that expire, which are a DHCP client's.
+        """
         index = self.need(name, "list addresses").ifindex
         with self._doing(name, "list addresses"):
             return [
@@ -185,7 +188,8 @@ class Links(Bridges, Rules):
                 f"/{message['prefixlen']}"
                 for message in self._ipr.get_addr(index=index)
                 # IFA_F_PERMANENT, and not RT_SCOPE_LINK.
-                if message["flags"] & 0x80 and message["scope"] != 253
+                if (message["flags"] & 0x80 or (leased and message["family"] == AF_INET))
+                and message["scope"] != 253
             ]
 
     def neighbours(self, name: str) -> list[tuple[str, str]]:

@@ -117,10 +117,12 @@ class Before:
         if master is not None and master.name != bridge:
             hint = f"ip link set {port} nomaster"
             yield at(config, "BridgePorts", f"{port} is a port of {master.name}", hint, "state")
-        addresses = self.links.addresses(port)
+        addresses = self.links.addresses(port, leased=True)
         if master is None and addresses:
             what = f"{port} has the address {addresses[0]}, which a port of a bridge cannot use"
             hint = f"move it to BridgeAddress: ip address delete {addresses[0]} dev {port}"
+            if addresses[0] not in self.links.addresses(port):
+                hint = f"stop its DHCP client, and run one on {bridge}"
             yield at(config, "BridgePorts", what, hint, "state")
 
 

@@ -32,7 +32,7 @@ def use(links: Links, on: str) -> str:
         return ""
     index = there.ifindex
     ports = [link.name for link in links.all() if index in (link.master, link.parent)]
-    return " ".join(sorted([*ports, *links.addresses(on)]))
+    return " ".join(sorted([*ports, *links.addresses(on, leased=True)]))
 
 
 def address_step(name: str, address: str, links: Links, record: Record | None = None) -> Step:

@@ -19,6 +19,7 @@ class FakeLinks:
         self.kernel = kernel
         self.links: dict[str, Link] = {"lo": Link("lo", 1, None, 65536, up=True)}
         self.addrs: dict[str, list[str]] = {}
+        self.leases: dict[str, list[str]] = {}
         self.routes: list[tuple[str, str, int]] = []
         self.rules: list[tuple[int, tuple[tuple[str, int], ...]]] = []
         self.modes: dict[str, str] = {}
@@ -80,8 +81,9 @@ class FakeLinks:
         index = self.need(master, "ports").ifindex
         return [link for link in self.links.values() if link.master == index]
 
-    def addresses(self, name: str) -> list[str]:
-        return [a for a in self.addrs.get(name, ()) if not a.startswith("fe80:")]
+    def addresses(self, name: str, *, leased: bool = False) -> list[str]:
+        have = [*self.addrs.get(name, ()), *(self.leases.get(name, ()) if leased else ())]
+        return [a for a in have if not a.startswith("fe80:")]
 
     def has_address(self, name: str, address: str) -> bool:
         return address in self.addrs.get(name, ())

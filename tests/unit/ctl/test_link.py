@@ -205,6 +205,20 @@ def test_addresses_and_routes(links: Links, netns: str) -> None:
     links.del_address("v0", "fd00::1/64")
     assert not links.has_address("v0", "fd00::1/64")
     assert links.addresses("v0") == ["10.1.2.3/24"]
+    ip(
+        netns,
+        "address",
+        "add",
+        "10.2.0.7/24",
+        "dev",
+        "v0",
+        "valid_lft",
+        "900",
+        "preferred_lft",
+        "900",
+    )
+    assert links.addresses("v0") == ["10.1.2.3/24"], "not a DHCP client's"
+    assert links.addresses("v0", leased=True) == ["10.1.2.3/24", "10.2.0.7/24"]
     links.add_route("10.9.0.0/16", "v0")
     links.add_route("fd09::/64", "v0")
     for network in ("0.0.0.0/0", "::/0"):

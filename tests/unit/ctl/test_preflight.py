@@ -243,6 +243,10 @@ STATE = {
         "3:1: eth2 has the address 192.0.2.7/24, which a port of a bridge cannot use (move it to "
         "BridgeAddress: ip address delete 192.0.2.7/24 dev eth2)"
     ),
+    "BridgePorts = eth3\nBridge = br0": (
+        "3:1: eth3 has the address 192.0.2.8/24, which a port of a bridge cannot use (stop its "
+        "DHCP client, and run one on br0)"
+    ),
     "ListenPort = 7": "3:1: UDP port 7 is in use (choose another, or 0 for a free one)",
 }
 
@@ -257,6 +261,8 @@ def test_up_looks_at_the_other_links(
     links.create("eth1", "", master=links.links["br1"].ifindex)
     links.create("eth2", "")
     links.addrs["eth2"] = ["192.0.2.7/24"]
+    links.create("eth3", "")
+    links.leases["eth3"] = ["192.0.2.8/24"]
     host.ports.add(7)
     path = conf(HEAD + line + "\n" + TAIL)
     assert run("check", path) == (0, "", "")
