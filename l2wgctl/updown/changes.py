@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import Problem
+from ..errors import L2wgError, Problem
 from ..model import KINDS
 from ..output import say
 from . import host, servers
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _OF_A_BRIDGE = ("bridge", "up", "address", "setting")
 #: Kinds that are one link's own.
 _OWN = ("link", "dns", "nft", "iptables")
+#: Kinds that cannot be looked for: a second try would fail where the first one did.
+_TRIED_ONCE = ("dns", "iptables")
 
 
 def use(links: Links, on: str) -> str:
@@ -88,23 +90,48 @@ def plan_undo(record: Record, links: Links) -> Iterator[Step]:
 
 
 def take_back(change: Change, record: Record, links: Links) -> Iterator[Step]:
-    """The steps that undo one change; the last one strikes it out of the record."""
+    """The steps that undo one change; the last one strikes it out of the record.
+
+    What cannot even be looked for is a step that fails, so that the others still come.
+    """
 
     def struck(done: Step) -> Step:
         def do() -> None:
-            done.do()
+            try:
+                done.do()
+            except L2wgError:
+                if change.kind in _TRIED_ONCE:
+                    record.strike(change)
+                raise
             record.strike(change)
 
         return Step(done.text, do)
 
-    heir = _heir(change, record, links)
+    try:
+        undo = _taking_back(change, record, links)
+    except L2wgError as error:
+        undo = _failing(error)
+    yield struck(undo if undo is not None else Step("", lambda: None))
+
+
+def _taking_back(change: Change, record: Record, links: Links) -> Step | None:
+    """The step that undoes one change; None if there is nothing to undo.
+
+    :raises L2wgError: it cannot be looked for.
+    """
     if not change.made:
-        yield Step("", lambda: record.strike(change))
-    elif heir is not None:
-        yield struck(Step("", _hand_over(change, heir)))
-    else:
-        undo = _UNDO[change.kind](change, record, links)
-        yield struck(undo if undo is not None else Step("", lambda: None))
+        return None
+    heir = _heir(change, record, links)
+    if heir is not None:
+        return Step("", _hand_over(change, heir))
+    return _UNDO[change.kind](change, record, links)
+
+
+def _failing(error: L2wgError) -> Step:
+    def do() -> None:
+        raise error
+
+    return Step("", do)
 
 
 def _heir(change: Change, record: Record, links: Links) -> Record | None:

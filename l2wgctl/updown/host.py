@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def write_sysctl(name: str, value: str) -> None:
 
 
 def nft_table_exists(table: str) -> bool:
-    """Whether there is a table, by family and name."""
+    """Whether there is a table, by family and name; without nft nobody can tell, or remove it."""
+    if shutil.which("nft") is None:
+        return False
     pf = table.partition(" ")[0]
     listed = subprocess.run(
         ["nft", "list", "tables", pf], capture_output=True, text=True, check=False

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """up, down, strip, save: a link with all that belongs to it, from one file.
 
-`plan_up` and `plan_down` are generators of steps: each step is done before the next is planned,
-so that a PreUp command can provide what the rest needs. Nothing is planned on a guess: what must be
-true beforehand is checked before the first step.
+`plan_up` and `changes.plan_undo` are generators of steps: each step is done before the next is
+planned, so that a PreUp command can provide what the rest needs. Nothing is planned on a guess:
+what must be true beforehand is checked before the first step.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
 
 from ..conf import files
@@ -26,7 +26,7 @@ from .before import Before, refuse
 from .bridge import plan_bridge
 from .changes import address_step, plan_undo, step
 from .record import Change, Record
-from .steps import Step, attempt, hook, run_all, run_steps
+from .steps import Step, attempt, hook, run_steps
 
 if TYPE_CHECKING:
     from ..netlink.link import Links
@@ -212,8 +212,9 @@ def cmd_up(args: argparse.Namespace) -> int:
         try:
             run_steps(steps, args.dry_run)
         except BaseException:
-            # What was interrupted halfway, or could not be undone.
-            run_all(plan_undo(record, links))
+            # What was interrupted halfway, or could not be undone. The reason is told last.
+            for undo in plan_undo(record, links):
+                attempt(undo)
             raise
         if not args.dry_run:
             applied.remember(name, config.link)
@@ -228,16 +229,15 @@ def _clear_leftovers(name: str, links: Links, dry: bool) -> None:
         old.dry = dry
         what = f"{name} went without 'down'"
         say([Problem("up", what, "what else its 'up' did is undone first", True)])
-        # The commands may need the link: they do not keep a new one from coming up.
-        _run_hooks(old.pre_down, name, dry)
-        run_all(plan_undo(old, links), dry)
-        _run_hooks(old.post_down, name, dry)
+        # The commands may need the link. What fails does not keep a new one from coming up.
+        _attempt_all((hook(line, name) for line in old.pre_down), dry)
+        _attempt_all(plan_undo(old, links), dry)
+        _attempt_all((hook(line, name) for line in old.post_down), dry)
 
 
-def _run_hooks(lines: Sequence[str], name: str, dry: bool) -> None:
-    for line in lines:
-        step = hook(line, name)
-        attempt(step._replace(do=lambda: None) if dry else step)
+def _attempt_all(steps: Iterable[Step], dry: bool) -> None:
+    for each in steps:
+        attempt(each._replace(do=lambda: None) if dry else each)
 
 
 def _bond_warning(name: str, link: LinkOptions, links: Links) -> list[Problem]:

@@ -158,7 +158,7 @@ def nft_table(pf: str, name: str) -> str:
 
 
 def nft_rules(name: str, family: int, addresses: Sequence[str], mark: int) -> str:
-    """The nftables script that `_plan_firewall` loads."""
+    """The nftables script that `_firewall` loads."""
     pf = "ip6" if family == AF_INET6 else "ip"
     table = nft_table(pf, name)
     chain = "{{ type filter hook {} priority {}; }}"

@@ -16,14 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from l2wgctl.errors import L2wgError
+from l2wgctl.updown import changes, host, routing, servers, steps
 from l2wgctl.updown import record as records
-from l2wgctl.updown import steps
 from l2wgctl.updown.record import Change
 from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
 from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]
+NFT_TABLE_EXISTS = host.nft_table_exists
 TAIL = f"\n[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = 0.0.0.0/0, ::/0\n"
 HEAD = f"[Interface]\nPrivateKey = {PRIVATE}\n"
 SITE = HEAD + "Bridge = br0\nBridgeCreate = yes\nBridgeAddress = 192.168.9.1/24\n"
@@ -36,8 +38,6 @@ def shown(result: Result) -> list[str]:
 @pytest.fixture(autouse=True)
 def programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """nft and resolvconf are only noted; there is a parameter for a default route."""
-    from l2wgctl.updown import changes, host, routing, servers
-
     called: list[str] = []
 
     def command(argv: list[str], text: str | None = None) -> Callable[[], None]:
@@ -388,6 +388,65 @@ def test_a_failed_undo_stays_on_record(links: FakeLinks, run: Run, conf: Conf) -
     assert "br0" in links.links
     result = run("down", path)
     assert (result.status, links.state()) == (0, before)
+
+
+def refuse(*_: object) -> None:
+    raise L2wgError("no", "not so", "test")
+
+
+def test_rules_that_somebody_else_removed(
+    links: FakeLinks, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch, programs: list[str]
+) -> None:
+    """iptables has no look-up: one failure is told, and the rest goes on, then and later."""
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "nft" else name)
+    before = links.state()
+    path = conf(HEAD + "Kind = wireguard\n" + TAIL.replace(", ::/0", ""))
+    assert run("up", path).status == 0
+    monkeypatch.setattr(changes, "command", lambda argv, text=None: refuse)
+    result = run("down", path)
+    assert (result.status, links.state()) == (1, before)
+    assert result.err.splitlines()[-1] == "l2wgctl: test: no (not so)"
+    assert list(records.folder().glob("*.json")) == []
+    assert run("up", path).status == 0
+    # or the link is deleted by hand, and up comes first
+    links._drop("wg1")
+    result = run("up", path)
+    assert result.status == 0 and "l2wgctl: undo: test: no (not so)" in result.err.splitlines()
+
+
+def test_an_undo_that_cannot_be_planned_does_not_end_the_others(
+    links: FakeLinks, run: Run, conf: Conf, tmp_path: Path
+) -> None:
+    path = conf(HEAD + "Kind = wireguard\n" + TAIL)
+    assert run("up", path).status == 0
+    (tmp_path / "sys/net/ipv4/conf/all/src_valid_mark").unlink()
+    result = run("down", path)
+    assert result.status == 1 and set(links.links) == {"lo"} and not links.rules
+    assert "src_valid_mark: no such file" in result.err.splitlines()[-1]
+
+
+def test_down_without_nft(
+    links: FakeLinks, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was there when the link came up."""
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    path = conf(HEAD + "Kind = wireguard\n" + TAIL)
+    assert run("up", path).status == 0
+    monkeypatch.setattr(shutil, "which", which)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(host, "nft_table_exists", NFT_TABLE_EXISTS)
+    assert run("down", path).status == 0 and set(links.links) == {"lo"}
+
+
+def test_a_second_failure_does_not_hide_the_first(
+    links: FakeLinks, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "delete", refuse)
+    result = run("up", conf(SITE + "PostUp = exit 7\n" + TAIL))
+    lines = result.err.splitlines()
+    assert result.status == 1 and "l2wgctl: undo: test: no (not so)" in lines
+    assert lines[-1] == "l2wgctl: command 'exit 7' ended with status 7"
 
 
 # -- the file of the record ------------------------------------------------------------------------
