@@ -81,10 +81,10 @@ def _address(verb: str, name: str, address: str, links: Links) -> Step:
 def _addresses(name: str, field: str, wanted: Sequence[str], links: Links) -> Iterator[Difference]:
     """Superfluous and missing addresses of a link, except link-local ones.
 
-    With a primary IPv4 address the kernel removes its secondary ones. So we look for missing
-    addresses after the superfluous ones have gone.
+    With a primary IPv4 address the kernel removes its secondary ones, which come behind it. So the
+    last ones go first, and we look for missing addresses after the superfluous ones have gone.
     """
-    for address in links.addresses(name):
+    for address in reversed(links.addresses(name)):
         if address not in wanted:
             back = (_address("add", name, address, links),)
             step = _address("delete", name, address, links)._replace(undo=back)

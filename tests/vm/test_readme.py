@@ -14,7 +14,7 @@ from toolkit.guest.hosts import Host, eventually, underlay
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def test_the_first_link(hosts: Callable[..., list[Host]]) -> None:
+def test_the_first_link(hosts: Callable[..., list[Host]], tmp_path: Path) -> None:
     """`l2wgctl new` on A, B gets its file, `up` on both.
 
       A                                     B
@@ -28,15 +28,15 @@ def test_the_first_link(hosts: Callable[..., list[Host]]) -> None:
     found = re.search(r"^ {4}l2wgctl (new (?:.*\\\n)*.*)", README, re.MULTILINE)
     assert found
     line = found[1].replace("\\\n", " ").replace("a.example.org", "10.0.0.1")
-    said = ctl(a, *shlex.split(line), "--folder", f"/etc/l2wg-{a.name}")
+    said = ctl(a, *shlex.split(line), "--folder", str(tmp_path))
     assert (said.status, said.err) == (0, "")
-    own = Path(f"/etc/l2wg-{a.name}/wg1.conf")
+    own = tmp_path / "wg1.conf"
     # the file that the README shows
     shown = re.search(r"^ {4}\[Interface\]\n(?: {4}.*\n|\n(?= {4}))+", README, re.MULTILINE)
     assert shown
     text = re.sub(r"(?m)Key = .*", "Key = ...", own.read_text())
     assert text == re.sub(r"(?m)^ {4}", "", shown[0])
-    other = file(b, Path(f"/etc/l2wg-{a.name}/for-peer/wg1.conf").read_text())
+    other = file(b, (tmp_path / "for-peer/wg1.conf").read_text())
     for host, path in ((a, str(own)), (b, other)):
         assert ctl(host, "up", path).status == 0
     eventually(lambda: b.ok("ping", "-c", "1", "-W", "1", "192.168.157.1"), "B has called", 60)

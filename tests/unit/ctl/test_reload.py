@@ -129,8 +129,8 @@ def test_bridges(up: FakeLinks, run: Run, conf: Conf) -> None:
     bridged = BEFORE.replace("Address = 10.0.0.1/24, fd00::1/64", "Bridge = br0")
     said = run("reload", conf(bridged.replace("Bridge", "BridgeAddress = 10.1.0.1/24\nBridge")))
     assert shown(said) == [
-        "ip -4 address delete 10.0.0.1/24 dev wg1",
         "ip -6 address delete fd00::1/64 dev wg1",
+        "ip -4 address delete 10.0.0.1/24 dev wg1",
         "ip link set dev wg1 master br0",
         "ip -4 address add 10.1.0.1/24 dev br0",
     ]
