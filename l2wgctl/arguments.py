@@ -45,7 +45,7 @@ COMMANDS = {
     "install-files": (
         "install",
         "cmd_install_files",
-        "install manual pages, completions and the systemd unit",
+        "install manual pages, completions and the systemd units",
     ),
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""install-files: manual pages, completions and the systemd unit, from the package's data.
+"""install-files: manual pages, completions and the systemd units, from the package's data.
 
 pip installs programs, not the files that other programs look for in fixed places.
 """

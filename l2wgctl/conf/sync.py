@@ -20,7 +20,8 @@ Same = Callable[[Endpoint, Endpoint], bool]
 class Change(NamedTuple):
     """One difference. `peer` is None for the device itself; texts hold no secrets.
 
-    `action` is `set` (a value changes), `add` or `remove` (a peer, or an AllowedIP of one).
+    `action` is `set` (a value changes), `add` or `remove` (a peer, or an AllowedIP of one), or
+    `foreign` (the link has it, but not from its file, and it stays).
     """
 
     action: str
@@ -174,8 +175,8 @@ def _plan_peer(old: Peer, new: Peer, same: Same) -> tuple[Peer, list[Change]]:
 
 
 def describe(changes: list[Change]) -> str:
-    """One line for each change: `+` added, `-` removed, `~` changed."""
-    signs = {"add": "+", "remove": "-", "set": "~"}
+    """One line for each change: `+` added, `-` removed, `~` changed, `=` another's, which stays."""
+    signs = {"add": "+", "remove": "-", "set": "~", "foreign": "="}
     lines = []
     for change in changes:
         where = f"peer {change.peer}" if change.peer is not None else "interface"

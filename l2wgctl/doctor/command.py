@@ -62,7 +62,7 @@ def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Find
                 yield finding._replace(name=named.get(peer.public_key))
         yield from check_mtu(device, link, links)
         yield from check_traffic(device, link, links.counters(name))
-        yield from check_file(device)
+        yield from check_file(device, links)
 
 
 def cmd_doctor(args: argparse.Namespace) -> int:

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ..conf import files, sync
 from ..conf.check import lint
 from ..errors import ConfigError, L2wgError
 from ..model import Device, Endpoint
+from ..updown import record as records
+from ..updown.differences import differences
 from .finding import OK, WARN, Finding
 
+if TYPE_CHECKING:
+    from ..netlink.link import Links
 
-def check_file(device: Device) -> Iterator[Finding]:
+
+def check_file(device: Device, links: Links) -> Iterator[Finding]:
     """Compare a link with /etc/l2wg/IFACE.conf. This resolves no names of endpoints."""
     path = files.CONFIG_DIR / f"{device.name}.conf"
     try:
@@ -29,16 +35,22 @@ def check_file(device: Device) -> Iterator[Finding]:
     for problem in (*config.warnings, *lint(config)):
         yield Finding(WARN, "file", f"{problem.where}: {problem.what}", problem.hint)
     _, changes = sync.plan(device, config.device, _same, keep_fwmark=True)
-    if changes:
+    of_link = differences(device.name, config.link, links, records.load(device.name))
+    count = len(changes) + sum(len(one.changes) for one in of_link if not one.foreign)
+    if count:
         yield Finding(
             WARN,
             "file",
-            f"{device.name} is not what {path} says: {len(changes)} differences",
+            f"{device.name} is not what {path} says: {_differences(count)}",
             f"'l2wgctl diff {device.name}' shows them, 'l2wgctl reload {device.name}' brings them "
             "about",
         )
     else:
         yield Finding(OK, "file", f"{device.name} is what {path} says")
+
+
+def _differences(count: int) -> str:
+    return "1 difference" if count == 1 else f"{count} differences"
 
 
 def _same(current: Endpoint, wanted: Endpoint) -> bool:

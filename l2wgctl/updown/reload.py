@@ -22,7 +22,7 @@ from ..netlink import messages
 from ..output import print_json, say
 from . import applied, routing
 from . import record as records
-from .differences import differences
+from .differences import NONE, differences
 from .down import cmd_down
 from .plan import cmd_up, need_tunnel
 from .steps import Step, run_steps
@@ -113,13 +113,15 @@ def cmd_reload(args: argparse.Namespace) -> int:
         def steps() -> Iterator[Step]:
             for found in differences(name, config.link, links, record):
                 yield from found.steps
-                if not found.steps:
+                if not found.steps and not found.foreign:
                     rest.extend(found.changes)
             if changes:
                 text = f"l2wgctl syncconf {name} {config.where}"
                 yield Step(text, lambda: wireguard.set_device(device, names.sockaddr))
 
         run_steps(steps(), args.dry_run)
+        if not args.dry_run:
+            applied.adopt(name, config.link, {change.field for change in rest})
     say(_rest(name, config, rest, changes))
     return 0
 
@@ -132,7 +134,7 @@ def _rest(
     for key in applied.changed(name, config.link):
         yield Problem(name, f"{key} has changed, and takes a new link", mend, True)
     for change in rest:
-        what = f"{change.field} {change.old} -> {change.new} takes a new link"
+        what = f"{change.field} {change.old} -> {change.new or NONE} takes a new link"
         yield Problem(name, what, mend, True)
     moved = any(change.field == "allowed-ips" for change in changes)
     if moved and routing.wanted_table(config.link) != "off":
@@ -188,4 +190,5 @@ def cmd_diff(args: argparse.Namespace) -> int:
 
 
 def _of_the_link(name: str, config: Config, links: Links) -> list[Change]:
-    return [change for found in differences(name, config.link, links) for change in found.changes]
+    found = differences(name, config.link, links, records.load(name))
+    return [change for one in found for change in one.changes]

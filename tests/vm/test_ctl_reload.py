@@ -72,17 +72,21 @@ def test_everything_but_the_session(hosts: Hosts) -> None:
     a.ping("192.168.7.2")
     # into a bridge and out of it again
     a.ip("link add br0 type bridge", "link set br0 up")
-    bridged = config(a, b, "Bridge = br0\nBridgeAddress = 192.168.157.1/24\nMTU = 1300\n")
+    bridge = "Bridge = br0\nBridgeAddress = 192.168.157.1/24\n"
+    bridged = config(a, b, bridge + "MACAddress = 02:ca:fe:f0:0e:77\nMTU = 1300\n")
     path = file(a, bridged + "PersistentKeepalive = 25\n")
     assert ctl(a, "reload", path).status == 0
     one_session()
     assert a.link("wg1")["master"] == "br0" and done(a, "diff", "wg1", path) == ""
     a.ping("192.168.157.2")
     said = ctl(a, "reload", file(a, config(a, b, "Kind = wireguard\n")))
-    assert said.err.splitlines()[-1] == (
-        "l2wgctl: wg1: warning: Kind l2wireguard -> wireguard takes a new link (l2wgctl restart "
-        "wg1)"
-    )
+    new_link = "takes a new link (l2wgctl restart wg1)"
+    assert [line for line in said.err.splitlines() if "[#]" not in line][-4:] == [
+        f"l2wgctl: wg1: warning: Kind l2wireguard -> wireguard {new_link}",
+        f"l2wgctl: wg1: warning: MACAddress 02:ca:fe:f0:0e:77 -> (none) {new_link}",
+        f"l2wgctl: wg1: warning: BridgeAddress 192.168.157.1/24 -> (none) {new_link}",
+        f"l2wgctl: wg1: warning: MTU 1300 -> (none) {new_link}",
+    ]
     said = ctl(a, "restart", file(a, bridged))
     assert said.status == 0, said.err
     a.ping("192.168.157.2")

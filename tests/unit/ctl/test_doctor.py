@@ -438,6 +438,9 @@ def test_the_links_file(well: FakeLinks, system: System, etc: Path) -> None:
     device.private = public_key(PRIVATE)
     device.peers[KEY].ips.append((10, bytes(16), 0))
     assert lines(well, system)[-1] == f"OK   file: wg1 is what {path} says"
+    path.write_text(text.replace("ListenPort", "Address = 10.0.0.7/24\nListenPort"))
+    assert f"WARN file: wg1 is not what {path} says: 1 difference (" in complaints(well, system)[-1]
+    path.write_text(text)
     path.write_text(text + f"[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = ::/0\n")
     assert complaints(well, system)[0] == (
         f"WARN file: {path}:8:1: AllowedIPs ::/0 is also given to the peer of line 4 (the later "

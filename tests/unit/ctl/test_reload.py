@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from l2wgctl.updown import applied, routing
 from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, Result
 from tests.unit.ctl.fakelinks import FakeLinks
 
@@ -134,16 +135,87 @@ def test_bridges(up: FakeLinks, run: Run, conf: Conf) -> None:
         "ip link set dev wg1 master br0",
         "ip -4 address add 10.1.0.1/24 dev br0",
     ]
-    assert run("diff", "wg1", conf(bridged)).out == "", "what else the bridge has is not ours"
+    up.addrs["br0"].append("10.3.0.1/24")  # what else the bridge has is not ours
+    left = "- interface BridgeAddress 10.1.0.1/24\n"
+    assert run("diff", "wg1", conf(bridged)).out == left
     assert run("diff", "wg1", conf(bridged.replace("br0", "br1"))).out == (
-        "~ interface Bridge br0 -> br1\n"
+        "~ interface Bridge br0 -> br1\n" + left
+    )
+    assert run("reload", conf(bridged)).err == (
+        "l2wgctl: wg1: warning: BridgeAddress 10.1.0.1/24 -> (none) takes a new link (l2wgctl "
+        "restart wg1)\n"
     )
     said = run("reload", conf(BEFORE))
     assert "ip link set dev wg1 nomaster" in shown(said) and up.links["wg1"].master == 0
     # down undoes what reload did, too
     up.addrs["br0"].append("10.2.0.1/24")
     assert run("down", conf(BEFORE)).status == 0
-    assert up.addrs["br0"] == ["10.2.0.1/24"]
+    assert up.addrs["br0"] == ["10.3.0.1/24", "10.2.0.1/24"]
+
+
+def test_what_a_postup_has_done_stays(up: FakeLinks, run: Run, conf: Conf) -> None:
+    """The file is the same, so there is nothing to do; but diff shows it."""
+    up.create("br0", "bridge")
+    up.set_master("wg1", "br0")
+    up.add_address("wg1", "10.8.0.1/24")
+    up.add_address("wg1.7", "10.8.7.1/24")
+    up.add_vlan("wg1.6", "wg1", 6)
+    before = up.state()
+    assert run("reload", conf(BEFORE)) == (0, "", "") and up.state() == before
+    assert run("diff", "wg1", conf(BEFORE)).out.splitlines() == [
+        "= interface Address 10.8.0.1/24",
+        "= interface Bridge br0",
+        "= interface VLANs 6",
+        "= interface VLAN7.Address 10.8.7.1/24",
+    ]
+    # what the file has given goes, at the second reload as well
+    path = conf(BEFORE.replace("10.0.0.1/24, fd00::1/64", "10.4.0.1/24, fd00::1/64"))
+    assert shown(run("reload", path)) == [
+        "ip -4 address delete 10.0.0.1/24 dev wg1",
+        "ip -4 address add 10.4.0.1/24 dev wg1",
+    ]
+    said = run("reload", conf(BEFORE.replace("10.0.0.1/24, ", "")))
+    assert shown(said) == ["ip -4 address delete 10.4.0.1/24 dev wg1"]
+    # of an l2wgctl that did not remember, nobody can tell
+    applied.forget("wg1")
+    assert run("reload", conf(BEFORE.replace("10.0.0.1/24, fd00::1/64", ""))) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("BridgePorts = eth1", "BridgeSTP = yes", "BridgeVLANFiltering = no", "BridgePVID = 7"),
+        *("BridgeVLANs = 7", "MSSClamp = yes"),
+    ],
+)
+def test_a_bridge_with_more_on_it_takes_a_new_link(
+    links: FakeLinks, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """Only the link's port would move, and the rest stay behind."""
+    monkeypatch.setattr(routing, "command", lambda *_: lambda: None)
+    for name in ("br0", "br1", "eth1"):
+        links.create(name, "" if name == "eth1" else "bridge")
+    peer = f"[Peer]\nPublicKey = {PEER_A}\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+    text = f"[Interface]\nPrivateKey = {PRIVATE}\nBridge = br0\n{line}\n{peer}"
+    assert run("up", conf(text)).status == 0
+    before = links.state()
+    assert run("reload", conf(text.replace("br0", "br1"))).err.splitlines()[-1] == (
+        "l2wgctl: wg1: warning: Bridge br0 -> br1 takes a new link (l2wgctl restart wg1)"
+    )
+    assert links.state() == before
+
+
+def test_lines_that_were_removed_are_named(links: FakeLinks, run: Run, conf: Conf) -> None:
+    text = BEFORE.replace("MTU", "MACAddress = 02:00:00:00:00:07\nMTU")
+    assert run("up", conf(text)).status == 0
+    path = conf(BEFORE.replace("MTU = 1400\n", ""))
+    named = [
+        f"l2wgctl: wg1: warning: {change} -> (none) takes a new link (l2wgctl restart wg1)"
+        for change in ("MACAddress 02:00:00:00:00:07", "MTU 1400")
+    ]
+    for _ in range(2):
+        assert run("reload", path).err.splitlines() == named
+    assert run("restart", path).status == 0 and run("diff", "wg1", path) == (0, "", "")
 
 
 def test_the_rest_is_named(up: FakeLinks, run: Run, conf: Conf) -> None:
@@ -177,9 +249,9 @@ def test_what_cannot_be_read_back_is_remembered(
     assert run("reload", path).err.splitlines() == named, "until it is done"
     assert run("restart", path).status == 0
     assert run("reload", path) == (0, "", "")
-    applied = tmp_path / "run/wg1.applied"
-    assert "secret" not in applied.read_text()
-    assert run("down", path).status == 0 and not applied.exists()
+    remembered = tmp_path / "run/wg1.applied"
+    assert "secret" not in remembered.read_text()
+    assert run("down", path).status == 0 and not remembered.exists()
 
 
 def test_a_name_server_that_does_not_answer(
