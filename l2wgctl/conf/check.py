@@ -149,6 +149,14 @@ def lint(config: Config) -> Iterator[Problem]:
             f"{key} has no effect while bridge {link.bridge} does not filter VLANs",
             "add BridgeVLANFiltering = yes",
         )
+    past = f"port of {link.master}" if link.master else "VLANs" if link.vlans else None
+    if link.mss_clamp is not None and past:
+        yield warn(
+            "mss-clamp",
+            interface.get("mssclamp", 1),
+            f"MSSClamp has no effect on the {past}: the packets do not pass by the link's own name",
+            "clamp there with nft: tcp option maxseg size set rt mtu",
+        )
     if link.ethernet and peers:
         if owner(peers, "0.0.0.0") is None:
             yield warn("no-owner", config.peer_lines[0], NO_OWNER, NO_OWNER_HINT)

@@ -189,10 +189,23 @@ def _firewall(config: Config, host: Host) -> Iterator[Problem]:
 
 def _ipv6(config: Config, host: Host) -> Iterator[Problem]:
     try:
-        off = host.ipv6_off.read_text().strip() != "0"
+        off, none = host.ipv6_off.read_text().strip() != "0", False
     except OSError:
-        off = True
+        off = none = True
     link = config.link
+    mend = "sysctl net.ipv6.conf.default.disable_ipv6=0, or leave "
+    local = link.ipv6_link_local
+    if local and (none or (off and local != "no")):
+        what = "IPv6LinkLocal is given, and IPv6 is off on this host"
+        yield at(config, "IPv6LinkLocal", what, mend + "it out", "host")
+    if off and wanted_table(link) != "off":
+        for line, peer in zip(config.peer_lines, config.device.peers):
+            if any(len(ip.address) == 16 for ip in peer.allowed_ips):
+                what = (
+                    "AllowedIPs have IPv6 networks, which get routes, and IPv6 is off on this host"
+                )
+                where = f"{config.where}:{line}:1"
+                yield Problem(where, what, mend + "them out", False, line, 1, "host")
     listed = {"Address": link.addresses}
     for vlan in link.vlans:
         listed[f"VLAN{vlan.label}.Address"] = vlan.addresses
@@ -201,5 +214,4 @@ def _ipv6(config: Config, host: Host) -> Iterator[Problem]:
     for key, addresses in listed.items():
         if off and any(":" in address for address in addresses):
             what = f"{key} has IPv6 addresses, and IPv6 is off on this host"
-            hint = "sysctl net.ipv6.conf.default.disable_ipv6=0, or leave them out"
-            yield at(config, key, what, hint, "host")
+            yield at(config, key, what, mend + "them out", "host")

@@ -57,12 +57,27 @@ class Before:
                 if peer.endpoint is not None:
                     self.addresses[peer.endpoint] = sockaddr(peer.endpoint)
 
+    def ahead(self) -> None:
+        """Check what can be known while the link is there, for `restart`: if it cannot come up, it
+        is not taken down.
+
+        :raises L2wgError: `up` cannot succeed.
+        """
+        problems = list(preflight.of_file(self.name, self.config))
+        if self.config.link.pre_up:  # it may bring about what is missing
+            refuse(problems)
+            return
+        refuse([*problems, *preflight.of_host(self.config, HOST), *self._named()])
+        for peer in self.config.device.peers:
+            if peer.endpoint is not None:
+                sockaddr(peer.endpoint)
+
     def sockaddr(self, endpoint: Endpoint) -> bytes:
         """The address of an endpoint, looked up once."""
         return self.addresses.get(endpoint) or sockaddr(endpoint)
 
-    def _links(self) -> Iterator[Problem]:
-        """Problems with the links that are there."""
+    def _named(self) -> Iterator[Problem]:
+        """Links that the file names, and that do not exist."""
         link, links, config = self.config.link, self.links, self.config
         for key, name in (("Bridge", link.bridge), ("Master", link.master)):
             found = links.get(name) if name else None
@@ -73,6 +88,15 @@ class Before:
                 yield at(config, key, f"{key} {name} does not exist", mend, "state")
             elif key == "Bridge" and found.kind != "bridge":
                 yield at(config, key, f"{name} is not a bridge", "name another link", "state")
+        for port in link.bridge_ports:
+            if links.get(port) is None:
+                what = f"{port} does not exist"
+                yield at(config, "BridgePorts", what, "name a link that does", "state")
+
+    def _links(self) -> Iterator[Problem]:
+        """Problems with the links that are there."""
+        link, links, config = self.config.link, self.links, self.config
+        yield from self._named()
         for port in link.bridge_ports:
             yield from self._port(port)
         yield from self._contradictions()
@@ -109,9 +133,6 @@ class Before:
         config, bridge = self.config, self.config.link.bridge
         found = self.links.get(port)
         if found is None:
-            yield at(
-                config, "BridgePorts", f"{port} does not exist", "name a link that does", "state"
-            )
             return
         master = next((m for m in self.links.all() if m.ifindex == found.master), None)
         if master is not None and master.name != bridge:

@@ -42,7 +42,8 @@ def rules(name: str, family: str, mtu: int, size: int) -> str:
             for protocol, value in sizes:
                 match = f"meta nfproto {_NFPROTO[protocol]}"
                 if family == "bridge":
-                    match = f"ether type {protocol}"
+                    # Not `ether type`, which is 8100 in a tagged frame.
+                    match = f"meta protocol {protocol}"
                 lines.append(
                     f'add rule {table} {hook} {way} "{name}" {match} tcp flags syn '
                     f"tcp option maxseg size set {value}"

@@ -9,6 +9,7 @@ what must be true beforehand is checked before the first step.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
@@ -218,7 +219,8 @@ def cmd_up(args: argparse.Namespace) -> int:
             raise
         if not args.dry_run:
             applied.remember(name, config.link)
-        say(_bond_warning(name, config.link, links) if not args.dry_run else [])
+        if not args.dry_run:
+            say([*_bond_warning(name, config.link, links), *_resolve_warning(name, config)])
     return 0
 
 
@@ -238,6 +240,16 @@ def _clear_leftovers(name: str, links: Links, dry: bool) -> None:
 def _attempt_all(steps: Iterable[Step], dry: bool) -> None:
     for each in steps:
         attempt(each._replace(do=lambda: None) if dry else each)
+
+
+def _resolve_warning(name: str, config: Config) -> list[Problem]:
+    """systemd starts `l2wgctl resolve` with its unit; who calls `up` has to do so."""
+    by_unit = os.getppid() == 1 and "INVOCATION_ID" in os.environ
+    if not config.link.resolve or by_unit:
+        return []
+    what = "Resolve is given, and nothing looks up the names again"
+    hint = f"run 'l2wgctl resolve {name}', or bring it up with 'systemctl start l2wg@{name}'"
+    return [Problem("up", what, hint, True)]
 
 
 def _bond_warning(name: str, link: LinkOptions, links: Links) -> list[Problem]:

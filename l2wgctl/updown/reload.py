@@ -16,12 +16,13 @@ from ..conf import files, sync
 from ..conf.check import lint
 from ..conf.parse import Config
 from ..conf.sync import Change
-from ..errors import Problem
+from ..errors import L2wgError, Problem
 from ..model import Device, Endpoint
 from ..netlink import messages
 from ..output import print_json, say
 from . import applied, routing
 from . import record as records
+from .before import Before
 from .differences import NONE, differences
 from .down import cmd_down
 from .plan import cmd_up, need_tunnel
@@ -146,12 +147,20 @@ def cmd_restart(args: argparse.Namespace) -> int:
     from ..netlink.link import Links
 
     name, path = files.locate(args.target)
-    files.load(path)  # if the file has mistakes, nothing is taken down
+    config = files.load(path)  # if the file has mistakes, nothing is taken down
     args.dry_run = False
     with Links() as links:
         there = links.get(name) is not None
+        if there:
+            Before(config, links, name, dry=False).ahead()
     if there:
-        cmd_down(args)
+        try:
+            cmd_down(args)
+        except L2wgError as error:  # a PostDown, say: the link shall be up all the same
+            with Links() as links:
+                if links.get(name) is not None:
+                    raise
+            say(problem._replace(warning=True) for problem in error.problems)
     return cmd_up(args)
 
 

@@ -125,6 +125,17 @@ CASES: dict[str, tuple[str, str, str]] = {
         "ipv6",
         f"4:1: VLAN5.Address has IPv6 addresses, and {NO_IPV6}",
     ),
+    "IPv6 for link-local addresses": (
+        "IPv6LinkLocal = yes",
+        "ipv6",
+        "3:1: IPv6LinkLocal is given, and IPv6 is off on this host (sysctl "
+        "net.ipv6.conf.default.disable_ipv6=0, or leave it out)",
+    ),
+    "IPv6 for routes": (
+        "Kind = wireguard",
+        "ipv6",
+        "4:1: AllowedIPs have IPv6 networks, which get routes, and " + NO_IPV6,
+    ),
     "firewall": (
         "Kind = wireguard",
         "nft iptables",

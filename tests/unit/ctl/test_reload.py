@@ -296,6 +296,35 @@ def test_restart(up: FakeLinks, run: Run, conf: Conf) -> None:
     assert run("restart", conf(AFTER)).status == 0, "a link that is not there comes up"
 
 
+def test_restart_does_not_take_down_what_cannot_come_up(
+    up: FakeLinks, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = up.links["wg1"].ifindex
+    for lines in ("Bridge = br9", "Bridge = br9\nBridgeCreate = yes\nBridgePorts = eth9"):
+        path = conf(BEFORE.replace("Address = 10.0.0.1/24, fd00::1/64", lines))
+        said = run("restart", path)
+        assert said.status == 1 and "9 does not exist (" in said.err and "[#]" not in said.err
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    said = run("restart", conf(BEFORE.replace("192.0.2.1", "a.example")))
+    assert said.status == 1 and "a.example" in said.err and "[#]" not in said.err
+    assert up.links["wg1"].ifindex == index
+
+
+def test_a_failing_postdown_does_not_keep_restart_from_up(
+    links: FakeLinks, run: Run, conf: Conf
+) -> None:
+    path = conf(BEFORE.replace("MTU", "PostDown = exit 3\nMTU"))
+    assert run("up", path).status == 0
+    index = links.links["wg1"].ifindex
+    said = run("restart", path)
+    assert said.status == 0 and links.links["wg1"].ifindex != index
+    assert "l2wgctl: warning: command 'exit 3' ended with status 3" in said.err.splitlines()
+
+
 def test_reload_needs_a_tunnel(run: Run, links: FakeLinks, conf: Conf) -> None:
     assert run("reload", conf(BEFORE)) == (
         1,

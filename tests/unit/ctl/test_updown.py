@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -483,6 +484,39 @@ def test_segment_sizes(
         assert found == list(sizes), way
     assert run("down", path).status == 0
     assert no_programs[-1] == f"nft delete table {family} l2wgctl-wg1"
+
+
+def test_tagged_frames_are_clamped(
+    links: FakeLinks, run: Run, conf: Conf, no_programs: list[str]
+) -> None:
+    """nft's `ether type` is 8100 in them."""
+    path = conf(
+        f"[Interface]\nPrivateKey = {PRIVATE}\nBridge = br0\nBridgeCreate = yes\nMSSClamp = yes\n"
+    )
+    assert run("up", path).status == 0
+    rules = [line for line in "\n".join(no_programs).splitlines() if line.startswith("add rule")]
+    assert rules and all(" meta protocol ip" in line for line in rules)
+
+
+@pytest.mark.parametrize("line", ["Master = bond0", "VLANs = 5"])
+def test_where_clamping_has_no_effect(run: Run, conf: Conf, line: str) -> None:
+    path = conf(f"[Interface]\nPrivateKey = {PRIVATE}\n{line}\nMSSClamp = yes\n")
+    assert ":4:1: warning: MSSClamp has no effect on the " in run("check", path).err
+
+
+def test_resolve_by_hand(
+    links: FakeLinks, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit starts it; a person is told."""
+    path = conf(f"[Interface]\nPrivateKey = {PRIVATE}\nResolve = 60\n")
+    assert run("up", path).err.splitlines()[-1] == (
+        "l2wgctl: up: warning: Resolve is given, and nothing looks up the names again (run "
+        "'l2wgctl resolve wg1', or bring it up with 'systemctl start l2wg@wg1')"
+    )
+    assert run("down", path).status == 0
+    monkeypatch.setenv("INVOCATION_ID", "7")
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert "looks up" not in run("up", path).err
 
 
 def test_no_clamping(links: FakeLinks, run: Run, conf: Conf, no_programs: list[str]) -> None:
