@@ -103,10 +103,17 @@ class ValueProblem(ValueError):
         self.column = column
 
 
+def is_key_like(path: str) -> bool:
+    """Whether a path, as it was written, may be a key that lacks its end."""
+    return re.fullmatch(r"[A-Za-z0-9+/]{40,44}=?", path) is not None
+
+
 def from_os_error(error: OSError, where: str, writing: bool = False) -> L2wgError:
     """Words for a file that cannot be read, or written."""
     # A long path looks like half a key, so only what has the shape of a whole key is hidden.
     where = re.sub(r"[A-Za-z0-9+/]{43}=", "(hidden)", where)
+    if not where.startswith("/") and is_key_like(where):
+        where = "(hidden)"
     number = error.errno or 0
     if number == errno.ENOENT:
         hint = "write it, see l2wg.conf(5)" if where.startswith("/etc/l2wg/") else "check the path"

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .conf.names import Names
+from .conf.values import number
 from .errors import KernelError, L2wgError, ValueProblem
 from .output import say
 
@@ -164,9 +165,10 @@ def listen_address(text: str) -> tuple[str, int]:
     :raises ValueProblem: it is something else.
     """
     address, _, digits = text.rpartition(":")
-    if not digits.isdigit() or not 1 <= int(digits) <= 65535:
+    port = number(digits)
+    if port is None or not 1 <= port <= 65535:
         raise ValueProblem(f"is not [ADDRESS:]PORT: '{text}'", "9586, or 192.0.2.1:9586")
-    return address.strip("[]") or LOCALHOST, int(digits)
+    return address.strip("[]") or LOCALHOST, port
 
 
 def _wait() -> None:

@@ -108,6 +108,10 @@ def _host_address(text: str) -> str:
     return values.interface_address(text)
 
 
+def _host(address: str) -> bytes:
+    return values.split_network(address)[0]
+
+
 def _ends(args: argparse.Namespace) -> tuple[End, End]:
     def end(name: str | None, endpoint: str, address: str) -> End:
         given = vars(args)
@@ -120,6 +124,9 @@ def _ends(args: argparse.Namespace) -> tuple[End, End]:
 
     name = _given("name", values.peer_name, args.name or socket.gethostname())
     peer = _given("peer-name", values.peer_name, args.peer_name)
+    if args.qr and args.kind != WIREGUARD:
+        what = "--qr is for the WireGuard apps, which know no Ethernet links"
+        raise L2wgError(what, "add --kind wireguard, or leave --qr out", "new")
     own = end(name, "endpoint", "address")  # type: ignore[arg-type]
     other = end(peer, "peer-endpoint", "peer-address")  # type: ignore[arg-type]
     if own.endpoint is None and other.endpoint is None:
@@ -132,8 +139,9 @@ def _ends(args: argparse.Namespace) -> tuple[End, End]:
         raise L2wgError("an IP link needs addresses", "give --address and --peer-address", "new")
     if args.kind == WIREGUARD and args.bridge:
         raise L2wgError("--bridge needs an Ethernet link", "leave --kind out", "new")
-    if own.address and own.address == other.address:
-        raise L2wgError(f"both ends have the address {own.address}", None, "new")
+    if own.address and other.address and _host(own.address) == _host(other.address):
+        what = f"both ends have the address {own.address.partition('/')[0]}"
+        raise L2wgError(what, "give each end its own", "new")
     return own, other
 
 

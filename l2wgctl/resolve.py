@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 
+from .conf.values import number
 from .errors import PROG, L2wgError, UsageError
 from .model import Endpoint
 from .netlink import messages
@@ -31,11 +32,12 @@ def retries() -> int | None:
         return DEFAULT_RETRIES
     if text == "infinity":
         return None
-    if not text.isdigit():
+    found = number(text)
+    if found is None:
         raise UsageError(
             f"WG_ENDPOINT_RESOLUTION_RETRIES is neither infinity nor a number: '{text}'"
         )
-    return int(text)
+    return found
 
 
 def addresses(endpoint: Endpoint) -> list[bytes]:

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from ..errors import ConfigError, L2wgError, Problem
+from ..errors import ConfigError, L2wgError, Problem, is_key_like
 from ..keys import read_key_file
 from ..model import SecretKey
 from .parse import Config, KeyFile
@@ -45,7 +45,8 @@ def fill(config: Config) -> Config:
             key = read(file.path, config.where, file.kind)
         except L2wgError as error:
             found = error.problems[0]
-            what = f"{file.key} {found.where}: {found.what}"
+            where = "(hidden)" if is_key_like(file.path) else found.where
+            what = f"{file.key} {where}: {found.what}"
             problems.append(_problem(config, file, what, found.hint, "key-file"))
             continue
         path = located(file.path, config.where)

@@ -164,7 +164,7 @@ def of_host(config: Config, host: Host) -> Iterator[Problem]:
     yield from _ipv6(config, host)
     for line, peer in zip(config.peer_lines, config.device.peers):
         zone = peer.endpoint.host.partition("%")[2] if peer.endpoint else ""
-        if zone and not zone.isdigit():
+        if zone and not (zone.isascii() and zone.isdigit()):
             try:
                 host.ifindex(zone)
             except OSError:

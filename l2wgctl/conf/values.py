@@ -264,6 +264,8 @@ def peer_name(text: str) -> str:
         raise ValueProblem(f"is longer than {PEER_NAME_MAX} characters: '{without_keys(text)}'")
     if not text.isprintable():
         raise ValueProblem("has characters that cannot be printed", "letters, digits, space, - _ .")
+    if "#" in text:
+        raise ValueProblem("has a '#', which begins a comment", "letters, digits, space, - _ .")
     return text
 
 
@@ -362,7 +364,7 @@ def table(text: str) -> str:
     """`off`, `auto`, or a routing table by number (1-4294967295) or name."""
     if text.lower() in ("off", "auto"):
         return text.lower()
-    value = number(text) if text.isdigit() else 1
+    value = number(text) if text.isascii() and text.isdigit() else 1
     if not _NAME.fullmatch(text) or not value or value > 0xFFFFFFFF:
         raise ValueProblem(f"is neither off, auto, 1-4294967295 nor a name: '{text}'")
     return text

@@ -93,7 +93,7 @@ def sockaddr(endpoint: Endpoint) -> bytes:
         return _SIN.pack(sockets.AF_INET, port, sockets.inet_pton(sockets.AF_INET, host))
     index = 0
     if scope:
-        index = int(scope) if scope.isdigit() else sockets.if_nametoindex(scope)
+        index = int(scope) if scope.isascii() and scope.isdigit() else sockets.if_nametoindex(scope)
     return _SIN6.pack(sockets.AF_INET6, port, 0, sockets.inet_pton(sockets.AF_INET6, host), index)
 
 

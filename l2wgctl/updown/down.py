@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..conf import files
 from ..conf.parse import Config, parse
-from ..errors import L2wgError, Problem
+from ..errors import KernelError, L2wgError, Problem
 from ..model import KINDS, Device
 from ..output import say
 from . import applied, routing, servers
@@ -31,7 +32,10 @@ def cmd_down(args: argparse.Namespace) -> int:
     with Links() as links, records.hold(name, "down", dry=args.dry_run):
         record = records.load(name)
         there = links.get(name)
-        if there is not None or record is None:
+        if there is None and record is None:
+            what, hint = f"{name}: no such link", "nothing to take down: l2wgctl show interfaces"
+            raise KernelError(errno.ENODEV, what, hint, "down")
+        if there is not None:
             need_tunnel(name, links, "down")
         config, complete = _config(path, record)
         if there is None:

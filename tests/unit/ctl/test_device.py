@@ -194,12 +194,13 @@ def test_back_off_of_names(
     assert len(slept) == 2 and caught.value.problems[0].code == "RESOLVE"
     monkeypatch.setenv("WG_ENDPOINT_RESOLUTION_RETRIES", "infinity")
     assert resolve.retries() is None
-    monkeypatch.setenv("WG_ENDPOINT_RESOLUTION_RETRIES", "x")
-    with pytest.raises(UsageError) as usage:
-        resolve.retries()
-    assert str(usage.value) == (
-        "WG_ENDPOINT_RESOLUTION_RETRIES is neither infinity nor a number: 'x'"
-    )
+    for text in ("²", "x"):
+        monkeypatch.setenv("WG_ENDPOINT_RESOLUTION_RETRIES", text)
+        with pytest.raises(UsageError) as usage:
+            resolve.retries()
+        assert str(usage.value) == (
+            f"WG_ENDPOINT_RESOLUTION_RETRIES is neither infinity nor a number: '{text}'"
+        )
 
 
 @pytest.mark.parametrize("old", [False, True])

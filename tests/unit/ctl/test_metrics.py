@@ -155,7 +155,7 @@ def test_where_to_listen(run: Run, links: FakeLinks) -> None:
     assert metrics.listen_address("9586") == ("127.0.0.1", 9586)
     assert metrics.listen_address("0.0.0.0:1") == ("0.0.0.0", 1)
     assert metrics.listen_address("[::1]:9586") == ("::1", 9586)
-    for text in ("", "x", "0", "1:0", "70000", "1:"):
+    for text in ("", "x", "0", "1:0", "70000", "1:", "²", "٩٥٨٦"):
         with pytest.raises(ValueProblem):
             metrics.listen_address(text)
     assert run("metrics", "--listen", "wg1") == (

@@ -139,7 +139,20 @@ ERRORS = [
     ),
     (
         ["--endpoint", "a", "--address", "10.0.0.1/24", "--peer-address", "10.0.0.1/24"],
-        "new: both ends have the address 10.0.0.1/24",
+        "new: both ends have the address 10.0.0.1 (give each end its own)",
+    ),
+    (
+        ["--endpoint", "a", "--address", "10.0.0.1/24", "--peer-address", "10.0.0.1/25"],
+        "new: both ends have the address 10.0.0.1 (give each end its own)",
+    ),
+    (
+        ["--endpoint", "a", "--name", "a#b"],
+        "new: --name has a '#', which begins a comment (letters, digits, space, - _ .)",
+    ),
+    (
+        ["--endpoint", "a", "--qr"],
+        "new: --qr is for the WireGuard apps, which know no Ethernet links (add --kind wireguard, "
+        "or leave --qr out)",
     ),
     (
         ["--endpoint", "a", "--kind", "wireguard"],
@@ -164,7 +177,7 @@ def test_errors(run: Run, etc: Path, words: list[str], line: str) -> None:
 
 def test_without_segno(run: Run, etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segno", None)
-    assert run("new", "wg1", "--endpoint", "a", "--qr") == (
+    assert run("new", "wg1", "--endpoint", "a", *IP, "--qr") == (
         1,
         "",
         "l2wgctl: new --qr: segno is not installed (apt install python3-segno, or pip install "

@@ -502,6 +502,23 @@ def test_key_files_of_no_use(
     assert PRIVATE not in result.err and PSK not in result.err
 
 
+@pytest.mark.parametrize("key", [PSK, PSK[:-1], PSK[:-2], "/" + PSK[1:-1]])
+def test_a_key_in_place_of_its_file_is_not_printed(run: Run, conf: Conf, key: str) -> None:
+    conf(PRIVATE, "wg1.key")
+    path = conf(FILES.replace("= psk", f"= {key}"))
+    for word in ("check", "up"):
+        said = run(word, path)
+        assert said.status == 1 and "(hidden): no such file" in said.err
+        assert PSK[1:20] not in said.err
+
+
+def test_numbers_of_other_scripts(run: Run, conf: Conf) -> None:
+    """isdigit() is true of them, and int() refuses some."""
+    peer = f"[Peer]\nPublicKey = {PEER_A}\nEndpoint = [fe80::1%²]:5\n"
+    assert "names ², which does not exist" in run("check", conf(HEAD + peer)).err
+    assert "Table is neither off, auto" in run("check", conf(HEAD + "Table = ²\n" + peer)).err
+
+
 def test_key_and_file_exclude_each_other(run: Run, conf: Conf) -> None:
     text = FILES.replace("[Peer]", f"PrivateKey = {PRIVATE}\n[Peer]") + f"PresharedKey = {PSK}\n"
     assert run("check", conf(text)).err.splitlines() == [

@@ -241,7 +241,7 @@ def test_down_needs_no_file(
     assert "resolvconf -d wg1 -f" in result.err
     # then there is nothing left to take down
     assert run("down", path).err.splitlines()[-1] == (
-        "l2wgctl: down: wg1: no such link (create it with 'l2wgctl add wg1' or 'l2wgctl up wg1')"
+        "l2wgctl: down: wg1: no such link (nothing to take down: l2wgctl show interfaces)"
     )
 
 

@@ -387,7 +387,7 @@ def test_down_goes_on_after_a_failure(links: FakeLinks, run: Run, conf: Conf, ou
 def test_down_needs_a_tunnel(links: FakeLinks, run: Run, conf: Conf) -> None:
     path = conf(VLANS)
     assert failed(run("down", path)) == (
-        "down: wg1: no such link (create it with 'l2wgctl add wg1' or 'l2wgctl up wg1')"
+        "down: wg1: no such link (nothing to take down: l2wgctl show interfaces)"
     )
     links.create("wg1", "dummy")
     assert failed(run("down", path)) == (
