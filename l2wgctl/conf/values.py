@@ -139,6 +139,10 @@ def endpoint(text: str) -> Endpoint:
 def _check_ip6(host: str, text: str) -> None:
     if ":" in host and not is_ip6(host):
         raise ValueProblem(f"'{text}' holds no IPv6 address")
+    zone = host.partition("%")[2]
+    index = number(zone)
+    if zone.isascii() and zone.isdigit() and (index is None or index > 0xFFFFFFFF):
+        raise ValueProblem(f"'{text}' has an interface number above 4294967295")
 
 
 def _if_endpoint(text: str) -> str | None:

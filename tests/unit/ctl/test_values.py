@@ -83,6 +83,12 @@ BAD: list[tuple[Callable[[str], object], str, str, str | None]] = [
         "write [1:2:3:4:5:6:7:8]:51820",
     ),
     (values.endpoint, "[a:b]:1", "'[a:b]:1' holds no IPv6 address", None),
+    (
+        values.endpoint,
+        "[fe80::1%4294967296]:1",
+        "'[fe80::1%4294967296]:1' has an interface number above 4294967295",
+        None,
+    ),
     (values.endpoint, "a:0", "'a:0' has a port that is not 1-65535", None),
     (values.endpoint, "a:70000", "'a:70000' has a port that is not 1-65535", None),
     (values.endpoint, ":1", "':1' has no valid host", "write HOST:PORT"),
