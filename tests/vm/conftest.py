@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def hosts() -> Iterator[Callable[..., list[Host]]]:
     yield make
     for host in made:
         host.destroy()
+    # Before Linux 5.14 the next namespace is known by the same number, and would find the records
+    # of links that went with this one.
+    shutil.rmtree("/run/l2wg", ignore_errors=True)
 
 
 @pytest.fixture

@@ -120,4 +120,4 @@ def unchanged(host: Host, before: list[str], *more: str) -> None:
     now = world(host, *more)
     come = [line for line in now if line not in before]
     gone = [line for line in before if line not in now]
-    assert (come, gone) == ([], [])
+    assert not come and not gone, f"came: {come}, went: {gone}"

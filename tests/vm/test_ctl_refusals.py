@@ -43,8 +43,8 @@ def test_ipv6_that_is_off(host: Host) -> None:
         "l2wgctl: /etc/l2wg-H/wg1.conf:3:1: Address has IPv6 addresses, and IPv6 is off on this "
         "host (sysctl net.ipv6.conf.default.disable_ipv6=0, or leave them out)"
     )
-    # a bridge that is there has a setting of its own
-    host.ip("link add br0 type bridge")
+    # a bridge that is there has a setting of its own, and this one an address that stays
+    host.ip("link add br0 address 02:00:00:00:00:01 type bridge")
     line = refused(host, "Bridge = br0\nBridgeAddress = fd00::1/64")
     # newer kernels also say it
     assert line.replace(" [IPv6 is disabled on this device]", "") == (

@@ -42,7 +42,8 @@ def test_a_peer_that_has_moved(hosts: Hosts, name: Callable[[str], None]) -> Non
     text = config(b, a, "Address = 192.168.157.2/24\n")
     path_of_b = file(b, text.replace("Endpoint = 10.0.0.1:51820\n", ""))
     up(b, path_of_b)
-    a.ping("192.168.157.2")
+    # A's first try may have been before B was there
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "2", "192.168.157.2"), "A reaches B", 90)
     assert done(a, "resolve", "--once", path) == ""
 
     def age() -> float:
