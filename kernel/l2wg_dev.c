@@ -30,12 +30,26 @@ static void (*plain_setup)(struct net_device *dev) __ro_after_init;
 
 static const struct device_type l2wg_device_type = { .name = L2WG_KIND };
 
-static int l2wg_open(struct net_device *dev)
+/**
+ * l2wg_open() - ndo_open of both Ethernet kinds
+ * @dev:	the link
+ *
+ * Context: RTNL.
+ * Return: 0 or a negative errno.
+ */
+int l2wg_open(struct net_device *dev)
 {
 	return plain_netdev_ops->ndo_open(dev);
 }
 
-static int l2wg_stop(struct net_device *dev)
+/**
+ * l2wg_stop() - ndo_stop of both Ethernet kinds
+ * @dev:	the link
+ *
+ * Context: RTNL. Waits for a grace period.
+ * Return: 0.
+ */
+int l2wg_stop(struct net_device *dev)
 {
 	return plain_netdev_ops->ndo_stop(dev);
 }
@@ -78,8 +92,14 @@ static void l2wg_set_rx_mode(struct net_device *dev)
 {
 }
 
-static void l2wg_get_stats64(struct net_device *dev,
-			     struct rtnl_link_stats64 *stats)
+/**
+ * l2wg_get_stats64() - ndo_get_stats64 of both Ethernet kinds
+ * @dev:	the link
+ * @stats:	filled
+ *
+ * Context: Any.
+ */
+void l2wg_get_stats64(struct net_device *dev, struct rtnl_link_stats64 *stats)
 {
 	netdev_stats_to_stats64(stats, &dev->stats);
 	dev_fetch_sw_netstats(stats, dev->tstats);
@@ -150,7 +170,7 @@ static int l2wg_validate(struct nlattr *tb[], struct nlattr *data[],
 }
 
 /**
- * l2wg_link_register() - register the plain kind and the Ethernet kind
+ * l2wg_link_register() - register the plain kind and the Ethernet kinds
  * @plain_ops:	the plain kind's operations, not yet registered
  * @plain_ndo:	the plain kind's device operations
  *
@@ -185,7 +205,17 @@ int __init l2wg_link_register(struct rtnl_link_ops *plain_ops,
 		plain_link_ops = plain_ops;
 
 	ret = rtnl_link_register(&l2wg_link_ops);
-	if (ret && plain)
+	if (ret)
+		goto err_plain;
+	ret = l2wg_switch_register(&l2wg_link_ops);
+	if (ret)
+		goto err_ether;
+	return 0;
+
+err_ether:
+	rtnl_link_unregister(&l2wg_link_ops);
+err_plain:
+	if (plain)
 		rtnl_link_unregister(plain_ops);
 	return ret;
 }
@@ -194,12 +224,13 @@ int __init l2wg_link_register(struct rtnl_link_ops *plain_ops,
  * l2wg_link_unregister() - take back what l2wg_link_register() registered
  * @plain_ops:	the plain kind's operations
  *
- * Removes every link of both kinds.
+ * Removes every link of all kinds.
  *
  * Context: Process context; takes the RTNL.
  */
 void l2wg_link_unregister(struct rtnl_link_ops *plain_ops)
 {
+	l2wg_switch_unregister();
 	rtnl_link_unregister(&l2wg_link_ops);
 	if (plain_link_ops)
 		rtnl_link_unregister(plain_ops);
@@ -225,7 +256,7 @@ int __init l2wg_genl_register(struct genl_family *family)
 }
 
 /**
- * l2wg_owns() - is this a link of this module, of either kind?
+ * l2wg_owns() - is this a link of this module, of any kind?
  * @dev:	any network device
  *
  * Compares operations, not the kind's name: beside the stock module there
@@ -237,7 +268,8 @@ int __init l2wg_genl_register(struct genl_family *family)
 bool l2wg_owns(const struct net_device *dev)
 {
 	return dev->rtnl_link_ops && (dev->rtnl_link_ops == &l2wg_link_ops ||
-				      dev->rtnl_link_ops == plain_link_ops);
+				      dev->rtnl_link_ops == plain_link_ops ||
+				      l2wg_switch_owns(dev));
 }
 
 /**

@@ -39,6 +39,19 @@ union l2wg_addr {
 };
 
 extern const struct net_device_ops l2wg_netdev_ops;
+extern const struct net_device_ops l2wg_switch_netdev_ops;
+
+/**
+ * l2wg_is_switch() - is this link a switch of ours?
+ * @dev: any network device
+ *
+ * Context: Any.
+ * Return: true for a link of kind l2wgswitch that this module made.
+ */
+static inline bool l2wg_is_switch(const struct net_device *dev)
+{
+	return dev->netdev_ops == &l2wg_switch_netdev_ops;
+}
 
 /**
  * l2wg_is_ether() - is this link an Ethernet link of ours?
@@ -48,11 +61,11 @@ extern const struct net_device_ops l2wg_netdev_ops;
  * because a packet can look like anything.
  *
  * Context: Any.
- * Return: true for a link of kind l2wireguard that this module made.
+ * Return: true for a link of kind l2wireguard or l2wgswitch that this module made.
  */
 static inline bool l2wg_is_ether(const struct net_device *dev)
 {
-	return dev && dev->netdev_ops == &l2wg_netdev_ops;
+	return dev && (dev->netdev_ops == &l2wg_netdev_ops || l2wg_is_switch(dev));
 }
 
 /* device.c: serves both kinds. */
@@ -74,5 +87,12 @@ int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 
 int l2wg_dst_addr(const struct sk_buff *skb, union l2wg_addr *addr);
 int l2wg_src_addr(const struct sk_buff *skb, union l2wg_addr *addr);
+
+/* The switch: what the driver tells it. */
+bool l2wg_switch_receive(struct sk_buff *skb, struct wg_peer *peer);
+void l2wg_switch_polled(struct wg_peer *peer);
+int l2wg_peer_created(struct wg_peer *peer);
+void l2wg_peer_dead(struct wg_peer *peer);
+void l2wg_peer_removed(struct wg_peer *peer);
 
 #endif /* _L2WG_DEV_H */

@@ -21,7 +21,7 @@ static const char l2wg_counter_names[L2WG_COUNTERS][ETH_GSTRING_LEN] = {
 static void l2wg_get_drvinfo(struct net_device *dev,
 			     struct ethtool_drvinfo *info)
 {
-	strscpy(info->driver, L2WG_KIND, sizeof(info->driver));
+	strscpy(info->driver, dev->rtnl_link_ops->kind, sizeof(info->driver));
 	strscpy(info->version, L2WG_VERSION, sizeof(info->version));
 }
 
@@ -40,13 +40,18 @@ static int l2wg_get_link_ksettings(struct net_device *dev,
 
 static int l2wg_get_sset_count(struct net_device *dev, int sset)
 {
-	return sset == ETH_SS_STATS ? L2WG_COUNTERS : -EOPNOTSUPP;
+	if (sset != ETH_SS_STATS)
+		return -EOPNOTSUPP;
+	return L2WG_COUNTERS + (l2wg_is_switch(dev) ? l2wg_switch_stats_count() : 0);
 }
 
 static void l2wg_get_strings(struct net_device *dev, u32 sset, u8 *data)
 {
-	if (sset == ETH_SS_STATS)
-		memcpy(data, l2wg_counter_names, sizeof(l2wg_counter_names));
+	if (sset != ETH_SS_STATS)
+		return;
+	memcpy(data, l2wg_counter_names, sizeof(l2wg_counter_names));
+	if (l2wg_is_switch(dev))
+		l2wg_switch_stats_strings(data + sizeof(l2wg_counter_names));
 }
 
 static void l2wg_get_ethtool_stats(struct net_device *dev,
@@ -56,6 +61,8 @@ static void l2wg_get_ethtool_stats(struct net_device *dev,
 
 	for (i = 0; i < L2WG_COUNTERS; ++i)
 		data[i] = atomic_long_read(&l2wg_priv(dev)->counters[i]);
+	if (l2wg_is_switch(dev))
+		l2wg_switch_stats(dev, data + L2WG_COUNTERS);
 }
 
 const struct ethtool_ops l2wg_ethtool_ops = {

@@ -42,6 +42,7 @@ struct l2wg_priv {
 	 */
 	__le32 sent[L2WG_SENT];
 	u32 fragments[L2WG_FRAGMENTS];
+	struct l2wg_switch *sw;		/* NULL on a wire */
 };
 
 #define L2WG_PRIV_OFFSET \
@@ -58,6 +59,22 @@ static inline void l2wg_count(const struct net_device *dev,
 	atomic_long_inc(&l2wg_priv(dev)->counters[counter]);
 }
 
+/**
+ * l2wg_switch() - what a switch has beyond a wire
+ * @dev:	a link for which l2wg_is_switch() is true
+ *
+ * Context: Any, as long as @dev is there.
+ */
+static inline struct l2wg_switch *l2wg_switch(const struct net_device *dev)
+{
+	return l2wg_priv(dev)->sw;
+}
+
+/* l2wg_dev.c */
+int l2wg_open(struct net_device *dev);
+int l2wg_stop(struct net_device *dev);
+void l2wg_get_stats64(struct net_device *dev, struct rtnl_link_stats64 *stats);
+
 /* l2wg_ethtool.c */
 extern const struct ethtool_ops l2wg_ethtool_ops;
 
@@ -70,5 +87,13 @@ bool l2wg_claims_hop(const struct sk_buff *skb, struct wg_peer *peer);
 
 /* l2wg_addr.c */
 void l2wg_ecn_decap(struct sk_buff *skb, u8 ds);
+
+/* l2wg_switch.c */
+int l2wg_switch_register(const struct rtnl_link_ops *ether_ops);
+void l2wg_switch_unregister(void);
+bool l2wg_switch_owns(const struct net_device *dev);
+int l2wg_switch_stats_count(void);
+void l2wg_switch_stats_strings(u8 *data);
+void l2wg_switch_stats(const struct net_device *dev, u64 *data);
 
 #endif /* _L2WG_PRIV_H */

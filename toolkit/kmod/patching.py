@@ -15,8 +15,10 @@ from toolkit.errors import ToolError
 from toolkit.kernels.source import DRIVER, tree_version
 from toolkit.run import run, say
 
-#: A driver gets all C files of kernel/, and this template.
+#: A driver gets all C files of kernel/, what kbuild needs to know of them, the header for programs
+#: under another name, and this template.
 VERSION_HEADER = "l2wg_version.h"
+UAPI_HEADER = "l2wg_uapi.h"
 
 
 def series() -> list[Path]:
@@ -26,7 +28,9 @@ def series() -> list[Path]:
 
 def own_files() -> dict[str, str]:
     """What we add to the driver: file name -> content."""
-    files = {p.name: p.read_text() for p in sorted(paths.KERNEL.glob("l2wg_*.[ch]"))}
+    ours = sorted([*paths.KERNEL.glob("l2wg_*.[ch]"), *paths.KERNEL.glob("l2wg_*.mk")])
+    files = {p.name: p.read_text() for p in ours}
+    files[UAPI_HEADER] = (paths.KERNEL / "uapi/l2wg.h").read_text()
     files[VERSION_HEADER] = render(f"{VERSION_HEADER}.j2", version=paths.version())
     return files
 

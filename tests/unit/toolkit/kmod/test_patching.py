@@ -56,7 +56,8 @@ def test_what_is_added(tree: Path) -> None:
     assert {"Makefile", "device.c", "l2wg_dev.c", "l2wg_frame.c", "l2wg_version.h"} <= set(changed)
     assert "noise.c" not in changed
     assert f'#define L2WG_VERSION "{paths.version()}"' in (driver / "l2wg_version.h").read_text()
-    built = re.findall(r"^wireguard-y \+= (l2wg_\w+)\.o$", (driver / "Makefile").read_text(), re.M)
+    objects = (driver / "l2wg_kbuild.mk").read_text()
+    built = re.findall(r"^wireguard-y \+= (l2wg_\w+)\.o$", objects, re.M)
     assert built == [p.stem for p in sorted(paths.KERNEL.glob("l2wg_*.c"))]
     assert "\tret = l2wg_link_register(&link_ops, &netdev_ops);\n" in (
         (driver / "device.c").read_text()

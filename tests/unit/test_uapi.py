@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The generic-netlink family `l2wg`: its header, its specification and our Python side agree."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+import pytest
+
+from tests.vm import l2wg
+from toolkit import paths
+
+HEADER = (paths.KERNEL / "uapi/l2wg.h").read_text()
+SPEC = (paths.KERNEL / "uapi/l2wg.yaml").read_text()
+#: set of attributes, or list of values, in the specification -> enum in the header
+ENUMS = {
+    "new-peers": "l2wg_new_peers",
+    "session": "l2wg_session",
+    "entry-state": "l2wg_entry_state",
+    "event": "l2wg_event",
+    "guard": "l2wg_guard",
+}
+SETS = {
+    "mac": "l2wg_mac_attr",
+    "prefix": "l2wg_prefix_attr",
+    "vlan": "l2wg_vlan_attr",
+    "counter": "l2wg_switch_counter",
+    "link": "l2wg_link_attr",
+    "peer": "l2wg_peer_attr",
+    "fdb": "l2wg_fdb_attr",
+    "event": "l2wg_event_attr",
+}
+#: of the header: what is no attribute or value of its own
+MARKERS = re.compile(r"__\w+|\w+_UNSPEC")
+
+
+def enum(name: str) -> list[str]:
+    """The names of an enum of the header, in their order, without the markers at its ends."""
+    found = re.search(rf"^enum {name} \{{\n(.*?)^\}};", HEADER, re.MULTILINE | re.DOTALL)
+    assert found, name
+    return [x for x in re.findall(r"^\t(\w+)", found[1], re.M) if not MARKERS.fullmatch(x)]
+
+
+def section(name: str) -> str:
+    found = re.search(rf"^{name}:\n((?: .*\n|\n)+)", SPEC, re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def lists(name: str, names_at: int) -> dict[str, list[str]]:
+    """Of a section of the specification: what each of its lists has, by its name."""
+    made = {}
+    for item in re.split(r"^  -\n", section(name), flags=re.MULTILINE)[1:]:
+        title = re.search(r"^    name: (.+)$", item, re.MULTILINE)
+        assert title
+        made[title[1]] = re.findall(rf"^ {{{names_at}}}name: (.+)$", item, re.MULTILINE)
+    return made
+
+
+def upper(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+@pytest.mark.parametrize("name", ENUMS)
+def test_values(name: str) -> None:
+    prefix = upper(ENUMS[name].replace("entry_state", "entry")) + "_"
+    values = lists("definitions", 8)[name]
+    assert [prefix + upper(x) for x in values] == enum(ENUMS[name])
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_attributes(name: str) -> None:
+    item = next(
+        x
+        for x in re.split(r"^  -\n", section("attribute-sets"), flags=re.MULTILINE)
+        if re.search(rf"^    name: {name}$", x, re.MULTILINE)
+    )
+    prefix = re.search(r"^    name-prefix: (.+)$", item, re.MULTILINE)
+    assert prefix
+    names = lists("attribute-sets", 8)[name]
+    assert [upper(prefix[1] + x) for x in names] == enum(SETS[name])
+
+
+def test_commands() -> None:
+    names = re.findall(r"^      name: (.+)$", section("operations"), re.MULTILINE)
+    assert [upper(f"l2wg-cmd-{x}") for x in names] == enum("l2wg_cmd")
+
+
+def test_names_of_counters_are_those_of_ethtool() -> None:
+    source = (paths.KERNEL / "l2wg_switch.c").read_text()
+    found = re.findall(r"\[L2WG_COUNTER_(\w+) - 1\]\s*= \"(\w+)\"", source)
+    assert [f"L2WG_COUNTER_{x}" for x, _ in found] == enum("l2wg_switch_counter")[1:]
+    assert [x.lower() for x, _ in found] == [y for _, y in found]
+
+
+def test_the_helper_of_the_tests() -> None:
+    for name, of in {
+        "Cmd": "l2wg_cmd",
+        "Link": "l2wg_link_attr",
+        "Peer": "l2wg_peer_attr",
+        "Fdb": "l2wg_fdb_attr",
+        "Event": "l2wg_event_attr",
+    }.items():
+        ours: type[IntEnum] = getattr(l2wg, name)
+        assert [x.value for x in ours] == list(range(1, len(ours) + 1)), name
+        assert [x.name for x in ours] == [
+            re.sub(r"^L2WG_(CMD|A_[A-Z]+)_", "", x) for x in enum(of)
+        ], name
+    assert list(l2wg.COUNTERS) == [
+        x.removeprefix("L2WG_COUNTER_").lower() for x in enum("l2wg_switch_counter")[1:]
+    ]
+    assert [f"L2WG_EVENT_{x.upper()}" for x in l2wg.EVENTS] == enum("l2wg_event")

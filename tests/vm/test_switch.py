@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The switch: a full mesh, a hub with spokes that are wires, and what `bridge` sees of them.
+
+    mesh        A --- B          hub        B   C   D      (l2wireguard: one peer each)
+                 \\   /                       \\  |  /
+                   C                           A          (l2wgswitch)
+
+All hosts are on one underlay, a bridge in the namespace U.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.vm import l2wg, station, wire
+from toolkit.guest.hosts import Failed, Host, cable, capture, eventually, keys
+
+pytestmark = pytest.mark.newest
+
+Hosts = Callable[..., list[Host]]
+
+
+def mac_of(number: int) -> str:
+    return f"02:ca:fe:f0:0e:{number:02x}"
+
+
+def ip_of(number: int) -> str:
+    return f"192.168.157.{number}"
+
+
+def underlay(make: Hosts, *names: str) -> list[Host]:
+    """Hosts on one LAN: 10.0.0.1, 10.0.0.2, ..."""
+    made = make(*names, "U")
+    middle = made.pop()
+    middle.ip("link add br0 type bridge", "link set br0 up")
+    for number, host in enumerate(made, 1):
+        keys(host)
+        cable(host, middle, "eth0", f"p{number}")
+        host.ip(f"address add 10.0.0.{number}/24 dev eth0")
+        middle.ip(f"link set p{number} master br0")
+    return made
+
+
+def link(host: Host, number: int, kind: str, *, quiet: bool = False) -> None:
+    """A link wg1 with the host's key, address and MAC; not up yet."""
+    host.ip(
+        f"link add wg1 address {mac_of(number)} type {kind}",
+        f"address add {ip_of(number)}/24 dev wg1",
+    )
+    if quiet:
+        host.run("sysctl", "-q", "-w", "net.ipv6.conf.wg1.disable_ipv6=1")
+    host.run(
+        "wg", "set", "wg1", "private-key", "/dev/stdin", "listen-port", "51820", stdin=host.key
+    )
+
+
+def peer(host: Host, *others: tuple[int, Host], allowed: str = "") -> None:
+    """Make hosts peers, all with endpoints."""
+    argv = []
+    for number, other in others:
+        argv += ["peer", other.public, "endpoint", f"10.0.0.{number}:51820"]
+        if allowed:
+            argv += ["allowed-ips", allowed]
+    host.run("wg", "set", "wg1", *argv)
+
+
+def mesh(make: Hosts, *names: str) -> list[Host]:
+    """Switches that are all peers of each other."""
+    made = underlay(make, *names)
+    for number, host in enumerate(made, 1):
+        link(host, number, "l2wgswitch")
+        peer(host, *((n, h) for n, h in enumerate(made, 1) if h is not host))
+        host.ip("link set wg1 up")
+    return made
+
+
+def hub(make: Hosts, *names: str, quiet: bool = False) -> list[Host]:
+    """The first is a switch, and each other one is a wire to it."""
+    made = underlay(make, *names)
+    first, *spokes = made
+    link(first, 1, "l2wgswitch", quiet=quiet)
+    peer(first, *enumerate(spokes, 2))
+    first.ip("link set wg1 up")
+    for number, spoke in enumerate(spokes, 2):
+        link(spoke, number, "l2wireguard", quiet=quiet)
+        peer(spoke, (1, first), allowed="0.0.0.0/0,::/0")
+        spoke.ip("link set wg1 up")
+    return made
+
+
+def shown(host: Host, *more: str) -> list[dict[str, object]]:
+    """`bridge fdb show` of the link itself."""
+    found: list[dict[str, object]] = json.loads(
+        host.run("bridge", "-j", "fdb", "show", "dev", "wg1", *more)
+    )
+    return found
+
+
+def test_three_hosts_are_one_ethernet(hosts: Hosts) -> None:
+    a, b, c = mesh(hosts, "A", "B", "C")
+    for host in (a, b, c):
+        for number in (1, 2, 3):
+            host.ping(ip_of(number))
+    # each knows where the others are, by learning
+    table = l2wg.fdb(a)
+    assert table[mac_of(2), 0][l2wg.Fdb.PUBLIC_KEY] == l2wg.key(b)
+    assert table[mac_of(3), 0][l2wg.Fdb.PUBLIC_KEY] == l2wg.key(c)
+    assert set(table) == {(mac_of(2), 0), (mac_of(3), 0)}
+    # and what is known is sent to that one alone
+    with capture(c, "wg1", "icmp", options="-Q in") as file:
+        a.ping(ip_of(2))
+    assert wire.read(file) == []
+    assert a.counter("wg1", "tx_flood") > 0
+    assert a.counter("wg1", "relay_frames") == 0
+
+
+def test_the_link_is_an_ethernet_interface_of_its_own_kind(hosts: Hosts) -> None:
+    (a,) = underlay(hosts, "A")
+    link(a, 1, "l2wgswitch")
+    a.ip("link set wg1 up")
+    found = a.link("wg1")
+    assert found["link_type"] == "ether"
+    assert found["mtu"] == 1406
+    assert found["linkinfo"]["info_kind"] == "l2wgswitch"
+    assert "driver: l2wgswitch" in a.run("ethtool", "-i", "wg1")
+    with pytest.raises(l2wg.Refused, match="not a link of kind l2wgswitch"):
+        l2wg.get_link(a, "eth0")
+    for _ in range(20):
+        a.ip("link del wg1", f"link add wg1 address {mac_of(1)} type l2wgswitch", "link set wg1 up")
+
+
+def test_bridge_fdb(hosts: Hosts) -> None:
+    a, b, c = mesh(hosts, "A", "B", "C")
+    a.ping(ip_of(2))
+    a.ping(ip_of(3))
+    learned = {x["mac"]: x for x in shown(a) if "dst" in x}
+    assert learned[mac_of(2)]["dst"] == l2wg.handle(b)
+    assert learned[mac_of(3)]["dst"] == l2wg.handle(c)
+    got = a.run("bridge", "fdb", "get", mac_of(2), "dev", "wg1", "self")
+    assert l2wg.handle(b) in got
+
+    # bound to C in VLAN 7: permanent, of C alone, and sent there
+    new = "02:00:00:00:00:77"
+    dst = ("dst", l2wg.handle(c))
+    a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
+    (entry,) = [x for x in shown(a) if x["mac"] == new]
+    assert entry["vlan"] == 7 and entry["state"] == "permanent" and entry["dst"] == dst[1]
+    with pytest.raises(Failed, match="File exists"):
+        a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
+    other = ("dst", l2wg.handle(b))
+    a.run("bridge", "fdb", "append", new, "dev", "wg1", *other, "vlan", "7", "self")
+    assert len([x for x in shown(a) if x["mac"] == new]) == 2
+    a.run("bridge", "fdb", "replace", new, "dev", "wg1", *other, "vlan", "7", "self")
+    assert [x["dst"] for x in shown(a) if x["mac"] == new] == [other[1]]
+    a.run("bridge", "fdb", "del", new, "dev", "wg1", "vlan", "7", "self")
+    assert not [x for x in shown(a) if x["mac"] == new]
+
+    # as if it had been learned
+    a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "self", "dynamic")
+    assert l2wg.number(l2wg.fdb(a)[new, 0][l2wg.Fdb.STATE]) == l2wg.LEARNED
+
+    # without dst: an address of the link, as on every device
+    a.run("bridge", "fdb", "add", "02:00:00:00:00:88", "dev", "wg1", "self", "permanent")
+    assert [x for x in shown(a) if x["mac"] == "02:00:00:00:00:88"]
+    a.run("bridge", "fdb", "del", "02:00:00:00:00:88", "dev", "wg1", "self")
+    assert not [x for x in shown(a) if x["mac"] == "02:00:00:00:00:88"]
+
+    for what, why in (
+        (("02:00:00:00:00:99", "dev", "wg1", "self", "dynamic"), "dst names the peer"),
+        (("02:00:00:00:00:99", "dev", "wg1", "self", "dst", "fe80::1"), "no peer has this handle"),
+        (("02:00:00:00:00:99", "dev", "wg1", "self", "dst", "10.0.0.1"), "dst names the peer"),
+        (("01:00:00:00:00:99", "dev", "wg1", "self", *dst), "unicast addresses"),
+        ((mac_of(1), "dev", "wg1", "self", *dst), "the host's own"),
+    ):
+        with pytest.raises(Failed, match=why):
+            a.run("bridge", "fdb", "add", *what)
+
+    a.run("bridge", "fdb", "flush", "dev", "wg1", "self", check=False)
+    l2wg.flush(a)
+    assert not [x for x in l2wg.fdb(a).values() if l2wg.number(x[l2wg.Fdb.STATE]) == l2wg.LEARNED]
+    a.ping(ip_of(2))
+
+
+def test_a_long_dump_is_complete(hosts: Hosts) -> None:
+    """More entries than fit into one message, from both interfaces."""
+    a, b = hub(hosts, "A", "B", quiet=True)
+    l2wg.set_peer(a, b, max_macs=2000)
+    sources = [f"02:11:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(1000)]
+    b.ping(ip_of(1))
+    wire.send(b, "wg1", *(station.eth(mac_of(1), s, station.NOTHING, b"x") for s in sources))
+    eventually(lambda: len(l2wg.fdb(a)) == 1001, "all are learned")
+    assert {x for x, _ in l2wg.fdb(a)} == {*sources, mac_of(2)}
+    assert sorted(str(x["mac"]) for x in shown(a) if "dst" in x) == sorted([*sources, mac_of(2)])
+
+
+def test_a_hub_relays_between_its_spokes(hosts: Hosts) -> None:
+    a, b, c, d = hub(hosts, "A", "B", "C", "D")
+    for spoke in (b, c, d):
+        spoke.ping(ip_of(1))
+    # split horizon
+    assert not b.ok("ping", "-c", "1", "-W", "1", ip_of(3))
+    for spoke in (b, c):
+        l2wg.set_peer(a, spoke, relay=1)
+    b.ping(ip_of(3))
+    c.ping(ip_of(2))
+    # one of the two is enough
+    d.ping(ip_of(2))
+    assert l2wg.link_counters(a)["relay_frames"] >= 12
+    assert l2wg.peer_counters(a, b)["relay_frames"] >= 6
+    b.ping(ip_of(3), "-s", "1378", "-M", "do")
+    # never between two that are isolated, whatever else they are
+    for spoke in (b, c):
+        l2wg.set_peer(a, spoke, isolated=1)
+        spoke.run("ip", "neighbour", "flush", "dev", "wg1")
+    assert not b.ok("ping", "-c", "1", "-W", "1", ip_of(3))
+    d.ping(ip_of(2))
+    b.ping(ip_of(1))
+
+
+def test_options_wait_for_their_peer_and_stay(hosts: Hosts) -> None:
+    a, b = underlay(hosts, "A", "B")
+    link(a, 1, "l2wgswitch")
+    a.ip("link set wg1 up")
+    l2wg.set_peer(
+        a,
+        b,
+        allowed_macs=l2wg.macs("02:00:00:00:00:01", "02:00:00:00:00:02"),
+        allowed_vlans=l2wg.vlans((0, 0), (10, 20), (4094, 4094)),
+        max_macs=3,
+        relay=1,
+        guards=5,
+        mark=7,
+    )
+
+    def options() -> dict[int, bytes]:
+        return l2wg.peers(a)[l2wg.key(b)]
+
+    before = options()
+    assert l2wg.Peer.PRESENT not in before and l2wg.Peer.CONFIGURED in before
+    assert before[l2wg.Peer.ALLOWED_MACS] == l2wg.macs("02:00:00:00:00:01", "02:00:00:00:00:02")
+    assert before[l2wg.Peer.ALLOWED_VLANS] == l2wg.vlans((0, 0), (10, 20), (4094, 4094))
+    for _ in range(2):
+        peer(a, (2, b))
+        during = options()
+        assert l2wg.Peer.PRESENT in during
+        kept = (l2wg.Peer.ALLOWED_MACS, l2wg.Peer.MAX_MACS, l2wg.Peer.GUARDS, l2wg.Peer.MARK)
+        assert [during[x] for x in kept] == [before[x] for x in kept]
+        a.run("wg", "set", "wg1", "peer", b.public, "remove")
+        assert options() == before
+    l2wg.set_peer(a, b, allowed_macs=l2wg.macs("02:00:00:00:00:02", "02:00:00:00:00:03"))
+    assert l2wg.number(options()[l2wg.Peer.MAX_MACS]) == 3
+    assert {x for x, _ in l2wg.fdb(a)} == {"02:00:00:00:00:02", "02:00:00:00:00:03"}
+    l2wg.forget_peer(a, b)
+    assert l2wg.peers(a) == {} and l2wg.fdb(a) == {}
+    with pytest.raises(l2wg.Refused, match="ENOENT"):
+        l2wg.forget_peer(a, b)
+
+
+def test_what_is_wrong_is_refused_whole(hosts: Hosts) -> None:
+    a, b = underlay(hosts, "A", "B")
+    link(a, 1, "l2wgswitch")
+    refused: list[tuple[dict[str, int | bytes], str]] = [
+        ({"allowed_macs": l2wg.macs("01:00:00:00:00:01")}, "unicast and not zero"),
+        ({"allowed_macs": l2wg.attr(1, b"abc")}, "6 bytes"),
+        ({"allowed_vlans": l2wg.vlans((20, 10))}, "ends before it begins"),
+        ({"allowed_vlans": l2wg.vlans((1, 4095))}, "ERANGE"),
+        ({"pvid": 4095}, "ERANGE"),
+        ({"relay": 2}, "ERANGE"),
+        ({"guards": 8}, "ERANGE"),
+    ]
+    for options, why in refused:
+        with pytest.raises(l2wg.Refused, match=why):
+            l2wg.set_options(a, b, {"mark": 1, **options})
+    assert l2wg.peers(a) == {}
+    refused = [
+        ({"ageing": 1}, "ERANGE"),
+        ({"host_macs": l2wg.macs("00:00:00:00:00:00")}, "unicast and not zero"),
+        ({"host_addresses": l2wg.prefixes("10.0.0.1/40")}, "no more bits"),
+    ]
+    for options, why in refused:
+        with pytest.raises(l2wg.Refused, match=why):
+            l2wg.set_link(a, options)
+
+
+def test_peers_come_and_go_under_traffic(hosts: Hosts) -> None:
+    a, b, c = mesh(hosts, "A", "B", "C")
+    a.ping(ip_of(2))
+    pings = [h.start("ping", "-q", "-f", "-w", "25", ip_of(1)) for h in (b, c)]
+    for _ in range(10):
+        a.run("wg", "set", "wg1", "peer", b.public, "remove")
+        peer(a, (2, b))
+        l2wg.set_peer(a, c, relay=1, pvid=0)
+        l2wg.forget_peer(a, c)
+    a.ip("link set wg1 down", "link set wg1 up")
+    # B's sessions have gone with its peer at A, C's have stayed
+    outputs = [ping.communicate()[0] for ping in pings]
+    assert re.search(r" [1-9]\d* received", outputs[1]), outputs[1]
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", ip_of(2)), "it goes on with B")
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", ip_of(3)), "it goes on with C")
+
+
+def test_it_moves_to_another_namespace(hosts: Hosts) -> None:
+    a, b = mesh(hosts, "A", "B")
+    (inner,) = hosts("inner")
+    a.ping(ip_of(2))
+    a.run("ip", "link", "set", "wg1", "netns", "inner")
+    inner.ip(f"address add {ip_of(1)}/24 dev wg1", "link set wg1 up")
+    inner.ping(ip_of(2))
+    assert (mac_of(2), 0) in l2wg.fdb(inner)
