@@ -47,12 +47,16 @@ struct l2wg_search {
 };
 
 /* Step over all tags, of any VLAN: what follows is at the offset that is
- * returned, from skb->data. The walk has the length function's bound.
+ * returned, from skb->data, in the innermost VLAN *vid, 0 without one. The walk
+ * has the length function's bound.
  */
-static int l2wg_skip_tags(const struct sk_buff *skb, int at, __be16 *proto)
+static int l2wg_skip_tags(const struct sk_buff *skb, int at, __be16 *proto,
+			  u16 *vid)
 {
 	unsigned int tags;
+	u16 this;
 
+	*vid = 0;
 	for (tags = 1; unlikely(eth_type_vlan(*proto)); ++tags) {
 		const struct vlan_hdr *tag;
 		struct vlan_hdr buf;
@@ -60,6 +64,9 @@ static int l2wg_skip_tags(const struct sk_buff *skb, int at, __be16 *proto)
 		tag = skb_header_pointer(skb, at, sizeof(buf), &buf);
 		if (!tag || tags == L2WG_FRAME_MAX_NEST)
 			break;
+		this = ntohs(tag->h_vlan_TCI) & VLAN_VID_MASK;
+		if (this)
+			*vid = this;
 		*proto = tag->h_vlan_encapsulated_proto;
 		at += VLAN_HLEN;
 	}
@@ -79,6 +86,7 @@ static int l2wg_find_udp(const struct sk_buff *skb, u32 *key, bool *later)
 	} buf;
 	const struct ethhdr *eth;
 	__be16 proto;
+	u16 vid;
 	int at;
 
 	*key = 0;
@@ -87,7 +95,7 @@ static int l2wg_find_udp(const struct sk_buff *skb, u32 *key, bool *later)
 	if (unlikely(!eth))
 		return -1;
 	proto = eth->h_proto;
-	at = l2wg_skip_tags(skb, ETH_HLEN, &proto);
+	at = l2wg_skip_tags(skb, ETH_HLEN, &proto, &vid);
 
 	if (likely(proto == htons(ETH_P_IP))) {
 		const struct iphdr *ip4;
@@ -125,6 +133,12 @@ static int l2wg_find_udp(const struct sk_buff *skb, u32 *key, bool *later)
 		return at + sizeof(*fragment);
 	}
 	return -1;
+}
+
+/* The lowest bit of a key is always set. */
+static unsigned int l2wg_fragment_slot(u32 key)
+{
+	return (key >> 1) % L2WG_FRAGMENTS;
 }
 
 /* Has this link sent this message? */
@@ -212,7 +226,7 @@ bool l2wg_is_own_outer(const struct sk_buff *skb, struct net_device *dev)
 	if (likely(at < 0))
 		return false;
 	if (unlikely(later))
-		return READ_ONCE(priv->fragments[key % L2WG_FRAGMENTS]) == key;
+		return READ_ONCE(priv->fragments[l2wg_fragment_slot(key)]) == key;
 	outer = skb_header_pointer(skb, at, sizeof(buf), &buf);
 	if (!outer)
 		return false;
@@ -236,14 +250,23 @@ bool l2wg_is_own_outer(const struct sk_buff *skb, struct net_device *dev)
 	}
 	/* The others come behind it, and have nothing to be known by. */
 	if (own && key)
-		WRITE_ONCE(priv->fragments[key % L2WG_FRAGMENTS], key);
+		WRITE_ONCE(priv->fragments[l2wg_fragment_slot(key)], key);
 	return own;
 }
 
-/* Is this the next hop of the peer's outer packets, on a device above the link?
- * On another device it is another network, where addresses are its own.
+/* Is a device one above the link that has the frames of this VLAN? On another
+ * device, and in another VLAN, is another network, where addresses are its own.
  */
-static bool l2wg_is_hop4(struct wg_peer *peer, __be32 address)
+static bool l2wg_is_above(const struct wg_peer *peer, struct net_device *dev,
+			  u16 vid)
+{
+	if (vid != (is_vlan_dev(dev) ? vlan_dev_vlan_id(dev) : 0))
+		return false;
+	return netdev_has_upper_dev_all_rcu(peer->device->dev, dev);
+}
+
+/* Is this the next hop of the peer's outer packets, on a device above the link? */
+static bool l2wg_is_hop4(struct wg_peer *peer, __be32 address, u16 vid)
 {
 	struct wg_device *wg = peer->device;
 	struct flowi4 fl = {
@@ -267,14 +290,15 @@ static bool l2wg_is_hop4(struct wg_peer *peer, __be32 address)
 	if (!IS_ERR(rt)) {
 		/* fl.daddr is still the endpoint. */
 		hop = rt_nexthop(rt, fl.daddr) == address &&
-		      netdev_has_upper_dev_all_rcu(wg->dev, rt->dst.dev);
+		      l2wg_is_above(peer, rt->dst.dev, vid);
 		ip_rt_put(rt);
 	}
 	rcu_read_unlock();
 	return hop;
 }
 
-static bool l2wg_is_hop6(struct wg_peer *peer, const struct in6_addr *address)
+static bool l2wg_is_hop6(struct wg_peer *peer, const struct in6_addr *address,
+			 u16 vid)
 {
 	bool hop = false;
 
@@ -305,7 +329,7 @@ static bool l2wg_is_hop6(struct wg_peer *peer, const struct in6_addr *address)
 		hop = !dst->error &&
 		      ipv6_addr_equal(rt6_nexthop((struct rt6_info *)dst, &to),
 				      address) &&
-		      netdev_has_upper_dev_all_rcu(wg->dev, dst->dev);
+		      l2wg_is_above(peer, dst->dev, vid);
 		dst_release(dst);
 	}
 	rcu_read_unlock();
@@ -338,16 +362,19 @@ bool l2wg_claims_hop(const struct sk_buff *skb, struct wg_peer *peer)
 		__be32 address;
 	} __packed buf4, *arp;
 	__be16 proto = skb->protocol;
+	u16 vid;
 	int at;
 
-	if (likely(proto == htons(ETH_P_IP)))
+	/* A look at the routes is for links with something above them. */
+	if (likely(proto == htons(ETH_P_IP)) ||
+	    list_empty(&peer->device->dev->adj_list.upper))
 		return false;
-	at = l2wg_skip_tags(skb, 0, &proto);
+	at = l2wg_skip_tags(skb, 0, &proto, &vid);
 	if (proto == htons(ETH_P_ARP) || proto == htons(ETH_P_RARP)) {
 		arp = skb_header_pointer(skb, at, sizeof(buf4), &buf4);
 		return arp && arp->arp.ar_pro == htons(ETH_P_IP) &&
 		       arp->arp.ar_hln == ETH_ALEN &&
-		       l2wg_is_hop4(peer, get_unaligned(&arp->address));
+		       l2wg_is_hop4(peer, get_unaligned(&arp->address), vid);
 	}
 	if (proto != htons(ETH_P_IPV6))
 		return false;
@@ -357,11 +384,11 @@ bool l2wg_claims_hop(const struct sk_buff *skb, struct wg_peer *peer)
 		return false;
 	switch (ndp->icmp6.icmp6_type) {
 	case NDISC_NEIGHBOUR_ADVERTISEMENT:
-		return l2wg_is_hop6(peer, &ndp->target);
+		return l2wg_is_hop6(peer, &ndp->target, vid);
 	case NDISC_NEIGHBOUR_SOLICITATION:
 	case NDISC_ROUTER_ADVERTISEMENT:
 	case NDISC_REDIRECT:
-		return l2wg_is_hop6(peer, &ndp->ip6.saddr);
+		return l2wg_is_hop6(peer, &ndp->ip6.saddr, vid);
 	default:
 		return false;
 	}
