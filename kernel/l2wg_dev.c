@@ -63,7 +63,7 @@ static netdev_tx_t l2wg_xmit(struct sk_buff *skb, struct net_device *dev)
 	if (unlikely(!skb))
 		return NETDEV_TX_OK;
 	if (unlikely(l2wg_is_own_outer(skb, dev))) {
-		l2wg_count(dev, L2WG_TX_LOOP);
+		l2wg_count(dev, L2WG_TX_OUTER_LOOP);
 		goto drop;
 	}
 	/* A frame may wait for a handshake that never comes. Pages that a

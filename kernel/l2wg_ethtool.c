@@ -14,8 +14,8 @@ static const char l2wg_counter_names[L2WG_COUNTERS][ETH_GSTRING_LEN] = {
 	[L2WG_TX_OPAQUE]	= "tx_opaque",
 	[L2WG_TX_TRAILER]	= "tx_trailer",
 	[L2WG_TX_MALFORMED]	= "tx_malformed",
-	[L2WG_RX_LOOP]		= "rx_loop",
-	[L2WG_TX_LOOP]		= "tx_loop",
+	[L2WG_RX_OUTER_LOOP]	= "rx_outer_loop",
+	[L2WG_TX_OUTER_LOOP]	= "tx_outer_loop",
 };
 
 static void l2wg_get_drvinfo(struct net_device *dev,

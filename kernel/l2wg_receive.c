@@ -58,7 +58,7 @@ bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer)
 	skb->protocol = eth_type_trans(skb, dev);
 	skb_reset_network_header(skb);
 	if (unlikely(l2wg_claims_hop(skb, peer))) {
-		l2wg_count(dev, L2WG_RX_LOOP);
+		l2wg_count(dev, L2WG_RX_OUTER_LOOP);
 		DEV_STATS_INC(dev, rx_dropped);
 		return false;
 	}

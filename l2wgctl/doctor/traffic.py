@@ -52,21 +52,21 @@ def check_traffic(device: Device, link: Link, counters: Mapping[str, int]) -> It
 
 
 def _loops(name: str, counters: Mapping[str, int]) -> Iterator[Finding]:
-    if counters.get("tx_loop"):
+    if counters.get("tx_outer_loop"):
         yield Finding(
             WARN,
             "loop",
-            f"{counters['tx_loop']} outer packets came back to {name}, whose own they are, and "
-            "were dropped: the way to its endpoint leads through its own bridge",
+            f"{counters['tx_outer_loop']} outer packets came back to {name}, whose own they are, "
+            "and were dropped: the way to its endpoint leads through its own bridge",
             "give the underlay a port of its own, outside of the bridge, or pin the gateway: "
             "bridge fdb replace MAC dev PORT master static",
         )
-    if counters.get("rx_loop"):
+    if counters.get("rx_outer_loop"):
         yield Finding(
             WARN,
             "loop",
-            f"{counters['rx_loop']} packets of ARP or neighbour discovery that came by {name} "
-            "claimed the address of the gateway to its endpoint, and were dropped",
+            f"{counters['rx_outer_loop']} packets of ARP or neighbour discovery that came by "
+            f"{name} claimed the address of the gateway to its endpoint, and were dropped",
             "both sites use that address: change it at one of them",
         )
 

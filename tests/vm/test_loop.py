@@ -69,13 +69,13 @@ def carried_once(a: Host, b: Host, sent: list[bytes], shortest: int, link: str =
     """Send frames into A's link: each leaves eth0 once and arrives once. Loops that were cut."""
     wire.send(a, link, frame(20))  # there is a session after this
     eventually(lambda: b.stat(link, "rx_packets") > 0, "there is a session", 60)
-    before = a.counter(link, "tx_loop")
+    before = a.counter(link, "tx_outer_loop")
     with capture(a, "eth0", options="-Q out") as left, capture(b, link, options="-Q in") as came:
         wire.send(a, link, *sent)
     assert sorted(p for p in wire.read(came) if p in sent) == sorted(sent)
     assert len([p for p in wire.read(came) if len(p) > 300]) == len(sent)
     assert outer(wire.read(left), shortest) == len(sent)
-    return a.counter(link, "tx_loop") - before
+    return a.counter(link, "tx_outer_loop") - before
 
 
 SENT = [frame(333 + n) for n in range(4)]
@@ -130,7 +130,7 @@ def test_two_links_in_one_bridge_do_not_carry_each_others(hosts: Hosts) -> None:
         carried_once(a, b, SENT, 400, link)
     for link in ("wg1", "wg2"):
         # its own and the other's
-        assert a.counter(link, "tx_loop") >= 2 * len(SENT)
+        assert a.counter(link, "tx_outer_loop") >= 2 * len(SENT)
 
 
 @pytest.mark.parametrize("nat", [False, True])
@@ -158,7 +158,7 @@ def test_another_hosts_wireguard_crosses(hosts: Hosts, nat: bool) -> None:
     d.ping("192.168.157.1", "-s", "1300")
     c.ping("192.168.157.2", "-s", "3000")
     for host in (a, b):
-        assert host.counter("wg1", "tx_loop") == host.counter("wg1", "rx_loop") == 0
+        assert host.counter("wg1", "tx_outer_loop") == host.counter("wg1", "rx_outer_loop") == 0
 
 
 def claim(address: str, by: str, *, reply: bool = True, vlan: int | None = None) -> bytes:
@@ -220,7 +220,7 @@ def test_the_far_end_cannot_be_our_gateway(
     eventually(lambda: a.stat("wg1", "rx_packets") > 0, "there is a session", 60)
 
     def loops() -> int:
-        return a.counter("wg1", "rx_loop")
+        return a.counter("wg1", "rx_outer_loop")
 
     hop = "10.0.0.2" if version == 4 else "fd00::2"
     if version == 4:

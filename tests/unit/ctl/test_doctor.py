@@ -264,7 +264,7 @@ def test_counters(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPat
 
 
 def test_loops(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(well, "counters", lambda name: {"tx_loop": 7, "rx_loop": 2})
+    monkeypatch.setattr(well, "counters", lambda name: {"tx_outer_loop": 7, "rx_outer_loop": 2})
     assert [line for line in lines(well, system) if " loop: " in line] == [
         "WARN loop: 7 outer packets came back to wg1, whose own they are, and were dropped: the "
         "way to its endpoint leads through its own bridge (give the underlay a port of its own, "
@@ -273,7 +273,7 @@ def test_loops(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPatch)
         "of the gateway to its endpoint, and were dropped (both sites use that address: change it "
         "at one of them)",
     ]
-    monkeypatch.setattr(well, "counters", lambda name: {"tx_loop": 0, "rx_loop": 0})
+    monkeypatch.setattr(well, "counters", lambda name: {"tx_outer_loop": 0, "rx_outer_loop": 0})
     assert not [line for line in lines(well, system) if " loop: " in line]
 
 
