@@ -229,6 +229,32 @@ int l2wg_bound_del(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key,
 	return ret;
 }
 
+/**
+ * l2wg_bound_only() - take an address by `bridge fdb` from all but one member
+ * @sw:		the switch
+ * @m:		who keeps it
+ * @key:	as it was given to l2wg_bound_add()
+ *
+ * Context: Process, device_update_lock held; takes sw->lock.
+ */
+void l2wg_bound_only(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key)
+{
+	struct l2wg_hold *hold, *next;
+	struct l2wg_bound *bound;
+
+	rcu_read_lock();
+	spin_lock_bh(&sw->lock);
+	bound = l2wg_bound_lookup(sw, key);
+	/* @m is one of them, so that the last one never goes here */
+	if (bound && l2wg_hold_of(bound, m, true))
+		list_for_each_entry_safe(hold, next, &bound->holders, of_bound)
+			if (hold->fdb && hold->member != m)
+				l2wg_hold_del(sw, hold);
+	spin_unlock_bh(&sw->lock);
+	rcu_read_unlock();
+	l2wg_bound_changed(sw, key);
+}
+
 static bool l2wg_is_among(u64 key, const u64 *keys, unsigned int n)
 {
 	while (n--)

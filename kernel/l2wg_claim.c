@@ -283,8 +283,9 @@ static enum l2wg_switch_counter l2wg_ipv6_claims(struct l2wg_switch *sw,
 	l2wg_ipv6_walk(skb, ip6, inside);
 	if (!READ_ONCE(m->router) && l2wg_is_others(sw, m, vid, AF_INET6, &ip6->saddr))
 		return L2WG_COUNTER_RX_IP_BOUND;
-	/* Too many headers in front of it, and whole: it could be ND. */
-	if (inside->hidden && !inside->fragment)
+	/* It could be ND. A guard counts a first fragment as its own. */
+	if (inside->hidden &&
+	    !(inside->fragment && READ_ONCE(m->guards) & (L2WG_GUARD_DHCP | L2WG_GUARD_RA)))
 		return L2WG_COUNTER_RX_IP_BOUND;
 	if (inside->transport && inside->protocol == NEXTHDR_ICMP)
 		return l2wg_nd_claims(sw, m, skb, vid, ip6, inside);

@@ -16,10 +16,6 @@
 #include <net/netlink.h>
 #include <net/rtnetlink.h>
 
-/* Notifications are for people and tools who watch; a peer cannot make more. */
-static struct ratelimit_state l2wg_fdb_notes =
-	RATELIMIT_STATE_INIT_FLAGS(l2wg_fdb_notes, HZ, 1000, RATELIMIT_MSG_ON_RELEASE);
-
 static int l2wg_fdb_fill(struct sk_buff *skb, const struct l2wg_switch *sw,
 			 const struct l2wg_member *m, u64 key, u16 state, unsigned long used,
 			 u32 portid, u32 seq, int type, unsigned int flags)
@@ -80,7 +76,7 @@ void l2wg_fdb_notify(struct l2wg_switch *sw, struct l2wg_member *m, u64 key, boo
 
 	if (likely(!netlink_has_listeners(net->rtnl, RTNLGRP_NEIGH)))
 		return;
-	if (!__ratelimit(&l2wg_fdb_notes))
+	if (!__ratelimit(&sw->notes))
 		return;
 	skb = nlmsg_new(NLMSG_ALIGN(sizeof(struct ndmsg)) + nla_total_size(ETH_ALEN) +
 			nla_total_size(sizeof(struct in6_addr)) + nla_total_size(sizeof(u16)) +
@@ -137,8 +133,9 @@ static int l2wg_fdb_check(struct l2wg_switch *sw, const unsigned char *addr,
 static int l2wg_fdb_add_learned(struct l2wg_switch *sw, struct l2wg_member *m, u64 key,
 				u16 flags, struct netlink_ext_ack *extack)
 {
+	enum l2wg_bound_verdict bound;
 	struct l2wg_entry *entry;
-	bool known;
+	bool known, may;
 
 	if (!netif_running(sw->dev)) {
 		NL_SET_ERR_MSG(extack, "the link is down: nothing is learned");
@@ -147,12 +144,19 @@ static int l2wg_fdb_add_learned(struct l2wg_switch *sw, struct l2wg_member *m, u
 	rcu_read_lock();
 	entry = l2wg_table_find(sw, key);
 	known = entry && l2wg_entry_alive(sw, entry);
+	bound = l2wg_bound_check(sw, m, key);
+	may = l2wg_member_in(m, l2wg_key_vid(key));
 	rcu_read_unlock();
+	if (!may) {
+		NL_SET_ERR_MSG(extack, "the peer may not use this VLAN");
+		return -EINVAL;
+	}
 	if (known && (flags & NLM_F_EXCL))
 		return -EEXIST;
 	if (!known && !(flags & NLM_F_CREATE))
 		return -ENOENT;
-	if (known)
+	/* What is known goes only for what can take its place. */
+	if (known && bound != L2WG_OTHERS && READ_ONCE(m->count) < READ_ONCE(m->max_macs))
 		l2wg_table_delete(sw, NULL, key);
 	if (l2wg_table_learn(sw, m, key)) {
 		NL_SET_ERR_MSG(extack, "the address is bound to others, or the peer has too many");
@@ -172,13 +176,14 @@ static int l2wg_fdb_add_bound(struct l2wg_switch *sw, struct l2wg_member *m, u64
 	rcu_read_unlock();
 	if (bound != L2WG_FREE && (flags & NLM_F_EXCL))
 		return -EEXIST;
-	if (flags & NLM_F_REPLACE) {
-		l2wg_bound_del(sw, NULL, key, true);
-	} else if (bound == L2WG_OTHERS && !(flags & NLM_F_APPEND)) {
+	if (bound == L2WG_OTHERS && !(flags & (NLM_F_APPEND | NLM_F_REPLACE))) {
 		NL_SET_ERR_MSG(extack, "the address is bound to others: append or replace");
 		return -EEXIST;
 	}
 	ret = l2wg_bound_add(sw, m, key, true);
+	/* The others go when this one has it: at no moment is it anybody's. */
+	if ((!ret || ret == -EEXIST) && flags & NLM_F_REPLACE)
+		l2wg_bound_only(sw, m, key);
 	return ret == -EEXIST && !(flags & NLM_F_EXCL) ? 0 : ret;
 }
 

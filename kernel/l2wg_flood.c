@@ -133,7 +133,13 @@ bool l2wg_peer_has_session(struct wg_peer *peer)
 	return ret;
 }
 
-static bool l2wg_peer_has_endpoint(const struct wg_peer *peer)
+/**
+ * l2wg_peer_has_endpoint() - is it known where a peer is?
+ * @peer:	the peer
+ *
+ * Context: Any.
+ */
+bool l2wg_peer_has_endpoint(const struct wg_peer *peer)
 {
 	sa_family_t family = READ_ONCE(peer->endpoint.addr.sa_family);
 
@@ -431,21 +437,29 @@ static bool l2wg_clone(const struct sk_buff_head *packets, struct sk_buff_head *
  * the first member wants it.
  */
 static struct sk_buff_head *l2wg_flood_form(struct l2wg_flood *flood,
-					    const struct l2wg_member *to)
+					    const struct l2wg_member *to,
+					    enum l2wg_switch_counter *failed)
 {
 	struct sk_buff_head *other = &flood->packets[FORM_OTHER];
 	struct sk_buff *skb;
 
 	if (likely(!l2wg_needs_other_form(&flood->info, to)))
 		return &flood->packets[FORM_AS_IT_IS];
+	*failed = L2WG_COUNTER_TX_NO_MEMORY;
 	if (!skb_queue_empty(other))
-		return other;
+		goto made;
 	if (!l2wg_clone(&flood->packets[FORM_AS_IT_IS], other))
 		return NULL;
 	skb_queue_walk(other, skb) {
 		if (likely(l2wg_other_form(skb, &flood->info)))
 			continue;
 		__skb_queue_purge(other);
+		return NULL;
+	}
+made:
+	/* The tag may have been too much. */
+	if (unlikely(!flood->local && !l2wg_fits(skb_peek(other)))) {
+		*failed = L2WG_COUNTER_TX_TOO_BIG;
 		return NULL;
 	}
 	return other;
@@ -455,6 +469,7 @@ static void l2wg_flood_copy(struct l2wg_flood *flood, struct l2wg_member *to)
 {
 	struct l2wg_switch *sw = flood->sw;
 	struct wg_peer *peer = l2wg_peer_get(to);
+	enum l2wg_switch_counter failed = L2WG_COUNTER_TX_NO_MEMORY;
 	struct sk_buff_head *form, copies;
 	bool session;
 
@@ -465,9 +480,9 @@ static void l2wg_flood_copy(struct l2wg_flood *flood, struct l2wg_member *to)
 		l2wg_switch_count(sw, to, L2WG_COUNTER_TX_FLOOD_NO_SESSION, 1);
 		goto out;
 	}
-	form = l2wg_flood_form(flood, to);
+	form = l2wg_flood_form(flood, to, &failed);
 	if (unlikely(!form || !l2wg_clone(form, &copies))) {
-		l2wg_switch_count(sw, to, L2WG_COUNTER_TX_NO_MEMORY, 1);
+		l2wg_switch_count(sw, to, failed, 1);
 		goto out;
 	}
 	if (likely(session)) {
@@ -657,6 +672,14 @@ static bool l2wg_is_small(const struct sk_buff *skb, const struct l2wg_frame_inf
 	return byte && *byte >= 133 && *byte <= 137;	/* RFC 4861 4 */
 }
 
+/* Frames that a buffer stands for; its own number of them is not to be relied on. */
+static unsigned int l2wg_frames_of(const struct sk_buff *skb)
+{
+	if (likely(!skb_is_gso(skb)))
+		return 1;
+	return DIV_ROUND_UP(skb->len, skb_shinfo(skb)->gso_size);
+}
+
 static bool l2wg_flood_allowed(struct l2wg_member *from, const struct sk_buff *skb,
 			       const struct l2wg_frame_info *info, unsigned int n)
 {
@@ -691,6 +714,10 @@ void l2wg_flood(struct l2wg_member *from, struct sk_buff *skb,
 	enum l2wg_switch_counter failed;
 	unsigned int n;
 
+	/* Who has nothing left must not have all members looked at either. */
+	failed = flood.local ? L2WG_COUNTER_TX_FLOOD_LIMIT : L2WG_COUNTER_RX_FLOOD_LIMIT;
+	if (unlikely(!l2wg_flood_allowed(from, skb, info, 0)))
+		goto drop;
 	n = l2wg_flood_targets(&flood);
 	if (unlikely(!n)) {
 		if (flood.local)
@@ -698,11 +725,11 @@ void l2wg_flood(struct l2wg_member *from, struct sk_buff *skb,
 		consume_skb(skb);
 		return;
 	}
-	failed = L2WG_COUNTER_TX_TOO_BIG;
-	if (unlikely(!flood.local && !l2wg_fits(skb)))
+	if (unlikely(!flood.local && !l2wg_fits(skb))) {
+		failed = L2WG_COUNTER_TX_TOO_BIG;
 		goto drop;
-	failed = flood.local ? L2WG_COUNTER_TX_FLOOD_LIMIT : L2WG_COUNTER_RX_FLOOD_LIMIT;
-	if (unlikely(!l2wg_flood_allowed(from, skb, info, n)))
+	}
+	if (unlikely(!l2wg_flood_allowed(from, skb, info, n * l2wg_frames_of(skb))))
 		goto drop;
 	l2wg_switch_count(sw, from, L2WG_COUNTER_TX_FLOOD, 1);
 

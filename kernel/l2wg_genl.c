@@ -260,6 +260,10 @@ static int l2wg_read_prefix(const struct nlattr *attr, struct l2wg_prefix *prefi
 				    "An address has 4 or 16 bytes, a prefix no more bits");
 		return -EINVAL;
 	}
+	if (!prefix->length) {
+		NL_SET_ERR_MSG_ATTR(extack, attr, "A prefix of length 0 would bind every address");
+		return -EINVAL;
+	}
 	memcpy(&prefix->addr, nla_data(tb[L2WG_A_PREFIX_ADDRESS]), prefix->bits / 8);
 	return 0;
 }
@@ -338,7 +342,9 @@ static int l2wg_link_set(struct sk_buff *request, struct genl_info *info)
 	if (attrs[L2WG_A_LINK_NEW_PEERS])
 		WRITE_ONCE(sw->closed, nla_get_u32(attrs[L2WG_A_LINK_NEW_PEERS]));
 	/* What there is too much of now, or what nobody may have any more */
-	l2wg_table_flush(sw, NULL, -1);
+	if (host || attrs[L2WG_A_LINK_MAX_MACS] || attrs[L2WG_A_LINK_MAX_LOCAL] ||
+	    attrs[L2WG_A_LINK_NEW_PEERS])
+		l2wg_table_flush(sw, NULL, -1);
 	l2wg_unlock_put(sw);
 	return 0;
 }

@@ -20,6 +20,9 @@ static bool l2wg_is_dhcp_answer(const struct sk_buff *skb, const struct l2wg_fra
 	const struct udphdr *udp;
 	struct udphdr buf;
 
+	/* RFC 7610: a first fragment must show what it carries. */
+	if (inside->hidden)
+		return true;
 	if (!inside->transport || inside->protocol != IPPROTO_UDP)
 		return false;
 	udp = skb_header_pointer(skb, inside->transport, sizeof(buf), &buf);

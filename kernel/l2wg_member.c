@@ -137,14 +137,13 @@ void l2wg_member_unused(struct l2wg_member *m)
 	kfree_rcu(m, rcu);
 }
 
-static void l2wg_count_relays(struct l2wg_switch *sw)
+/* Only what is a peer counts. */
+static void l2wg_count_relay(struct l2wg_member *m, bool is_peer)
 {
-	const struct l2wg_member *m;
-	unsigned int n = 0;
+	bool relays = is_peer && m->relay;
 
-	list_for_each_entry(m, &sw->members, list)
-		n += m->relay;
-	WRITE_ONCE(sw->relays, n);
+	WRITE_ONCE(m->sw->relays, m->sw->relays + relays - m->counted);
+	m->counted = relays;
 }
 
 /**
@@ -157,7 +156,7 @@ static void l2wg_count_relays(struct l2wg_switch *sw)
  */
 void l2wg_member_changed(struct l2wg_member *m)
 {
-	l2wg_count_relays(m->sw);
+	l2wg_count_relay(m, rcu_access_pointer(m->peer));
 	l2wg_table_flush(m->sw, m, -1);
 }
 
@@ -268,7 +267,7 @@ int l2wg_peer_created(struct wg_peer *peer)
 	spin_unlock_bh(&sw->lock);
 	list_add_tail_rcu(&m->list, &sw->members);
 	++sw->peers;
-	l2wg_count_relays(sw);
+	l2wg_count_relay(m, true);
 	/* Pairs with the acquire in l2wg_member_of(): the member is complete. */
 	smp_store_release(&peer->l2wg_member, m);
 	return 0;
@@ -294,7 +293,7 @@ void l2wg_peer_dead(struct wg_peer *peer)
 	sw = m->sw;
 	list_del_rcu(&m->list);
 	--sw->peers;
-	l2wg_count_relays(sw);
+	l2wg_count_relay(m, false);
 	spin_lock_bh(&sw->lock);
 	m->gone = true;
 	l2wg_table_flush_locked(sw, m, -1);

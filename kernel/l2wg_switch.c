@@ -132,6 +132,12 @@ static netdev_tx_t l2wg_switch_xmit(struct sk_buff *skb, struct net_device *dev)
 	skb = skb_share_check(skb, GFP_ATOMIC);
 	if (unlikely(!skb))
 		return NETDEV_TX_OK;
+	if (unlikely(l2wg_is_own_outer(skb, dev))) {
+		l2wg_count(dev, L2WG_TX_OUTER_LOOP);
+		DEV_STATS_INC(dev, tx_dropped);
+		kfree_skb(skb);
+		return NETDEV_TX_OK;
+	}
 	if (unlikely(skb_orphan_frags_rx(skb, GFP_ATOMIC) || !pskb_may_pull(skb, ETH_HLEN))) {
 		DEV_STATS_INC(dev, tx_dropped);
 		kfree_skb(skb);
@@ -162,8 +168,8 @@ static netdev_tx_t l2wg_switch_xmit(struct sk_buff *skb, struct net_device *dev)
 			l2wg_flood(&sw->local, skb, &info);
 			goto out;
 		}
-		/* It is where this comes from. */
-		if (unlikely(to == &sw->local))
+		/* It is where this comes from, or may do no more than shake hands. */
+		if (unlikely(to == &sw->local || !l2wg_is_admitted(to)))
 			goto drop;
 	}
 	l2wg_send(to, skb, &info);
@@ -250,17 +256,19 @@ static void l2wg_relay_flush(struct l2wg_member *from)
 {
 	struct l2wg_relay *slot;
 	struct wg_peer *peer;
+	struct sk_buff *skb;
 	unsigned int i;
 
 	for (i = 0; i < from->slots_used; ++i) {
 		slot = &from->slots[i];
 		peer = l2wg_peer_get(slot->to);
-		if (likely(peer)) {
+		if (likely(peer && l2wg_peer_has_endpoint(peer)))
 			l2wg_peer_queue(peer, &slot->packets);
-			wg_peer_put(peer);
-		} else {
-			__skb_queue_purge(&slot->packets);
+		while (unlikely((skb = __skb_dequeue(&slot->packets)))) {
+			DEV_STATS_INC(from->sw->dev, tx_dropped);
+			kfree_skb(skb);
 		}
+		wg_peer_put(peer);
 	}
 	from->slots_used = 0;
 }
@@ -348,7 +356,7 @@ bool l2wg_switch_receive(struct sk_buff *skb, struct wg_peer *peer)
 		to = l2wg_where(sw, info.dst);
 		if (to && to != &sw->local) {
 			failed = L2WG_COUNTER_RX_NO_RELAY;
-			if (to == m || !l2wg_member_in(to, info.vid) ||
+			if (to == m || !l2wg_member_in(to, info.vid) || !l2wg_is_admitted(to) ||
 			    !l2wg_may_relay(READ_ONCE(m->relay), READ_ONCE(m->isolated), to))
 				goto drop;
 			l2wg_relay(m, to, skb, &info);
@@ -364,7 +372,11 @@ bool l2wg_switch_receive(struct sk_buff *skb, struct wg_peer *peer)
 	if (info.vid && !info.tagged)
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), info.vid);
 	skb->mark = mark;
-	napi_gro_receive(&peer->napi, skb);
+	/* GRO writes into what it is given, and copies for others share it. */
+	if (unlikely(skb_cloned(skb)))
+		netif_receive_skb(skb);
+	else
+		napi_gro_receive(&peer->napi, skb);
 	return true;
 
 drop:
@@ -417,6 +429,8 @@ static int l2wg_switch_stop(struct net_device *dev)
 	struct l2wg_switch *sw = l2wg_switch(dev);
 	int ret;
 
+	/* Here for what waits, and below for what the last polls have left */
+	l2wg_flood_stop(sw);
 	ret = l2wg_stop(dev);
 	cancel_delayed_work_sync(&sw->age_work);
 	l2wg_flood_stop(sw);
@@ -444,8 +458,10 @@ static int l2wg_switch_init(struct net_device *dev)
 	sw->wg = netdev_priv(dev);
 	l2wg_flood_init(sw);
 	ratelimit_state_init(&sw->events, HZ, EVENTS);
+	ratelimit_state_init(&sw->notes, HZ, EVENTS);
 	/* Nobody asks how many there were too many. */
 	ratelimit_set_flags(&sw->events, RATELIMIT_MSG_ON_RELEASE);
+	ratelimit_set_flags(&sw->notes, RATELIMIT_MSG_ON_RELEASE);
 	ret = l2wg_table_init(sw);
 	if (ret)
 		goto err_free;
@@ -628,16 +644,17 @@ int __init l2wg_switch_register(const struct rtnl_link_ops *ether_ops)
 	ret = register_netdevice_notifier(&l2wg_switch_notifier);
 	if (ret)
 		goto err_cache;
-	ret = rtnl_link_register(&l2wg_switch_link_ops);
-	if (ret)
-		goto err_notifier;
+	/* There before any link that has events, and until the last is gone */
 	ret = l2wg_switch_genl_register();
 	if (ret)
-		goto err_link;
+		goto err_notifier;
+	ret = rtnl_link_register(&l2wg_switch_link_ops);
+	if (ret)
+		goto err_genl;
 	return 0;
 
-err_link:
-	rtnl_link_unregister(&l2wg_switch_link_ops);
+err_genl:
+	l2wg_switch_genl_unregister();
 err_notifier:
 	unregister_netdevice_notifier(&l2wg_switch_notifier);
 err_cache:
@@ -652,8 +669,8 @@ err_cache:
  */
 void l2wg_switch_unregister(void)
 {
-	l2wg_switch_genl_unregister();
 	rtnl_link_unregister(&l2wg_switch_link_ops);
+	l2wg_switch_genl_unregister();
 	unregister_netdevice_notifier(&l2wg_switch_notifier);
 	l2wg_cache_destroy();
 }

@@ -108,6 +108,7 @@ struct l2wg_member {
 	bool isolated;
 	bool router;
 	bool configured;		/* has options */
+	bool counted;			/* in sw->relays */
 	u32 guards;			/* mask of enum l2wg_guard */
 	u32 mark;
 
@@ -201,6 +202,7 @@ struct l2wg_switch {
 	struct delayed_work try_work;
 	struct delayed_work age_work;
 	struct ratelimit_state events;
+	struct ratelimit_state notes;	/* of `bridge monitor fdb` */
 
 	atomic_long_t counters[L2WG_COUNTER_MAX + 1];
 };
@@ -372,6 +374,7 @@ enum l2wg_bound_verdict l2wg_bound_check(struct l2wg_switch *sw, const struct l2
 					 u64 key);
 struct l2wg_member *l2wg_bound_find(struct l2wg_switch *sw, u64 key);
 int l2wg_bound_add(struct l2wg_switch *sw, struct l2wg_member *m, u64 key, bool fdb);
+void l2wg_bound_only(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key);
 int l2wg_bound_del(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key, bool fdb);
 void l2wg_bound_keep(struct l2wg_switch *sw, struct l2wg_member *m, const u64 *keys,
 		     unsigned int n);
@@ -404,6 +407,7 @@ void l2wg_flood_stop(struct l2wg_switch *sw);
 void l2wg_flood_member_gone(struct l2wg_member *m);
 struct wg_peer *l2wg_peer_get(const struct l2wg_member *m);
 bool l2wg_peer_has_session(struct wg_peer *peer);
+bool l2wg_peer_has_endpoint(const struct wg_peer *peer);
 void l2wg_peer_queue(struct wg_peer *peer, struct sk_buff_head *packets);
 void l2wg_send(struct l2wg_member *to, struct sk_buff *skb,
 	       const struct l2wg_frame_info *info);

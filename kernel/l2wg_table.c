@@ -226,6 +226,9 @@ static enum l2wg_switch_counter l2wg_move(struct l2wg_switch *sw, struct l2wg_en
 		if (entry->moves < U8_MAX)
 			++entry->moves;
 	}
+	/* The host's entries are no part of the limit of all peers. */
+	if (old == &sw->local && sw->learned >= READ_ONCE(sw->max_macs))
+		l2wg_evict(sw, l2wg_biggest(sw));
 	list_move_tail(&entry->list, &m->entries);
 	rcu_assign_pointer(entry->member, m);
 	WRITE_ONCE(entry->used, jiffies);
@@ -253,6 +256,7 @@ enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_me
 	enum l2wg_bound_verdict bound;
 	struct l2wg_entry *entry;
 	bool changed = false;
+	u8 addr[ETH_ALEN];
 
 	rcu_read_lock();
 	spin_lock_bh(&sw->lock);
@@ -260,6 +264,15 @@ enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_me
 	if (m->gone || !netif_running(sw->dev)) {
 		failed = L2WG_COUNTER_RX_CLOSED;
 		goto out;
+	}
+	if (m != &sw->local) {
+		l2wg_key_addr(key, addr);
+		if (l2wg_is_host_mac(sw, addr))
+			failed = L2WG_COUNTER_RX_OWN_MAC;
+		else if (!l2wg_member_in(m, l2wg_key_vid(key)))
+			failed = L2WG_COUNTER_RX_VLAN;
+		if (failed)
+			goto out;
 	}
 	bound = l2wg_bound_check(sw, m, key);
 	if (bound == L2WG_MINE)
