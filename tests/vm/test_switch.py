@@ -17,6 +17,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.vm import l2wg, station, wire
+from tests.vm.test_checksums import segments
 from toolkit.guest.hosts import Failed, Host, cable, capture, eventually, keys
 
 pytestmark = pytest.mark.newest
@@ -219,6 +220,32 @@ def test_a_hub_relays_between_its_spokes(hosts: Hosts) -> None:
     assert not b.ok("ping", "-c", "1", "-W", "1", ip_of(3))
     d.ping(ip_of(2))
     b.ping(ip_of(1))
+
+
+def test_copies_of_a_flood_are_not_changed_by_gro(hosts: Hosts) -> None:
+    """Segments that GRO merges for the hub itself leave for the other spokes as they came."""
+    a, b, c, d = hub(hosts, "A", "B", "C", "D", quiet=True)
+    for spoke in (b, c, d):
+        spoke.ping(ip_of(1))
+    for spoke in (c, d):
+        spoke.run("ethtool", "-K", "wg1", "gro", "off")  # it merges before tcpdump sees them
+    l2wg.set_peer(a, b, relay=1)
+    # GRO waits for more of the flow, as on a busy link
+    a.run("sh", "-c", "echo 100000000 >/sys/class/net/wg1/gro_flush_timeout")
+    nobody = bytes.fromhex("02cafef00e63") + bytes.fromhex(mac_of(2).replace(":", ""))
+    sent = [nobody + f[12:] for f in segments("192.168.157.99", wrong=0)]
+    for _ in range(5):
+        with (
+            capture(
+                c, "wg1", "tcp", options="-Q in", until=lambda f: len(wire.read(f)) >= 8
+            ) as at_c,
+            capture(
+                d, "wg1", "tcp", options="-Q in", until=lambda f: len(wire.read(f)) >= 8
+            ) as at_d,
+        ):
+            wire.send(b, "wg1", *sent)
+        wire.differ(sent, wire.read(at_c), "at C")
+        wire.differ(sent, wire.read(at_d), "at D")
 
 
 def test_options_wait_for_their_peer_and_stay(hosts: Hosts) -> None:
