@@ -19,8 +19,6 @@ from tests.vm.station import arp, eth, extension, first_fragment, ip4, ip6, nd, 
 from tests.vm.test_switch import hub, ip_of, mac_of
 from toolkit.guest.hosts import Host, capture, eventually
 
-pytestmark = pytest.mark.newest
-
 B, C = mac_of(2), mac_of(3)
 ALL = station.BROADCAST
 #: What is bound to C, and to whom else; all that B may not use.

@@ -22,7 +22,9 @@ TEST_LIMIT = 900  # seconds for one test that does not say otherwise: by then it
 #: Seconds that a file of tests/vm takes under TCG on two cores. Only the proportions count, and
 #: they only decide which files share a guest: a file that is not here runs all the same.
 SECONDS = {
+    "test_batch.py": 200,
     "test_bench.py": 100,
+    "test_checksums.py": 90,
     "test_ctl.py": 170,
     "test_ctl_bridge.py": 110,
     "test_ctl_doctor.py": 40,
@@ -35,10 +37,13 @@ SECONDS = {
     "test_frames.py": 90,
     "test_hostile.py": 120,
     "test_link.py": 190,
+    "test_loop.py": 130,
     "test_readme.py": 30,
     "test_replay.py": 110,
     "test_scenarios.py": 140,
     "test_senders.py": 30,
+    "test_switch.py": 180,
+    "test_switch_rule.py": 250,
     "test_traffic.py": 110,
     "test_underlays.py": 90,
 }
