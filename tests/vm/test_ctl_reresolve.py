@@ -59,8 +59,8 @@ def test_a_peer_that_has_moved(hosts: Hosts, name: Callable[[str], None]) -> Non
     assert moved.startswith(f"wg1: peer {b.public}: silent for ") and "10.0.0.3:51820" in moved
     eventually(lambda: a.ok("ping", "-c", "1", "-W", "2", "192.168.157.2"), "it is found", 90)
     # now it roams: A learns where it is from its packets, and its name is no better
-    b.ip("address add 10.0.0.4/24 dev eth0", "address del 10.0.0.3/24 dev eth0")
-    b.ping("192.168.157.1")
+    b.ip("address del 10.0.0.3/24 dev eth0", "address add 10.0.0.4/24 dev eth0")
+    eventually(lambda: b.ok("ping", "-c", "1", "-W", "2", "192.168.157.1"), "B reaches A", 90)
     endpoint = f"{b.public}\t10.0.0.4:51820\n"
     eventually(lambda: done(a, "show", "wg1", "endpoints") == endpoint, "A has learnt it")
     name("10.0.0.9")
