@@ -20,6 +20,7 @@ import pytest
 from tests.vm import wire
 from toolkit.checks import captures
 from toolkit.errors import ToolError
+from toolkit.frame import library
 from toolkit.frame import verdicts as frames
 from toolkit.frame.library import delivered, parse
 from toolkit.guest import hosts
@@ -102,7 +103,8 @@ def compare(wires: Wires, sent: Sequence[bytes]) -> Counter[str]:
     tunnel, bridge = wires.replay(sent)
     assert tunnel and bridge
     verdicts = Counter(parse(frame).verdict.name.lower() for frame in sent)
-    expected = [out for frame in sent if (out := delivered(frame)) is not None]
+    plaintexts = [library.sent(frame, MTU + 14) for frame in sent]
+    expected = [out for text in plaintexts if (out := delivered(text)) is not None]
     wire.differ(expected, tunnel, "behind the tunnel")
     wire.differ([f for f in expected if bridged(f)], bridge, "behind the bridge")
     assert wires.b.counter("wg1", "rx_malformed") - before == verdicts["malformed"]
