@@ -23,7 +23,7 @@ GROUND = {"errors", "paths", "run", "needs", "compiled", "lock", "tables"}
 
 #: The packages of l2wgctl/, from the ground up, likewise: the kernel's side knows no files, and
 #: what reads files sets up no links. A package that is not named here stands above them.
-PACKAGES = ["netlink", "conf", "updown"]
+PACKAGES = ["netlink", "conf", "updown", "mesh"]
 #: What speaks to the user imports packages, and no package imports it.
 FRONT = {
     *("__main__", "cli", "arguments", "commands", "setargs", "dump", "monitor", "show"),
