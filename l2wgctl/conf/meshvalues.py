@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Values of `[Mesh]`, and of the records of a mesh: one parser each, as in `values`."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import ValueProblem, without_keys
+from ..model import AllowedIP, Endpoint
+from . import values
+
+#: Learned entries of one peer that the module allows (kernel/uapi/l2wg.yaml, max-macs).
+MAX_MACS = 1048576
+_NAME = re.compile(r"[a-z0-9-]{1,63}")
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}\.?)+")
+_URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]+))?/?")
+
+
+def mesh_name(text: str) -> str:
+    """A mesh's or a host's name in it: 1-63 of a-z 0-9 -."""
+    if not _NAME.fullmatch(text):
+        raise ValueProblem(f"is not 1-63 of a-z 0-9 -: '{without_keys(text[:80])}'")
+    return text
+
+
+def engine(text: str) -> str:
+    """The URL of a member of the store: `https://HOST[:PORT]`; the port is 2379 without one."""
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise ValueProblem(
+            f"is no URL of a store: '{text}'", "write https://etcd1.example.org:2379"
+        )
+    host = match[2]
+    if host.startswith("[") and not values.is_ip6(host[1:-1]):
+        raise ValueProblem(f"'{text}' holds no IPv6 address")
+    port = values.number(match[3] or "2379")
+    if port is None or not 1 <= port <= 65535:
+        raise ValueProblem(f"'{text}' has a port that is not 1-65535")
+    return f"{match[1]}://{host}:{port}"
+
+
+def reachable(text: str) -> Endpoint:
+    """`HOST:PORT` or `[IPV6]:PORT`, where other hosts reach this one.
+
+    A scope (`fe80::1%eth0`) is refused: it is a name of this host's alone.
+    """
+    found = values.endpoint(text)
+    if "%" in found.host:
+        raise ValueProblem(f"'{text}' has a scope, which other hosts don't know")
+    if ":" not in found.host and not _HOST.fullmatch(found.host):
+        raise ValueProblem(f"'{text}' has no valid host", "write HOST:PORT")
+    return found
+
+
+def claimed_network(text: str) -> AllowedIP:
+    """A network that a host binds to its key, without host bits.
+
+    What no switch binds is refused: prefixes of length 0, fe80::/10 as a whole, unspecified,
+    multicast, broadcast and loopback addresses.
+    """
+    network = values.allowed_ip(text)
+    meant = values.host_bits(network)
+    if meant:
+        raise ValueProblem(f"'{text}' has bits set beyond its prefix", f"write {meant}")
+    address, prefix, _ = network
+    if len(address) == 4:
+        free = address[0] >= 224 or address[0] in (0, 127)
+    else:
+        whole = address[0] == 0xFE and prefix == 10 and address[1] & 0xC0 == 0x80
+        free = whole or address[0] == 0xFF or int.from_bytes(address, "big") < 2
+    if free or not prefix:
+        raise ValueProblem(f"cannot be bound to a key: '{text}'", "write the host's own address")
+    return network
+
+
+def max_macs(text: str) -> int:
+    """0-1048576 learned MAC addresses; 0: the given ones only."""
+    value = values.number(text)
+    if value is None or value > MAX_MACS:
+        raise ValueProblem(f"is not 0-{MAX_MACS}: '{text}'", "0 allows the given ones only")
+    return value
+
+
+def vlans(text: str) -> tuple[int, int]:
+    """VLANs that a host may use: `20`, `20-29`, `0` for frames without tag, or `all`."""
+    if text.lower() == "all":
+        return 0, 4094
+    if text == "0":
+        return 0, 0
+    return values.vlan_range(text)
