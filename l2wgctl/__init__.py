@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from .netlink.device import WireGuard as WireGuard
     from .netlink.device import get_device as get_device
     from .netlink.device import set_device as set_device
+    from .netlink.switch import Switches as Switches
+    from .switch import Entry as Entry
+    from .switch import Event as Event
+    from .switch import PeerOptions as PeerOptions
+    from .switch import PeerState as PeerState
+    from .switch import SwitchOptions as SwitchOptions
+    from .switch import SwitchState as SwitchState
 
 _PUBLIC = {
     "Config": ("conf.parse", "Config"),
@@ -46,6 +53,13 @@ _PUBLIC = {
     "WireGuard": ("netlink.device", "WireGuard"),
     "get_device": ("netlink.device", "get_device"),
     "set_device": ("netlink.device", "set_device"),
+    "Switches": ("netlink.switch", "Switches"),
+    "Entry": ("switch", "Entry"),
+    "Event": ("switch", "Event"),
+    "PeerOptions": ("switch", "PeerOptions"),
+    "PeerState": ("switch", "PeerState"),
+    "SwitchOptions": ("switch", "SwitchOptions"),
+    "SwitchState": ("switch", "SwitchState"),
     "generate_preshared_key": ("keys", "generate_preshared_key"),
     "generate_private_key": ("keys", "generate_private_key"),
     "public_key": ("keys", "public_key"),

@@ -4,10 +4,13 @@
 #: The program, as it calls itself in messages.
 PROG = "l2wgctl"
 
-#: Link kinds, and at the same time names of the generic-netlink families.
+#: Link kinds: an Ethernet wire and a plain tunnel, whose names are also those of the
+#: generic-netlink families, and an Ethernet switch.
 L2WIREGUARD = "l2wireguard"
 WIREGUARD = "wireguard"
-KINDS = (L2WIREGUARD, WIREGUARD)
+L2WGSWITCH = "l2wgswitch"
+KINDS = (L2WIREGUARD, L2WGSWITCH, WIREGUARD)
+ETHERNET_KINDS = (L2WIREGUARD, L2WGSWITCH)
 
 #: Where the file of link IFACE is: IFACE.conf.
 CONFIG_DIR = "/etc/l2wg"

@@ -14,7 +14,9 @@ from __future__ import annotations
 from binascii import b2a_base64
 from typing import NamedTuple
 
+from .grammar import ETHERNET_KINDS as ETHERNET_KINDS
 from .grammar import KINDS as KINDS
+from .grammar import L2WGSWITCH as L2WGSWITCH
 from .grammar import L2WIREGUARD as L2WIREGUARD
 from .grammar import WIREGUARD as WIREGUARD
 from .sockets import AF_INET, AF_INET6, inet_ntop
@@ -186,7 +188,12 @@ class LinkOptions(NamedTuple):
     @property
     def ethernet(self) -> bool:
         """Whether the link is an Ethernet link."""
-        return self.kind == L2WIREGUARD
+        return self.kind in ETHERNET_KINDS
+
+    @property
+    def switch(self) -> bool:
+        """Whether the link picks peers by MAC address."""
+        return self.kind == L2WGSWITCH
 
     @property
     def overhead(self) -> int:

@@ -157,7 +157,7 @@ def _special(number: int, ifname: str, doing: str) -> Reason | None:
 
 def _kind(ifname: str) -> Reason:
     see = f"see its kind with 'ip -d link show dev {ifname}'"
-    return "is not a wireguard or l2wireguard link", see
+    return "is not a WireGuard link", see
 
 
 _GENERAL: dict[int, Callable[[str], Reason]] = {

@@ -348,9 +348,9 @@ def path(text: str) -> str:
 
 
 def kind(text: str) -> str:
-    """`l2wireguard` or `wireguard`."""
+    """`l2wireguard`, `l2wgswitch` or `wireguard`."""
     if text.lower() not in KINDS:
-        raise ValueProblem(f"is neither l2wireguard nor wireguard: '{text}'")
+        raise ValueProblem(f"is none of {', '.join(KINDS)}: '{text}'")
     return text.lower()
 
 

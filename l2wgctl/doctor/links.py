@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..model import ETHERNET_HEADER, L2WIREGUARD, TUNNEL_OVERHEAD, Device
+from ..model import ETHERNET_HEADER, ETHERNET_KINDS, TUNNEL_OVERHEAD, Device
 from .finding import FAIL, OK, WARN, Finding
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check_link(link: Link, all_links: Sequence[Link]) -> Iterator[Finding]:
 
 def check_mtu(device: Device, link: Link, links: Links) -> Iterator[Finding]:
     """The MTU, compared with those of the routes to the endpoints."""
-    overhead = TUNNEL_OVERHEAD + (ETHERNET_HEADER if link.kind == L2WIREGUARD else 0)
+    overhead = TUNNEL_OVERHEAD + (ETHERNET_HEADER if link.kind in ETHERNET_KINDS else 0)
     for peer in device.peers:
         if peer.endpoint is None:
             continue
@@ -71,7 +71,7 @@ def check_mtu(device: Device, link: Link, links: Links) -> Iterator[Finding]:
 
 def check_mac(link: Link, all_links: Sequence[Link], links: Links) -> Iterator[Finding]:
     """One MAC address at both ends: this host takes the other end's frames for its own."""
-    if link.kind != L2WIREGUARD:
+    if link.kind not in ETHERNET_KINDS:
         return
     master = master_of(link, all_links)
     for own in (link, master) if master else (link,):

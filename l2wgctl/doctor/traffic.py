@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..model import L2WIREGUARD, WIREGUARD, Device
+from ..model import ETHERNET_KINDS, L2WIREGUARD, WIREGUARD, Device
 from ..netlink.link import Link
 from .finding import WARN, Finding
 
@@ -37,7 +37,7 @@ def check_traffic(device: Device, link: Link, counters: Mapping[str, int]) -> It
     yield from _loops(name, counters)
     stats = link.stats or {}
     if any(peer.last_handshake[0] for peer in device.peers):
-        if link.kind == L2WIREGUARD:
+        if link.kind in ETHERNET_KINDS:
             yield from _received_ethernet(name, stats, counters)
         else:
             yield from _received_ip(name, stats)

@@ -23,7 +23,7 @@ from .uapi import WG_CMD_GET_DEVICE, WG_GENL_VERSION, WGDEVICE_A_IFNAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Callable, Protocol
 
     class Socket(Protocol):
@@ -54,6 +54,9 @@ GENL_ID_CTRL = 16
 CTRL_CMD_GETFAMILY = 3
 CTRL_ATTR_FAMILY_ID = 1
 CTRL_ATTR_FAMILY_NAME = 2
+CTRL_ATTR_MCAST_GROUPS = 7
+CTRL_ATTR_MCAST_GRP_NAME = 1
+CTRL_ATTR_MCAST_GRP_ID = 2
 NLMSGERR_ATTR_MSG = 1
 
 HEADERS = 20  # nlmsghdr and genlmsghdr
@@ -64,7 +67,9 @@ _ERRNO = Struct("=i")
 _NLA = Struct("=HH")
 NLA_TYPE_MASK = 0x3FFF  # the rest are flags
 #: The kernel fills a dump message up to the largest receive buffer it has seen, at most 32 KiB.
-_BUFFER = 65536
+BUFFER = 65536
+#: Bytes of requests that are sent at once.
+_BATCH = 32768
 #: A dump that other writers keep interrupting is read again this often.
 DUMP_TRIES = 20
 
@@ -148,11 +153,72 @@ class Channel:
 
         :raises OSError: the kernel does not take it.
         """
+        self.sock.send(self._request(family, command, version, flags, payload))
+
+    def _request(
+        self, family: int, command: int, version: int, flags: int, payload: bytes
+    ) -> bytes:
         self._sequence += 1
         header = _HEADER.pack(
             HEADERS + len(payload), family, flags | NLM_F_REQUEST, self._sequence, 0
         )
-        self.sock.send(header + _GENL.pack(command, version, 0) + payload)
+        return header + _GENL.pack(command, version, 0) + payload
+
+    def ask(
+        self, family: int, command: int, version: int, flags: int, payload: bytes
+    ) -> list[bytes]:
+        """Send one request; the payloads of its answers.
+
+        :raises Refused: the kernel answers with an error.
+        """
+        try:
+            self.send(family, command, version, flags | NLM_F_ACK, payload)
+        except OSError as error:
+            raise Refused(error.errno or errno.EIO) from None
+        return [data for _, data in self.answers() if data]
+
+    def do_all(
+        self, family: int, command: int, version: int, payloads: Iterable[bytes]
+    ) -> dict[int, Refused]:
+        """Send requests that have no answer, many at once.
+
+        :returns: what was refused: number of the payload, from 0 -> why.
+        :raises Refused: the kernel takes no requests at all.
+        """
+        refused: dict[int, Refused] = {}
+        done = 0
+        for batch in _batches(payloads):
+            first = self._sequence + 1
+            last = len(batch) - 1
+            # Errors come without being asked for. The last acknowledgement ends the batch.
+            requests = [
+                self._request(family, command, version, NLM_F_ACK if at == last else 0, payload)
+                for at, payload in enumerate(batch)
+            ]
+            try:
+                self.sock.send(b"".join(requests))
+            except OSError as error:
+                raise Refused(error.errno or errno.EIO) from None
+            for sequence, why in self._refusals(first):
+                refused[done + sequence - first] = why
+            done += len(batch)
+        return refused
+
+    def _refusals(self, first: int) -> Iterator[tuple[int, Refused]]:
+        """The errors up to the acknowledgement of the last request: sequence number, why."""
+        while True:
+            try:
+                buffer = self.sock.recv(BUFFER)
+            except OSError as error:
+                raise Refused(error.errno or errno.EIO) from None
+            for kind, flags, sequence, body, end in messages(buffer):
+                if kind != NLMSG_ERROR or not first <= sequence <= self._sequence:
+                    continue
+                number = -_ERRNO.unpack_from(buffer, body)[0]
+                if number > 0:
+                    yield sequence, Refused(number, _explanation(buffer, kind, flags, body, end))
+                if sequence == self._sequence:
+                    return
 
     def answers(self) -> Iterator[tuple[int, bytes]]:
         """(flags, payload) of each data message up to the acknowledgement or the end of a dump.
@@ -161,17 +227,10 @@ class Channel:
         """
         while True:
             try:
-                buffer = self.sock.recv(_BUFFER)
+                buffer = self.sock.recv(BUFFER)
             except OSError as error:
                 raise Refused(error.errno or errno.EIO) from None
-            at = 0
-            while at + 16 <= len(buffer):
-                size, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, at)
-                if size < 16 or at + size > len(buffer):
-                    raise Refused(errno.EBADMSG)
-                body = at + 16
-                end = at + size
-                at += (size + 3) & ~3
+            for kind, flags, sequence, body, end in messages(buffer):
                 if sequence != self._sequence:
                     continue  # left over from an interrupted dump
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
@@ -201,6 +260,22 @@ class Channel:
                 if refused.number != errno.ENOENT:
                     raise
         return self._ids[name]
+
+    def group_id(self, family: str, group: str) -> int | None:
+        """The number of a family's multicast group, None when there is none of that name.
+
+        :raises Refused: the kernel answers with an error.
+        """
+        request = attribute(CTRL_ATTR_FAMILY_NAME, family.encode() + b"\0")
+        for data in self.ask(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 1, 0, request):
+            for kind, at, to in attributes(data, 0, len(data)):
+                if kind != CTRL_ATTR_MCAST_GROUPS:
+                    continue
+                for _, first, last in attributes(data, at, to):
+                    told = {kind: data[a:b] for kind, a, b in attributes(data, first, last)}
+                    if told.get(CTRL_ATTR_MCAST_GRP_NAME, b"").split(b"\0")[0] == group.encode():
+                        return int.from_bytes(told[CTRL_ATTR_MCAST_GRP_ID], sys.byteorder)
+        return None
 
     def with_family(self, families: tuple[str, ...], call: Callable[[int], None]) -> str:
         """Do `call` with the number of the family that takes it; the family's name.
@@ -254,6 +329,33 @@ class Channel:
             raise Refused(errno.EINTR)
 
         return self.with_family(families, read), payloads
+
+
+def messages(buffer: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """(type, flags, sequence number, first byte of the body, byte after) of each message.
+
+    :raises Refused: one reaches over the end (EBADMSG).
+    """
+    at = 0
+    while at + 16 <= len(buffer):
+        size, kind, flags, sequence, _ = _HEADER.unpack_from(buffer, at)
+        if size < 16 or at + size > len(buffer):
+            raise Refused(errno.EBADMSG)
+        yield kind, flags, sequence, at + 16, at + size
+        at += (size + 3) & ~3
+
+
+def _batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for payload in payloads:
+        if size + len(payload) > _BATCH and batch:
+            yield batch
+            batch, size = [], 0
+        batch.append(payload)
+        size += HEADERS + len(payload)
+    if batch:
+        yield batch
 
 
 def _bad_message() -> Exception:

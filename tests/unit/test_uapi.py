@@ -8,7 +8,8 @@ from enum import IntEnum
 
 import pytest
 
-from tests.vm import l2wg
+from l2wgctl import switch
+from l2wgctl.netlink import switch_uapi
 from toolkit import paths
 
 HEADER = (paths.KERNEL / "uapi/l2wg.h").read_text()
@@ -94,7 +95,14 @@ def test_names_of_counters_are_those_of_ethtool() -> None:
     assert [x.lower() for x, _ in found] == [y for _, y in found]
 
 
-def test_the_helper_of_the_tests() -> None:
+def plain(names: list[str]) -> list[str]:
+    """Without what all names of an enum begin with."""
+    return [
+        re.sub(r"^L2WG_(CMD|A_[A-Z]+|COUNTER|EVENT|SESSION|ENTRY|GUARD)_", "", x) for x in names
+    ]
+
+
+def test_our_python_side() -> None:
     for name, of in {
         "Cmd": "l2wg_cmd",
         "Link": "l2wg_link_attr",
@@ -102,12 +110,18 @@ def test_the_helper_of_the_tests() -> None:
         "Fdb": "l2wg_fdb_attr",
         "Event": "l2wg_event_attr",
     }.items():
-        ours: type[IntEnum] = getattr(l2wg, name)
+        ours: type[IntEnum] = getattr(switch_uapi, name)
         assert [x.value for x in ours] == list(range(1, len(ours) + 1)), name
-        assert [x.name for x in ours] == [
-            re.sub(r"^L2WG_(CMD|A_[A-Z]+)_", "", x) for x in enum(of)
-        ], name
-    assert list(l2wg.COUNTERS) == [
-        x.removeprefix("L2WG_COUNTER_").lower() for x in enum("l2wg_switch_counter")[1:]
-    ]
-    assert [f"L2WG_EVENT_{x.upper()}" for x in l2wg.EVENTS] == enum("l2wg_event")
+        assert [x.name for x in ours] == plain(enum(of)), name
+    for values, of in (
+        (switch.COUNTERS, "l2wg_switch_counter"),
+        (switch.EVENTS, "l2wg_event"),
+        (switch.SESSIONS, "l2wg_session"),
+        (switch.STATES, "l2wg_entry_state"),
+        (switch.GUARDS, "l2wg_guard"),
+    ):
+        named = [x.lower() for x in plain(enum(of)) if x != "PAD"]
+        assert list(values) == named, of
+    for of, count in (("l2wg_mac_attr", 1), ("l2wg_prefix_attr", 3), ("l2wg_vlan_attr", 3)):
+        numbers = [getattr(switch_uapi, x.removeprefix("L2WG_A_")) for x in enum(of)]
+        assert numbers == list(range(1, count + 1)), of

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The generic-netlink family `l2wg`, spoken from a host of a test.
 
-By hand because importing pyroute2 takes half a minute of each boot under TCG. The numbers are
-kernel/uapi/l2wg.h's; tests/unit/test_uapi.py holds the two together.
+The numbers and the transport are l2wgctl's. What is here can also say what l2wgctl would never say.
 """
 
 from __future__ import annotations
@@ -10,118 +9,28 @@ from __future__ import annotations
 import base64
 import errno
 import os
-import socket
 import struct
-from collections.abc import Iterator, Mapping
-from enum import IntEnum
+from collections.abc import Mapping
 
+from l2wgctl import switch
+from l2wgctl.netlink import channel
+from l2wgctl.netlink import switch_messages as messages
+from l2wgctl.netlink.channel import attribute as attr
+from l2wgctl.netlink.switch import Switches
+from l2wgctl.netlink.switch_events import Events
+from l2wgctl.netlink.switch_messages import named, number
+from l2wgctl.netlink.switch_uapi import Cmd, Fdb, Link, Peer
 from toolkit.guest.hosts import Host, inside
 
-NETLINK_GENERIC = 16
-GENL_ID_CTRL = 16
-CTRL_GETFAMILY, CTRL_FAMILY_ID, CTRL_FAMILY_NAME, CTRL_MCAST_GROUPS = 3, 1, 2, 7
-CTRL_MCAST_NAME, CTRL_MCAST_ID = 1, 2
-SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 1, 10, 11
-REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
-ERROR, DONE = 2, 3
-NESTED = 0x8000
-
+__all__ = ["Cmd", "Fdb", "Link", "Peer", "attr", "named", "number"]
+NESTED = messages.NLA_F_NESTED
 Attrs = list[tuple[int, bytes]]
 
 
-class Cmd(IntEnum):
-    """enum l2wg_cmd"""
-
-    LINK_GET = 1
-    LINK_SET = 2
-    PEER_GET = 3
-    PEER_SET = 4
-    PEER_DEL = 5
-    FDB_GET = 6
-    FDB_FLUSH = 7
-    EVENT = 8
-
-
-class Link(IntEnum):
-    """enum l2wg_link_attr"""
-
-    IFINDEX = 1
-    IFNAME = 2
-    MAX_MACS = 3
-    MAX_LOCAL = 4
-    AGEING = 5
-    NEW_PEERS = 6
-    HOST_MACS = 7
-    HOST_ADDRESSES = 8
-    LEARNED = 9
-    LOCAL = 10
-    PEERS = 11
-    COUNTERS = 12
-
-
-class Peer(IntEnum):
-    """enum l2wg_peer_attr"""
-
-    IFINDEX = 1
-    IFNAME = 2
-    PUBLIC_KEY = 3
-    ALLOWED_MACS = 4
-    MAX_MACS = 5
-    PVID = 6
-    ALLOWED_VLANS = 7
-    RELAY = 8
-    ISOLATED = 9
-    ROUTER = 10
-    GUARDS = 11
-    MARK = 12
-    HANDLE = 13
-    PRESENT = 14
-    CONFIGURED = 15
-    LEARNED = 16
-    SESSION = 17
-    SESSION_AGE = 18
-    HEARD_AGE = 19
-    COUNTERS = 20
-
-
-class Fdb(IntEnum):
-    """enum l2wg_fdb_attr"""
-
-    IFINDEX = 1
-    IFNAME = 2
-    MAC = 3
-    VLAN = 4
-    PUBLIC_KEY = 5
-    STATE = 6
-    AGE = 7
-    MOVES = 8
-
-
-class Event(IntEnum):
-    """enum l2wg_event_attr"""
-
-    IFINDEX = 1
-    IFNAME = 2
-    TYPE = 3
-    PUBLIC_KEY = 4
-    OLD_PUBLIC_KEY = 5
-    MAC = 6
-    VLAN = 7
-    COUNTER = 8
-
-
-#: enum l2wg_switch_counter, from 1 on, as `ethtool -S` calls them
-COUNTERS = (
-    *("rx_own_mac", "rx_bad_source", "rx_vlan", "rx_mac_bound", "rx_ip_bound", "rx_guard"),
-    *("rx_mac_limit", "rx_move", "rx_loop", "rx_no_relay", "rx_flood_limit", "rx_closed"),
-    *("rx_no_memory", "tx_loop", "tx_unknown", "tx_flood", "tx_flood_no_session"),
-    *("tx_flood_full", "tx_flood_limit", "tx_too_big", "tx_no_memory", "relay_frames"),
-    "relay_bytes",
-)
+#: enum l2wg_guard, l2wg_new_peers, l2wg_entry_state
 GUARD_DHCP, GUARD_RA, GUARD_STP = 1, 2, 4
 OPEN, CLOSED = 0, 1
 LEARNED, BOUND, STATIC = 0, 1, 2
-EVENTS = ("learned", "moved", "damped", "limit", "violation")
 
 
 class Refused(Exception):
@@ -131,11 +40,6 @@ class Refused(Exception):
         super().__init__(f"{errno.errorcode.get(number, number)}: {message}")
         self.errno = number
         self.message = message
-
-
-def attr(kind: int, value: bytes) -> bytes:
-    """One attribute, padded."""
-    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
 def attrs(data: bytes) -> Attrs:
@@ -148,129 +52,64 @@ def attrs(data: bytes) -> Attrs:
     return found
 
 
-def u16(value: int) -> bytes:
-    return struct.pack("=H", value)
-
-
 def u32(value: int) -> bytes:
     return struct.pack("=I", value)
 
 
-def number(value: bytes) -> int:
-    """An unsigned number of any size in the machine's byte order."""
-    return int.from_bytes(value, "little")
-
-
-def mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
-
-
 def macs(*texts: str) -> bytes:
     """A nest of MAC addresses."""
-    return b"".join(attr(1, mac(x)) for x in texts)
+    return messages.macs(texts)
 
 
 def vlans(*ranges: tuple[int, int]) -> bytes:
     """A nest of ranges of VLANs."""
-    return b"".join(attr(1 | NESTED, attr(2, u16(a)) + attr(3, u16(b))) for a, b in ranges)
+    return messages.vlans(ranges)
 
 
 def prefixes(*texts: str) -> bytes:
     """A nest of prefixes, 10.0.0.1/32."""
-    made = b""
-    for text in texts:
-        address, length = text.split("/")
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        packed = socket.inet_pton(family, address)
-        made += attr(1 | NESTED, attr(2, packed) + attr(3, bytes([int(length)])))
-    return made
+    return messages.prefixes(texts)
 
 
 class Family:
-    """A socket to the family in a host's namespace."""
+    """A socket to the family in a host's namespace, by which anything can be said."""
 
     def __init__(self, host: Host) -> None:
         with inside(host):
-            self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
-        self.socket.bind((0, 0))
-        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
-            self.socket.setsockopt(SOL_NETLINK, option, 1)
-        self.sequence = 0
-        name = attr(CTRL_FAMILY_NAME, b"l2wg\0")
-        (answer,) = self._ask(GENL_ID_CTRL, CTRL_GETFAMILY, name, ACK)
-        told = dict(answer[1])
-        self.id = number(told[CTRL_FAMILY_ID])
-        group = dict(attrs(attrs(told[CTRL_MCAST_GROUPS])[0][1]))
-        self.group = number(group[CTRL_MCAST_ID])
+            self.channel = channel.Channel(channel.open_socket())
+            self.switches = Switches()
+        self.host = host
+        self.id = self.channel.family_id("l2wg") or 0
 
     def __enter__(self) -> Family:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
+        self.channel.sock.close()
+        self.switches.close()
 
-    def do(self, cmd: Cmd, payload: bytes) -> list[dict[int, bytes]]:
+    def do(self, cmd: Cmd, payload: bytes, flags: int = 0) -> list[dict[int, bytes]]:
         """Ask for one thing.
 
         :raises Refused: the kernel says no.
         """
-        return [dict(told) for _, told in self._ask(self.id, cmd, payload, ACK)]
+        try:
+            answers = self.channel.ask(self.id, cmd, 1, flags, payload)
+        except channel.Refused as no:
+            raise Refused(no.number, no.detail or os.strerror(no.number)) from None
+        return [dict(attrs(answer)) for answer in answers]
 
     def dump(self, cmd: Cmd, payload: bytes) -> list[dict[int, bytes]]:
         """Ask for all.
 
         :raises Refused: the kernel says no.
         """
-        return [dict(told) for _, told in self._ask(self.id, cmd, payload, DUMP)]
+        return self.do(cmd, payload, channel.NLM_F_DUMP)
 
-    def subscribe(self, timeout: float = 10) -> None:
-        """Get events from now on."""
-        self.socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, self.group)
-        self.socket.settimeout(timeout)
-
-    def events(self) -> Iterator[dict[int, bytes]]:
-        """Events, as they come.
-
-        :raises TimeoutError: none has come for a while.
-        """
-        while True:
-            for _, payload in self._messages(self.socket.recv(65536)):
-                yield dict(attrs(payload[4:]))
-
-    def _ask(self, family: int, cmd: int, payload: bytes, flags: int) -> list[tuple[int, Attrs]]:
-        self.sequence += 1
-        body = struct.pack("=BBH", cmd, 1, 0) + payload
-        header = (16 + len(body), family, REQUEST | flags, self.sequence, 0)
-        self.socket.send(struct.pack("=IHHII", *header) + body)
-        answers: list[tuple[int, Attrs]] = []
-        while True:
-            for kind, data in self._messages(self.socket.recv(65536)):
-                if kind == ERROR or (kind == DONE and flags & DUMP):
-                    self._check(kind, data)
-                    return answers
-                answers.append((data[0], attrs(data[4:])))
-
-    @staticmethod
-    def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-        at = 0
-        while at + 16 <= len(data):
-            length, kind = struct.unpack_from("=IH", data, at)
-            yield kind, data[at + 16 : at + length]
-            at += (length + 3) & ~3
-
-    @staticmethod
-    def _check(kind: int, data: bytes) -> None:
-        (code,) = struct.unpack_from("=i", data)
-        if not code:
-            return
-        # the header of the request, and what the kernel says about it
-        said = dict(attrs(data[20:] if kind == ERROR else data[4:]))
-        raise Refused(-code, said.get(1, os.strerror(-code).encode()).rstrip(b"\0").decode())
-
-
-def named(link: str) -> bytes:
-    """The attribute that names a link, the same in every set."""
-    return attr(Link.IFNAME, link.encode() + b"\0")
+    def events(self, timeout: float = 60) -> Events:
+        """Events from now on; they end when none has come for a while."""
+        with inside(self.host):
+            return self.switches.events(timeout=timeout)
 
 
 def key(host_or_key: Host | str) -> bytes:
@@ -334,7 +173,7 @@ def peers(on: Host, link: str = "wg1") -> dict[bytes, dict[int, bytes]]:
 
 def counters(nest: bytes) -> dict[str, int]:
     """Those that are not 0, by name."""
-    found = {COUNTERS[kind - 1]: number(value) for kind, value in attrs(nest) if kind}
+    found = {switch.COUNTERS[kind - 1]: number(value) for kind, value in attrs(nest) if kind}
     return {name: value for name, value in found.items() if value}
 
 
@@ -359,14 +198,11 @@ def flush(on: Host, link: str = "wg1", *, peer: Host | None = None, vlan: int = 
     if peer:
         payload += attr(Fdb.PUBLIC_KEY, key(peer))
     if vlan >= 0:
-        payload += attr(Fdb.VLAN, u16(vlan))
+        payload += messages.u16(Fdb.VLAN, vlan)
     with Family(on) as family:
         family.do(Cmd.FDB_FLUSH, payload)
 
 
 def handle(host: Host) -> str:
     """What `bridge fdb` calls a peer."""
-    import hashlib
-
-    digest = hashlib.blake2s(key(host)).digest()[:8]
-    return socket.inet_ntop(socket.AF_INET6, bytes.fromhex("fe80") + bytes(6) + digest)
+    return switch.handle(key(host))

@@ -263,7 +263,7 @@ def test_errors_of_the_kernel(host: Host) -> None:
     assert error("show", "wg2") == f"l2wgctl: show: wg2: no such link {missing}\n"
     assert error("set", "wg2", "fwmark", "1") == f"l2wgctl: set: wg2: no such link {missing}\n"
     assert error("del", "wg2") == f"l2wgctl: del: wg2: no such link {missing}\n"
-    other = "is not a wireguard or l2wireguard link (see its kind with 'ip -d link show dev lo')"
+    other = "is not a WireGuard link (see its kind with 'ip -d link show dev lo')"
     for verb in ("show", "showconf", "del"):
         doing = verb.removesuffix("conf")
         assert error(verb, "lo") == f"l2wgctl: {doing}: lo {other}\n"

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from l2wgctl.model import Key
+from l2wgctl.switch import Event
 from tests.vm import l2wg, station, wire
 from tests.vm.station import arp, eth, extension, first_fragment, ip4, ip6, nd, udp
 from tests.vm.test_switch import hub, ip_of, mac_of
@@ -558,29 +560,20 @@ def test_local_stations(net: Hub) -> None:
 
 
 def test_events(net: Hub) -> None:
-    with l2wg.Family(net.a) as family:
-        family.subscribe()
-        stream = family.events()
+    with l2wg.Family(net.a) as family, family.events() as stream:
 
-        def event(who: str, frame: bytes) -> dict[int, bytes]:
+        def event(who: str, frame: bytes) -> Event:
             judge(net, who, frame)
             return next(stream)
 
-        def kind(told: dict[int, bytes]) -> str:
-            return l2wg.EVENTS[l2wg.number(told[l2wg.Event.TYPE])]
-
         seen = event("B", nothing(FREE))
-        assert kind(seen) == "learned"
-        assert seen[l2wg.Event.PUBLIC_KEY] == l2wg.key(net.b)
-        assert seen[l2wg.Event.MAC] == l2wg.mac(FREE)
+        assert seen == Event("learned", "wg1", Key(l2wg.key(net.b)), None, FREE, 0, None)
         seen = event("C", nothing(FREE))
-        assert kind(seen) == "moved"
-        assert seen[l2wg.Event.OLD_PUBLIC_KEY] == l2wg.key(net.b)
+        assert (seen.type, seen.old_public_key) == ("moved", l2wg.key(net.b))
         seen = event("B", nothing(MAC_OF_C))
-        assert kind(seen) == "violation"
-        assert l2wg.COUNTERS[l2wg.number(seen[l2wg.Event.COUNTER]) - 1] == "rx_mac_bound"
+        assert (seen.type, seen.counter) == ("violation", "rx_mac_bound")
         l2wg.set_peer(net.a, net.b, max_macs=0)
-        assert kind(event("B", nothing(FREE))) == "damped"
+        assert event("B", nothing(FREE)).type == "damped"
     monitor = net.a.start("bridge", "monitor", "fdb")
     l2wg.set_peer(net.a, net.b, max_macs=9)
     judge(net, "B", nothing("02:00:00:00:00:f3"))

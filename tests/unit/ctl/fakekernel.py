@@ -19,6 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.unit.ctl.fakeswitch import FakeSwitches
+from tests.unit.ctl.fakeswitch import Refuse as SwitchRefuse
+
 NETLINK_ROUTE, NETLINK_GENERIC = 0, 16
 CTRL, ERROR, DONE = 16, 2, 3
 F_MULTI, F_DUMP_INTR, F_DUMP, F_ACK_TLVS = 2, 0x10, 0x300, 0x200
@@ -95,16 +98,28 @@ class FakeKernel:
         self.interrupt = 0
         self.old = False
         self.refuse: Callable[[int, str], None] = lambda command, name: None
+        #: The family `l2wg` (fakeswitch.py), where the module has switches.
+        self.switches = FakeSwitches()
 
     def add(self, name: str, **fields: object) -> FakeDevice:
         """A new device."""
         self.devices[name] = FakeDevice(name, **fields)  # type: ignore[arg-type]
+        if self.devices[name].kind == "l2wgswitch":
+            self.switches.add(name)
         return self.devices[name]
 
     # -- requests ------------------------------------------------------------------------------
 
-    def handle(self, protocol: int, message: bytes) -> list[bytes]:
-        """The datagrams that answer a request."""
+    def handle(self, protocol: int, data: bytes) -> list[bytes]:
+        """The datagrams that answer the requests in one."""
+        answers = []
+        while data:
+            size = struct.unpack("=I", data[:4])[0]
+            answers += self._handle(protocol, data[:size])
+            data = data[(size + 3) & ~3 :]
+        return answers
+
+    def _handle(self, protocol: int, message: bytes) -> list[bytes]:
         size, kind, flags, sequence, _ = struct.unpack("=IHHII", message[:16])
         assert size == len(message), "wrong nlmsg_len"
         try:
@@ -114,6 +129,8 @@ class FakeKernel:
             command, _, _ = struct.unpack("=BBH", message[16:20])
             if kind == CTRL:
                 return self._get_family(sequence, message[20:])
+            if kind == self.families.get("l2wg"):
+                return self._switch(command, flags, kind, sequence, message)
             family = next(name for name, number in self.families.items() if number == kind)
             if flags & F_DUMP == F_DUMP:
                 return self._get(family, kind, sequence, message[20:])
@@ -121,6 +138,30 @@ class FakeKernel:
             return [self._error(sequence, 0, message)]
         except Refuse as refuse:
             return [self._error(sequence, refuse.number, message, refuse.text)]
+
+    def _switch(
+        self, command: int, flags: int, kind: int, sequence: int, message: bytes
+    ) -> list[bytes]:
+        dump = flags & F_DUMP == F_DUMP
+        name = dict(attrs(message[20:])).get(2, b"").rstrip(b"\0").decode()
+        device = self.devices.get(name)
+        if device is not None and device.kind != "l2wgswitch":
+            raise Refuse(errno.EOPNOTSUPP, "not a link of kind l2wgswitch")
+        present = set(device.peers) if device else set()
+        try:
+            bodies = self.switches.handle(command, dump, message[20:], present)
+        except SwitchRefuse as refuse:
+            raise Refuse(refuse.number, refuse.text) from None
+        replies = []
+        for body in bodies:
+            body = struct.pack("=BBH", command, 1, 0) + body
+            head = (16 + len(body), kind, F_MULTI if dump else 0, sequence, 0)
+            replies.append(struct.pack("=IHHII", *head) + body)
+        if dump:
+            replies.append(struct.pack("=IHHIIi", 20, DONE, F_MULTI, sequence, 0, 0))
+        elif flags & 4:
+            replies.append(self._error(sequence, 0, message))
+        return replies
 
     def _error(self, sequence: int, number: int, message: bytes, text: str = "") -> bytes:
         body = struct.pack("=i", -number) + message[:16]

@@ -49,7 +49,10 @@ USAGE = [
     (["frobnicate"], f"unknown command 'frobnicate' (known: {', '.join(COMMANDS)})"),
     (["show", "wg1", "public_key"], "show: unknown field 'public_key' (did you mean public-key?)"),
     (["show", "wg1", "x"], f"show: unknown field 'x' (known: {', '.join(FIELDS)})"),
-    (["add", "wg1", "l2wg"], "add: unknown kind 'l2wg' (known: l2wireguard, wireguard)"),
+    (
+        ["add", "wg1", "l2wg"],
+        "add: unknown kind 'l2wg' (known: l2wireguard, l2wgswitch, wireguard)",
+    ),
     (
         ["showconf"],
         "showconf: the following arguments are required: IFACE (l2wgctl showconf [-h] "
@@ -262,9 +265,7 @@ def test_port_in_use(run: Run, kernel: FakeKernel) -> None:
 def test_device_of_another_kind(run: Run, links: FakeLinks) -> None:
     links.kernel.add("eth0", family="none")
     links.create("eth0", "dummy")
-    text = (
-        "eth0 is not a wireguard or l2wireguard link (see its kind with 'ip -d link show dev eth0')"
-    )
+    text = "eth0 is not a WireGuard link (see its kind with 'ip -d link show dev eth0')"
     assert run("show", "eth0") == line(f"show: {text}")
     assert run("set", "eth0", "fwmark", "1") == line(f"set: {text}")
     assert run("del", "eth0") == line(f"del: {text}")

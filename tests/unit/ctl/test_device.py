@@ -89,10 +89,7 @@ def test_no_link() -> None:
 def test_another_kind() -> None:
     kernel = FakeKernel()
     kernel.add("wg1", family="none")
-    text = (
-        "show: wg1 is not a wireguard or l2wireguard link (see its kind with "
-        "'ip -d link show dev wg1')"
-    )
+    text = "show: wg1 is not a WireGuard link (see its kind with 'ip -d link show dev wg1')"
     assert refusal(kernel) == (text, errno.EOPNOTSUPP)
 
 

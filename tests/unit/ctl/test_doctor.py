@@ -213,7 +213,7 @@ def test_device(well: FakeLinks, system: System) -> None:
     device.peers.clear()
     assert lines(well, system)[-1] == "FAIL peers: wg1 has no peers (l2wgctl setconf wg1 FILE)"
     device.family = "none"
-    assert lines(well, system)[-1].startswith("FAIL device: wg1 is not a wireguard or l2wireguard")
+    assert lines(well, system)[-1].startswith("FAIL device: wg1 is not a WireGuard link")
 
 
 def test_mtu(well: FakeLinks, system: System) -> None:

@@ -88,7 +88,7 @@ NUMBERS = [
     (
         errno.EOPNOTSUPP,
         "show",
-        "wg1 is not a wireguard or l2wireguard link (see its kind with 'ip -d link show dev wg1')",
+        "wg1 is not a WireGuard link (see its kind with 'ip -d link show dev wg1')",
     ),
     (
         errno.EBUSY,

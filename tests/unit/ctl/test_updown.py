@@ -391,8 +391,7 @@ def test_down_needs_a_tunnel(links: FakeLinks, run: Run, conf: Conf) -> None:
     )
     links.create("wg1", "dummy")
     assert failed(run("down", path)) == (
-        "down: wg1 is not a wireguard or l2wireguard link (see its kind with 'ip -d link show "
-        "dev wg1')"
+        "down: wg1 is not a WireGuard link (see its kind with 'ip -d link show dev wg1')"
     )
 
 

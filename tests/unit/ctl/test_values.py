@@ -124,7 +124,7 @@ BAD: list[tuple[Callable[[str], object], str, str, str | None]] = [
         "write 128, or 128.127 for nested",
     ),
     (values.vlan_ids, "0", "is not a VLAN id 1-4094: '0'", "write 128, or 128.127 for nested"),
-    (values.kind, "vxlan", "is neither l2wireguard nor wireguard: 'vxlan'", None),
+    (values.kind, "vxlan", "is none of l2wireguard, l2wgswitch, wireguard: 'vxlan'", None),
     (values.boolean, "1", "is neither yes nor no: '1'", None),
     (values.table, "a b", "is neither off, auto, 1-4294967295 nor a name: 'a b'", None),
     (

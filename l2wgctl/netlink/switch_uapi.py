@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Numbers of kernel/uapi/l2wg.h, by their names there. A test compares them with the header."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+GENL_NAME = "l2wg"
+GENL_VERSION = 1
+MCGRP_EVENTS = "events"
+
+
+class Cmd(IntEnum):
+    """enum l2wg_cmd"""
+
+    LINK_GET = 1
+    LINK_SET = 2
+    PEER_GET = 3
+    PEER_SET = 4
+    PEER_DEL = 5
+    FDB_GET = 6
+    FDB_FLUSH = 7
+    EVENT = 8
+
+
+class Link(IntEnum):
+    """enum l2wg_link_attr"""
+
+    IFINDEX = 1
+    IFNAME = 2
+    MAX_MACS = 3
+    MAX_LOCAL = 4
+    AGEING = 5
+    NEW_PEERS = 6
+    HOST_MACS = 7
+    HOST_ADDRESSES = 8
+    LEARNED = 9
+    LOCAL = 10
+    PEERS = 11
+    COUNTERS = 12
+
+
+class Peer(IntEnum):
+    """enum l2wg_peer_attr"""
+
+    IFINDEX = 1
+    IFNAME = 2
+    PUBLIC_KEY = 3
+    ALLOWED_MACS = 4
+    MAX_MACS = 5
+    PVID = 6
+    ALLOWED_VLANS = 7
+    RELAY = 8
+    ISOLATED = 9
+    ROUTER = 10
+    GUARDS = 11
+    MARK = 12
+    HANDLE = 13
+    PRESENT = 14
+    CONFIGURED = 15
+    LEARNED = 16
+    SESSION = 17
+    SESSION_AGE = 18
+    HEARD_AGE = 19
+    COUNTERS = 20
+
+
+class Fdb(IntEnum):
+    """enum l2wg_fdb_attr"""
+
+    IFINDEX = 1
+    IFNAME = 2
+    MAC = 3
+    VLAN = 4
+    PUBLIC_KEY = 5
+    STATE = 6
+    AGE = 7
+    MOVES = 8
+
+
+class Event(IntEnum):
+    """enum l2wg_event_attr"""
+
+    IFINDEX = 1
+    IFNAME = 2
+    TYPE = 3
+    PUBLIC_KEY = 4
+    OLD_PUBLIC_KEY = 5
+    MAC = 6
+    VLAN = 7
+    COUNTER = 8
+
+
+#: enum l2wg_mac_attr, l2wg_prefix_attr and l2wg_vlan_attr
+MAC = 1
+PREFIX, PREFIX_ADDRESS, PREFIX_LENGTH = 1, 2, 3
+VLAN_RANGE, VLAN_FIRST, VLAN_LAST = 1, 2, 3
