@@ -50,8 +50,8 @@ USAGE = [
     (["show", "wg1", "public_key"], "show: unknown field 'public_key' (did you mean public-key?)"),
     (["show", "wg1", "x"], f"show: unknown field 'x' (known: {', '.join(FIELDS)})"),
     (
-        ["add", "wg1", "l2wg"],
-        "add: unknown kind 'l2wg' (known: l2wireguard, l2wgswitch, wireguard)",
+        ["add", "wg1", "vxlan"],
+        "add: unknown kind 'vxlan' (known: l2wireguard, l2wgswitch, wireguard)",
     ),
     (
         ["showconf"],

@@ -21,7 +21,7 @@ from l2wgctl import install
 from l2wgctl.arguments import COMMANDS, make_parser
 from l2wgctl.conf.keys import INTERFACE, PEER, VLAN_ADDRESS_NAME
 from l2wgctl.conf.parse import parse
-from l2wgctl.grammar import FIELDS, SET_DEVICE, SET_PEER
+from l2wgctl.grammar import FIELDS, KINDS, SET_DEVICE, SET_PEER
 from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
 from tests.unit.ctl.fakelinks import FakeLinks
 
@@ -211,7 +211,7 @@ def test_bash_completion(tmp_path: Path) -> None:
     assert complete("show", "interfaces", "") == []
     assert complete("--json", "show", "wg1", "list") == ["listen-port"]
     assert complete("--netns", "blue", "del", "wg2") == ["wg2"]
-    assert complete("add", "wg7", "") == ["l2wireguard", "wireguard"]
+    assert complete("add", "wg7", "") == list(KINDS)
     assert complete("set", "wg1", "") == ["peer", *SET_DEVICE]
     assert complete("set", "wg1", "peer", "") == ["KEY1=", "KEY2="]
     assert complete("set", "wg1", "peer", "KEY1=", "") == ["peer", *SET_PEER]
