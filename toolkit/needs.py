@@ -38,7 +38,15 @@ LAB = (
 FUZZ = ("clang", "libclang-rt-14-dev", "llvm")
 VAGRANT = ("vagrant", "vagrant-libvirt")
 #: Vagrant is large: without it a test is skipped, which CI does not allow
-TEST_UNIT = ("git", "perl", "sparse", *FUZZ, *(VAGRANT if os.environ.get("CI") == "true" else ()))
+TEST_UNIT = (
+    "etcd-server",
+    "git",
+    "openssl",
+    "perl",
+    "sparse",
+    *FUZZ,
+    *(VAGRANT if os.environ.get("CI") == "true" else ()),
+)
 TEST_VM = (
     "ethtool",
     "iperf3",
