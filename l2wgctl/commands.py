@@ -97,7 +97,7 @@ def _differences(current: Device, loaded: configuration.Config) -> tuple[Device,
     from .updown.routing import takes_default_route
 
     keep = takes_default_route(loaded.link, loaded.device)
-    return sync.plan(current, loaded.device, same, keep)
+    return sync.plan(current, loaded.device, same, keep, loaded.mesh is not None)
 
 
 def cmd_syncconf(args: argparse.Namespace) -> int:

@@ -150,6 +150,31 @@ class Vlan(NamedTuple):
         return ".".join(map(str, self.ids))
 
 
+class MeshOptions(NamedTuple):
+    """The `[Mesh]` section: where the store is, whom to believe, and what this host asks for.
+
+    `engines` are URLs of the store's members, `trusted_keys` Ed25519 public keys of admins. Paths
+    are as they are written. Without `node` the file is an admin's. `max_macs` None: the module's
+    default for a host with a bridge, else 0. `allowed_vlans` are ranges, first and last, 0: no tag.
+    """
+
+    engines: tuple[str, ...] = ()
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+    trusted_keys: tuple[Key, ...] = ()
+    node: str | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    behind: str | None = None
+    hub: bool = False
+    allowed_ips: tuple[AllowedIP, ...] = ()
+    allowed_macs: tuple[str, ...] = ()
+    max_macs: int | None = None
+    allowed_vlans: tuple[tuple[int, int], ...] = ()
+
+
 class LinkOptions(NamedTuple):
     """What `up` does besides keys and peers: the keys of `[Interface]` that the kernel module
     does not know. `None` and empty mean "not given".

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..errors import ConfigError, L2wgError, Problem
 from ..model import AllowedIP, Endpoint, Peer
 from ..sockets import AF_INET, AF_INET6, inet_pton
-from . import keyfiles, preflight
+from . import keyfiles, meshsection, preflight
 from .files import locate
 from .parse import Config, parse
 from .values import masked
@@ -117,10 +117,13 @@ def lint(config: Config) -> Iterator[Problem]:
     def warn(code: str, line: int, what: str, hint: str) -> Problem:
         return Problem(f"{config.where}:{line}:1", what, hint, True, line, 1, code)
 
-    if config.device.private_key is None:
+    admins = config.mesh is not None and config.mesh.node is None
+    if config.device.private_key is None and not admins:
         yield warn(
             "no-private-key", 1, "[Interface] has no PrivateKey", "make one with 'l2wgctl genkey'"
         )
+    if config.mesh is not None:
+        yield from meshsection.lint(config.mesh, config.mesh_lines, config.where)
     link = config.link
     plain = _looks_plain(config)
     if plain:

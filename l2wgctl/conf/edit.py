@@ -148,7 +148,8 @@ def edit(
         kept.append(section)
     lines = [line for section in kept for line in section.lines]
     for peer in device.peers:
-        if peer.public_key not in said:
+        # The peers of a mesh come from its store.
+        if peer.public_key not in said and config.mesh is None:
             lines = [*_without_blank_end(lines), "", *_new_peer(peer)]
     return "\n".join([*_without_blank_end(lines), ""])
 

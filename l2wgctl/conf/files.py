@@ -117,6 +117,8 @@ def strip(text: str, where: str = "") -> str:
         bare = line.partition("#")[0].strip()
         if bare.startswith("["):
             section = bare.strip("[] ").lower()
+        if section == "mesh" and bare:
+            continue
         name, equals, value = bare.partition("=")
         name, value = name.strip().lower(), value.strip()
         key = BY_NAME.get(section, {}).get(name) if equals else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Callable, NamedTuple
 
-from . import values
+from . import meshvalues, values
 
 #: The key takes one value and may be given once.
 ONCE = "once"
@@ -79,10 +79,30 @@ PEER = (
     ConfigKey("Endpoint", "endpoint", values.endpoint, wg=True),
     ConfigKey("PersistentKeepalive", "persistent_keepalive", values.keepalive, wg=True),
 )
+#: The mesh that the link belongs to. AllowedIPs and so on are what the host asks for itself.
+MESH = (
+    ConfigKey("Engine", "engines", meshvalues.engine, LIST),
+    ConfigKey("CA", "ca", values.path, empty=False),
+    ConfigKey("Certificate", "certificate", values.path, empty=False),
+    ConfigKey("Key", "key", values.path, empty=False),
+    ConfigKey("User", "user", meshvalues.user, empty=False),
+    ConfigKey("PasswordFile", "password_file", values.path, empty=False),
+    ConfigKey("TrustedKeys", "trusted_keys", meshvalues.trusted_key, LIST),
+    ConfigKey("Node", "node", meshvalues.mesh_name, empty=False),
+    ConfigKey("Endpoints", "endpoints", meshvalues.reachable, LIST),
+    ConfigKey("Behind", "behind", meshvalues.mesh_name, empty=False),
+    ConfigKey("Hub", "hub", values.boolean, empty=False),
+    ConfigKey("AllowedIPs", "allowed_ips", meshvalues.claimed_network, LIST),
+    ConfigKey("AllowedMACs", "allowed_macs", values.mac_address, LIST),
+    ConfigKey("MaxMACs", "max_macs", meshvalues.max_macs, empty=False),
+    ConfigKey("AllowedVLANs", "allowed_vlans", meshvalues.vlans, LIST),
+)
 #: How the addresses of a VLAN are documented; `VLAN_ADDRESS` is what matches them.
 VLAN_ADDRESS_NAME = "VLAN<id>.Address"
 VLAN_ADDRESS = re.compile(r"vlan([0-9.]+)\.address", re.IGNORECASE)
-SECTIONS = {"interface": INTERFACE, "peer": PEER}
+SECTIONS = {"interface": INTERFACE, "peer": PEER, "mesh": MESH}
+#: As they are written, in the order in which people are told of them.
+HEADERS = {"interface": "[Interface]", "peer": "[Peer]", "mesh": "[Mesh]"}
 BY_NAME = {section: {key.name.lower(): key for key in keys} for section, keys in SECTIONS.items()}
 
 

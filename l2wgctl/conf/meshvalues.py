@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from ..errors import ValueProblem, without_keys
-from ..model import AllowedIP, Endpoint
+from ..model import AllowedIP, Endpoint, Key
 from . import values
 
 #: Learned entries of one peer that the module allows (kernel/uapi/l2wg.yaml, max-macs).
@@ -71,6 +71,22 @@ def claimed_network(text: str) -> AllowedIP:
     if free or not prefix:
         raise ValueProblem(f"cannot be bound to a key: '{text}'", "write the host's own address")
     return network
+
+
+def trusted_key(text: str) -> Key:
+    """An admin's public Ed25519 key. The text stays out of the error: it may be the private one."""
+    try:
+        return values.public_key(text)
+    except ValueProblem as problem:
+        hint = "44 characters, the last one '=', as 'l2wgctl mesh keygen' prints them"
+        raise ValueProblem(problem.what, hint) from None
+
+
+def user(text: str) -> str:
+    """A user's name in the store: what can be printed, without a colon."""
+    if not text.isprintable() or ":" in text or len(text) > 255:
+        raise ValueProblem("is no name of a user", "the password stands in PasswordFile")
+    return text
 
 
 def max_macs(text: str) -> int:

@@ -12,10 +12,11 @@ import re
 from typing import NamedTuple
 
 from ..errors import ConfigError, Problem, ValueProblem, without_keys
-from ..model import AllowedIP, Device, Key, LinkOptions, Peer
-from . import together, values
+from ..model import AllowedIP, Device, Key, LinkOptions, MeshOptions, Peer
+from . import meshsection, together, values
 from .keys import (
     BY_NAME,
+    HEADERS,
     LINES,
     LIST,
     SECTIONS,
@@ -48,7 +49,8 @@ class Config(NamedTuple):
     """A parsed file. `device` holds the keys that the kernel module knows, `link` the others.
 
     `peer_lines` and `key_lines` tell where things stand: each peer's section, and each key of
-    `[Interface]` by its lower-case name. `key_files` are to be read (`keyfiles.fill`).
+    `[Interface]` by its lower-case name, those of `[Mesh]` likewise in `mesh_lines`. `key_files`
+    are to be read (`keyfiles.fill`). `mesh` is None without the section.
     """
 
     where: str
@@ -58,6 +60,8 @@ class Config(NamedTuple):
     peer_lines: tuple[int, ...] = ()
     key_lines: dict[str, int] = {}
     key_files: tuple[KeyFile, ...] = ()
+    mesh: MeshOptions | None = None
+    mesh_lines: dict[str, int] = {}
 
 
 def items(value: str) -> list[str]:
@@ -95,7 +99,9 @@ class _Parser:
         self.fields: dict[str, object] = {}
         self.given: dict[str, int] = {}
         self.key_lines: dict[str, int] = {}
-        self.seen_interface = 0
+        self.mesh: dict[str, object] = {}
+        self.mesh_lines: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
         self.peers: list[Peer] = []
         self.peer_lines: list[int] = []
         self.key_files: list[KeyFile] = []
@@ -172,23 +178,27 @@ class _Parser:
         name = text[1:-1].strip().lower() if text.endswith("]") else ""
         self.skipping = name not in SECTIONS
         if self.skipping:
-            guess = nearest(name or text.strip("[]"), ["Interface", "Peer"])
-            hint = f"did you mean [{guess}]?" if guess else "known: [Interface], [Peer]"
+            known = [header.strip("[]") for header in HEADERS.values()]
+            guess = nearest(name or text.strip("[]"), known)
+            hint = f"did you mean [{guess}]?" if guess else f"known: {', '.join(HEADERS.values())}"
             self.problem("unknown-section", f"unknown section '{text}'", hint)
             self.section = None
             return
         self.section = name
         self.section_line = self.line
-        self.fields = self.interface if name == "interface" else {}
-        self.given = self.key_lines if name == "interface" else {}
-        if name == "interface":
-            if self.seen_interface:
-                self.problem(
-                    "duplicate-section",
-                    f"[Interface] is given twice (first in line {self.seen_interface})",
-                    "put its keys into one section",
-                )
-            self.seen_interface = self.line
+        if name == "peer":
+            self.fields, self.given = {}, {}
+            return
+        mesh = name == "mesh"
+        self.fields = self.mesh if mesh else self.interface
+        self.given = self.mesh_lines if mesh else self.key_lines
+        if name in self.seen:
+            self.problem(
+                "duplicate-section",
+                f"{HEADERS[name]} is given twice (first in line {self.seen[name]})",
+                "put its keys into one section",
+            )
+        self.seen[name] = self.line
 
     def end(self) -> None:
         """The section is complete."""
@@ -244,9 +254,9 @@ class _Parser:
             label = ".".join(map(str, ids))
             self.key_lines.setdefault(f"vlan{label}.address", self.line)
             return
-        other = "peer" if self.section == "interface" else "interface"
-        if name.lower() in BY_NAME[other]:
-            hint: str | None = f"it belongs in [{other.capitalize()}]"
+        other = next((s for s in HEADERS if name.lower() in BY_NAME[s]), None)
+        if other is not None:
+            hint: str | None = f"it belongs in {HEADERS[other]}"
         else:
             known = [key.name for key in SECTIONS[self.section]]
             if self.section == "interface":
@@ -254,7 +264,7 @@ class _Parser:
             guess = nearest(name, known)
             hint = f"did you mean {guess}?" if guess else "see l2wg.conf(5)"
         self.problem(
-            "unknown-key", f"unknown key '{name}' in [{self.section.capitalize()}]", hint, at=name
+            "unknown-key", f"unknown key '{name}' in {HEADERS[self.section]}", hint, at=name
         )
 
     def take(self, key: ConfigKey, value: str) -> None:
@@ -327,6 +337,12 @@ class _Parser:
             self.interface, self.vlan_addresses, self.vlan_lines
         )
         conflicts += together.conflicts(link, self.key_lines)
+        mesh = meshsection.options(self.mesh) if "mesh" in self.seen else None
+        if mesh is not None:
+            lines = {"": self.seen["mesh"], **self.mesh_lines}
+            wrong = {problem.line for problem in self.problems}
+            found = meshsection.conflicts(mesh, lines)
+            conflicts += (conflict for conflict in found if conflict.line not in wrong)
         for conflict in conflicts:
             self.problem(conflict.code, conflict.what, conflict.hint, line=conflict.line)
         if self.problems:
@@ -349,6 +365,8 @@ class _Parser:
             tuple(self.peer_lines),
             self.key_lines,
             tuple(self.key_files),
+            mesh,
+            self.mesh_lines,
         )
 
 

@@ -83,7 +83,11 @@ def _mark(mark: int) -> str:
 
 
 def plan(
-    current: Device, wanted: Device, same: Same = same_address, keep_fwmark: bool = False
+    current: Device,
+    wanted: Device,
+    same: Same = same_address,
+    keep_fwmark: bool = False,
+    others_stay: bool = False,
 ) -> tuple[Device, list[Change]]:
     """The device to send with `set_device`, and the differences in words.
 
@@ -91,7 +95,8 @@ def plan(
     second time finds no difference; a peer that does not change is not touched, and its session
     goes on. Two things stay when the file leaves them to others: the listening port, which the
     kernel chooses when the file names none or 0, and with `keep_fwmark` the mark that `up` has
-    chosen for its default route.
+    chosen for its default route. With `others_stay` peers that are not wanted stay, too: those of a
+    mesh are in its store.
 
     :raises: what `same` raises.
     """
@@ -113,7 +118,7 @@ def plan(
     peers: list[Peer] = []
     keep = {peer.public_key for peer in wanted.peers}
     for peer in current.peers:
-        if peer.public_key not in keep:
+        if peer.public_key not in keep and not others_stay:
             peers.append(Peer(peer.public_key, remove=True))
             changes.append(Change("remove", "peer", None, None, peer.public_key))
     have = {peer.public_key: peer for peer in current.peers}

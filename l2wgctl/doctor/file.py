@@ -34,7 +34,9 @@ def check_file(device: Device, links: Links) -> Iterator[Finding]:
         return  # this user may not read it
     for problem in (*config.warnings, *lint(config)):
         yield Finding(WARN, "file", f"{problem.where}: {problem.what}", problem.hint)
-    _, changes = sync.plan(device, config.device, _same, keep_fwmark=True)
+    _, changes = sync.plan(
+        device, config.device, _same, keep_fwmark=True, others_stay=config.mesh is not None
+    )
     of_link = differences(device.name, config.link, links, records.load(device.name))
     count = len(changes) + sum(len(one.changes) for one in of_link if not one.foreign)
     if count:

@@ -16,7 +16,7 @@ from typing import Any, Callable, TypeVar
 from ..conf import meshvalues, values
 from ..errors import ValueProblem, without_keys
 from ..model import AllowedIP, Endpoint, Key
-from .signing import LIST_MAX, RECORD_MAX, Refused
+from .signing import LIST_MAX, RECORD_MAX, Invalid
 
 #: Serials and sequences: 1 to this. Serials only grow; etcd's own numbers are of this size.
 SERIAL_MAX = 2**63 - 1
@@ -87,7 +87,7 @@ class Record(Request):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Listed:
     """A host in a list: the serial of its newest record, and whether that revokes it."""
 
     serial: int
@@ -100,7 +100,7 @@ class MeshList:
 
     mesh: str
     serial: int
-    hosts: Mapping[str, Entry]
+    hosts: Mapping[str, Listed]
 
     def canonical(self) -> bytes:
         """The bytes that are signed."""
@@ -181,24 +181,24 @@ class _Fields:
 
     def __init__(self, record: bytes, kind: str, limit: int) -> None:
         if len(record) > limit:
-            raise Refused(f"is longer than {limit} bytes")
+            raise Invalid(f"is longer than {limit} bytes")
         try:
             found = json.loads(record.decode("ascii"))
         except (ValueError, RecursionError):
-            raise Refused("is not JSON in ASCII") from None
+            raise Invalid("is not JSON in ASCII") from None
         if not isinstance(found, dict) or found.get("type") != kind:
-            raise Refused(f"is no {'record of a host' if kind == 'node' else kind}")
+            raise Invalid(f"is no {'record of a host' if kind == 'node' else kind}")
         self._fields: dict[str, Any] = found
         self._left = {*found} - {"type"}
 
     def take(self, name: str, kind: type[T]) -> T:
         """A field of one type; JSON's true is no number."""
         if name not in self._left:
-            raise Refused(f"has no {name}")
+            raise Invalid(f"has no {name}")
         self._left.discard(name)
         value = self._fields[name]
         if type(value) is not kind:
-            raise Refused(f"has a {name} of the wrong type")
+            raise Invalid(f"has a {name} of the wrong type")
         return value
 
     def absent(self, name: str) -> bool:
@@ -211,7 +211,7 @@ class _Fields:
     def number(self, name: str, least: int = 1, most: int = SERIAL_MAX) -> int:
         value = self.take(name, int)
         if not least <= value <= most:
-            raise Refused(f"has a {name} that is not {least}-{most}")
+            raise Invalid(f"has a {name} that is not {least}-{most}")
         return value
 
     def parsed(self, name: str, parse: Callable[[str], T]) -> T:
@@ -221,17 +221,17 @@ class _Fields:
         """A list of texts, none twice."""
         texts = self.take(name, list)
         if len(texts) > most:
-            raise Refused(f"has more than {most} {name}")
+            raise Invalid(f"has more than {most} {name}")
         if not all(type(text) is str for text in texts):
-            raise Refused(f"has {name} of the wrong type")
+            raise Invalid(f"has {name} of the wrong type")
         if len({*texts}) < len(texts):
-            raise Refused(f"has one of its {name} twice")
+            raise Invalid(f"has one of its {name} twice")
         return tuple(_parsed(name, text, parse) for text in texts)
 
     def end(self) -> None:
         if self._left:
             name = without_keys(ascii(min(self._left)))[:40]
-            raise Refused(f"has a field that is not known: {name}")
+            raise Invalid(f"has a field that is not known: {name}")
 
 
 def _parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
@@ -239,19 +239,19 @@ def _parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
         return parse(text)
     except ValueProblem as problem:
         # The text is a stranger's: nothing of it that a terminal would obey, and not all of it.
-        raise Refused(f"{name} {ascii(without_keys(problem.what))[1:-1][:160]}") from None
+        raise Invalid(f"{name} {ascii(without_keys(problem.what))[1:-1][:160]}") from None
 
 
 def _vlans(found: _Fields) -> Vlans:
     pairs = found.take("vlans", list)
     if not 1 <= len(pairs) <= VLANS_MAX:
-        raise Refused(f"has not 1-{VLANS_MAX} ranges of VLANs")
+        raise Invalid(f"has not 1-{VLANS_MAX} ranges of VLANs")
     before = -1
     for pair in pairs:
         if type(pair) is not list or [*map(type, pair)] != [int, int]:
-            raise Refused("has vlans of the wrong type")
+            raise Invalid("has vlans of the wrong type")
         if not before < pair[0] <= pair[1] <= 4094:
-            raise Refused("has vlans that are not 0-4094 in order")
+            raise Invalid("has vlans that are not 0-4094 in order")
         before = pair[1]
     return tuple((first, last) for first, last in pairs)
 
@@ -275,16 +275,16 @@ def _request_fields(found: _Fields) -> dict[str, Any]:
 def check(request: Request) -> None:
     """What the fields of a request or record say together.
 
-    :raises Refused: they exclude each other.
+    :raises Invalid: they exclude each other.
     """
     if request.key.is_zero or request.host_key.is_zero:
-        raise Refused("has a key of zeros")
+        raise Invalid("has a key of zeros")
     if request.behind is not None and request.hub:
-        raise Refused("is a hub behind a hub")
+        raise Invalid("is a hub behind a hub")
     if request.behind == request.name:
-        raise Refused("is behind itself")
+        raise Invalid("is behind itself")
     if request.hub and not request.endpoints:
-        raise Refused("is a hub without an endpoint")
+        raise Invalid("is a hub without an endpoint")
     _no_overlap(request.addresses)
 
 
@@ -292,7 +292,7 @@ def _no_overlap(networks: Iterable[AllowedIP]) -> None:
     last: AllowedIP | None = None
     for network in sorted(networks, key=network_order):
         if last is not None and overlap(last, network):
-            raise Refused(f"has addresses that hold each other: {last} and {network}")
+            raise Invalid(f"has addresses that hold each other: {last} and {network}")
         last = network
 
 
@@ -311,13 +311,13 @@ def overlap(one: AllowedIP, other: AllowedIP) -> bool:
 
 def _same(made: bytes, record: bytes) -> None:
     if made != record:
-        raise Refused("is not in its canonical spelling")
+        raise Invalid("is not in its canonical spelling")
 
 
 def parse_request(record: bytes) -> Request:
     """A host's request.
 
-    :raises Refused: it is none, or its values are not valid.
+    :raises Invalid: it is none, or its values are not valid.
     """
     found = _Fields(record, "request", RECORD_MAX)
     request = Request(**_request_fields(found))
@@ -330,20 +330,20 @@ def parse_request(record: bytes) -> Request:
 def parse_record(record: bytes) -> Record:
     """A host's record.
 
-    :raises Refused: it is none, or its values are not valid.
+    :raises Invalid: it is none, or its values are not valid.
     """
     found = _Fields(record, "node", RECORD_MAX)
     fields = _request_fields(found)
     serial = found.number("serial")
     state = found.take("state", str)
     if state not in (PRESENT, REVOKED):
-        raise Refused("has a state that is neither present nor revoked")
+        raise Invalid("has a state that is neither present nor revoked")
     previous = None if found.absent("previous") else found.parsed("previous", values.public_key)
     found.end()
     made = Record(**fields, serial=serial, state=state, previous=previous)
     check(made)
     if previous is not None and (previous == made.key or previous.is_zero or not made.present):
-        raise Refused("has a previous key that makes no sense")
+        raise Invalid("has a previous key that makes no sense")
     _same(made.canonical(), record)
     return made
 
@@ -351,22 +351,22 @@ def parse_record(record: bytes) -> Record:
 def parse_list(record: bytes) -> MeshList:
     """A list of all hosts.
 
-    :raises Refused: it is none, or its values are not valid.
+    :raises Invalid: it is none, or its values are not valid.
     """
     found = _Fields(record, "list", LIST_MAX)
     mesh = found.parsed("mesh", meshvalues.mesh_name)
     serial = found.number("serial")
-    hosts: dict[str, Entry] = {}
+    hosts: dict[str, Listed] = {}
     listed = found.take("hosts", dict)
     if len(listed) > HOSTS_MAX:
-        raise Refused(f"has more than {HOSTS_MAX} hosts")
+        raise Invalid(f"has more than {HOSTS_MAX} hosts")
     for name, entry in listed.items():
         name = _parsed("hosts", name, meshvalues.mesh_name)
         if type(entry) is not list or [*map(type, entry)] != [int, bool]:
-            raise Refused("has hosts of the wrong type")
+            raise Invalid("has hosts of the wrong type")
         if not 1 <= entry[0] <= SERIAL_MAX:
-            raise Refused(f"has a serial that is not 1-{SERIAL_MAX}")
-        hosts[name] = Entry(*entry)
+            raise Invalid(f"has a serial that is not 1-{SERIAL_MAX}")
+        hosts[name] = Listed(*entry)
     found.end()
     made = MeshList(mesh, serial, hosts)
     _same(made.canonical(), record)
@@ -376,7 +376,7 @@ def parse_list(record: bytes) -> MeshList:
 def parse_alive(record: bytes) -> Alive:
     """A sign of life.
 
-    :raises Refused: it is none, or its values are not valid.
+    :raises Invalid: it is none, or its values are not valid.
     """
     found = _Fields(record, "alive", RECORD_MAX)
     made = Alive(

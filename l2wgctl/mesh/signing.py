@@ -32,7 +32,7 @@ _ENVELOPE = re.compile(
 )
 
 
-class Refused(ValueError):
+class Invalid(ValueError):
     """Something that is not believed; `why` is one line for people, without secrets."""
 
     def __init__(self, why: str) -> None:
@@ -107,17 +107,17 @@ def seal(record: bytes, secret: SecretKey, with_key: bool = False) -> bytes:
 
 def _open(raw: bytes, limit: int) -> tuple[Key | None, bytes, bytes]:
     if len(raw) > limit * 4 // 3 + 512:
-        raise Refused(f"is longer than {limit} bytes")
+        raise Invalid(f"is longer than {limit} bytes")
     match = _ENVELOPE.fullmatch(raw)
     if match is None:
-        raise Refused("is not a signed record")
+        raise Invalid("is not a signed record")
     try:
         record, signature = a2b_base64(match[2]), a2b_base64(match[3])
         key = Key(a2b_base64(match[1])) if match[1] else None
     except (Base64Error, ValueError):
-        raise Refused("is not a signed record") from None
+        raise Invalid("is not a signed record") from None
     if len(record) > limit:
-        raise Refused(f"is longer than {limit} bytes")
+        raise Invalid(f"is longer than {limit} bytes")
     return key, record, signature
 
 
@@ -125,15 +125,15 @@ def unseal(raw: bytes, trusted: Iterable[Key], limit: int = RECORD_MAX) -> Seale
     """The record in an envelope, if one of the trusted keys has signed it.
 
     :param limit: bytes that the record may have.
-    :raises Refused: it is no envelope, too long, or not signed by one of them.
+    :raises Invalid: it is no envelope, too long, or not signed by one of them.
     """
     key, record, signature = _open(raw, limit)
     if key is not None:
-        raise Refused("names its own signer, as requests do")
+        raise Invalid("names its own signer, as requests do")
     for public in trusted:
         if verifies(public, record, signature):
             return Sealed(record, public, signature)
-    raise Refused("is not signed by a trusted key")
+    raise Invalid("is not signed by a trusted key")
 
 
 def unseal_own(raw: bytes, limit: int = RECORD_MAX) -> Sealed:
@@ -141,11 +141,11 @@ def unseal_own(raw: bytes, limit: int = RECORD_MAX) -> Sealed:
 
     That says only that the sender has the private key: whoever reads on compares the key.
 
-    :raises Refused: it is no such envelope, too long, or the signature is wrong.
+    :raises Invalid: it is no such envelope, too long, or the signature is wrong.
     """
     key, record, signature = _open(raw, limit)
     if key is None:
-        raise Refused("does not name its signer")
+        raise Invalid("does not name its signer")
     if not verifies(key, record, signature):
-        raise Refused("has a wrong signature")
+        raise Invalid("has a wrong signature")
     return Sealed(record, key, signature)

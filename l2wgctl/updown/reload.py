@@ -107,7 +107,8 @@ def cmd_reload(args: argparse.Namespace) -> int:
             record.dry = args.dry_run
         keep = routing.takes_default_route(config.link, config.device)
         current = wireguard.get_device(name)
-        device, changes = sync.plan(current, config.device, names.same, keep)
+        mesh = config.mesh is not None
+        device, changes = sync.plan(current, config.device, names.same, keep, mesh)
         device = names.known_only(device)
         say([*lint(config), *_cannot_tell(names)])
 
@@ -174,7 +175,7 @@ def cmd_diff(args: argparse.Namespace) -> int:
     say(config.warnings)
     current = get_device(args.interface)
     keep = routing.takes_default_route(config.link, config.device)
-    _, changes = sync.plan(current, config.device, same, keep)
+    _, changes = sync.plan(current, config.device, same, keep, config.mesh is not None)
     with Links() as links:
         changes += _of_the_link(args.interface, config, links)
     if args.json:

@@ -32,7 +32,7 @@ ONE_ERROR = {
     "unknown section": ("[Pear]\n", "1:1: unknown section '[Pear]' (did you mean [Peer]?)"),
     "strange section": (
         "[Whatever]\nX = 1\n",
-        "1:1: unknown section '[Whatever]' (known: [Interface], [Peer])",
+        "1:1: unknown section '[Whatever]' (known: [Interface], [Peer], [Mesh])",
     ),
     "unclosed section": (
         "[Interface\n",

@@ -19,7 +19,7 @@ import pytest
 
 from l2wgctl import install
 from l2wgctl.arguments import COMMANDS, make_parser
-from l2wgctl.conf.keys import INTERFACE, PEER, VLAN_ADDRESS_NAME
+from l2wgctl.conf.keys import INTERFACE, MESH, PEER, VLAN_ADDRESS_NAME
 from l2wgctl.conf.parse import parse
 from l2wgctl.grammar import FIELDS, KINDS, SET_DEVICE, SET_PEER
 from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
@@ -52,10 +52,14 @@ def test_every_command_option_and_field_has_its_place_in_the_page() -> None:
 
 
 def test_every_key_has_its_place_in_the_page() -> None:
-    for key in (*INTERFACE, *PEER):
+    for key in (*INTERFACE, *MESH, *PEER):
         assert re.search(rf"^- .*`{key.name}`", FILE_PAGE, re.MULTILINE), key.name
+    for key in (*INTERFACE, *PEER):
         marked = re.search(rf"`{key.name}`\\\n  \(\*wg\*\)", FILE_PAGE) is not None
         assert marked == key.wg, key.name
+    mesh = FILE_PAGE.partition("# The Mesh section\n")[2].partition("\n# ")[0]
+    for key in MESH:
+        assert re.search(rf"\n- .*`{key.name}`", mesh), key.name
     assert f"`{VLAN_ADDRESS_NAME}`" in FILE_PAGE
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from l2wgctl.conf.values import allowed_ip
-from l2wgctl.mesh.record import Alive, Entry, MeshList, Record, Request
+from l2wgctl.mesh.record import Alive, Listed, MeshList, Record, Request
 from l2wgctl.model import Endpoint, Key
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ lists = st.builds(
     MeshList,
     st.just("office"),
     serials,
-    st.dictionaries(names, st.builds(Entry, serials, st.booleans())),
+    st.dictionaries(names, st.builds(Listed, serials, st.booleans())),
 )
 alives = st.builds(
     Alive, st.just("office"), names, serials, keys, serials, st.integers(0, 5), _lists(endpoints, 3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from l2wgctl.mesh import layout, record, signing
 from l2wgctl.mesh.record import Record, Request
-from l2wgctl.mesh.signing import Refused
+from l2wgctl.mesh.signing import Invalid
 from l2wgctl.model import Key, SecretKey
 from tests.unit.ctl.mesh import strategies
 
@@ -24,7 +24,7 @@ PLAIN = Record("office", "berlin", KEY, HOST_KEY)
 
 
 def refused(parse: Callable[..., object], *arguments: Any) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Invalid) as caught:
         parse(*arguments)
     return caught.value.why
 
