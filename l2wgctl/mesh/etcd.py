@@ -412,8 +412,9 @@ class Etcd:
             result = answer.get("result", {})
             now = _revision(result)
             if _number(result, "compact_revision"):
-                text = f"the store has dropped what is older than {result['compact_revision']}"
-                yield Ended("compacted", text)
+                oldest = _number(result, "compact_revision")
+                text = f"the store has dropped what is older than {oldest}"
+                yield Ended("compacted", text, oldest)
                 return
             if result.get("canceled"):
                 text = str(result.get("cancel_reason", "by the store"))

@@ -87,11 +87,13 @@ class Ended(NamedTuple):
 
     `why` is `compacted` (the revisions are gone), `cancelled` (the member says so, for example
     because it has lost its leader), `broken` (connection lost) or `silent` (nothing came, though
-    something should have). `detail` is for people.
+    something should have). `detail` is for people. `revision`: the oldest that there is still, if
+    compacted.
     """
 
     why: str
     detail: str
+    revision: int = 0
 
 
 Event = Union[Changed, Progress, Ended]

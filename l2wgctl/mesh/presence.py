@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Who says that it is there: `alive/NAME`, signed by each host with its host key.
+
+Whoever can write to the store can delete these or hold them back; nothing depends on them but
+hints and what people see. A sign that was seen once cannot be followed by an older one.
+"""
+
+from __future__ import annotations
+
+from .record import Alive, Record, parse_alive
+from .signing import Refused, unseal_own
+
+
+class Presence:
+    """The newest signs of life of all hosts."""
+
+    def __init__(self, mesh: str) -> None:
+        self._mesh = mesh
+        self._raw: dict[str, bytes] = {}
+        self._read: dict[str, tuple[bytes, Alive]] = {}
+        self._newest: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
+
+    def put(self, name: str, raw: bytes) -> None:
+        """There is a sign; it is looked at when somebody asks."""
+        self._raw[name] = raw
+
+    def gone(self, name: str) -> None:
+        """The sign has ended, or was deleted."""
+        self._raw.pop(name, None)
+        self.refused.pop(name, None)
+
+    def replace(self, signs: dict[str, bytes]) -> None:
+        """These are all that there are."""
+        for name in self._raw.keys() - signs.keys():
+            self.gone(name)
+        self._raw.update(signs)
+
+    def names(self) -> set[str]:
+        """Of whom there is a sign, be it true or not."""
+        return set(self._raw)
+
+    def of(self, record: Record) -> Alive | None:
+        """The host's sign if it is its own, and not older than one seen before."""
+        raw = self._raw.get(record.name)
+        if raw is None:
+            return None
+        read = self._read.get(record.name)
+        if read is not None and read[0] == raw:
+            return read[1]
+        try:
+            alive = self._verified(raw, record)
+        except Refused as refused:
+            self.refused[record.name] = refused.why
+            return None
+        self.refused.pop(record.name, None)
+        self._newest[record.name] = alive.sequence
+        self._read[record.name] = (raw, alive)
+        return alive
+
+    def _verified(self, raw: bytes, record: Record) -> Alive:
+        sealed = unseal_own(raw)
+        if sealed.signer != record.host_key:
+            raise Refused("is not signed with the host's key")
+        alive = parse_alive(sealed.record)
+        if (alive.mesh, alive.name) != (self._mesh, record.name):
+            raise Refused("is that of another host")
+        if alive.sequence < self._newest.get(record.name, 0):
+            raise Refused("is older than one seen before")
+        return alive
