@@ -8,7 +8,7 @@ hints and what people see. A sign that was seen once cannot be followed by an ol
 from __future__ import annotations
 
 from .record import Alive, Record, parse_alive
-from .signing import Refused, unseal_own
+from .signing import Invalid, unseal_own
 
 
 class Presence:
@@ -50,7 +50,7 @@ class Presence:
             return read[1]
         try:
             alive = self._verified(raw, record)
-        except Refused as refused:
+        except Invalid as refused:
             self.refused[record.name] = refused.why
             return None
         self.refused.pop(record.name, None)
@@ -61,10 +61,10 @@ class Presence:
     def _verified(self, raw: bytes, record: Record) -> Alive:
         sealed = unseal_own(raw)
         if sealed.signer != record.host_key:
-            raise Refused("is not signed with the host's key")
+            raise Invalid("is not signed with the host's key")
         alive = parse_alive(sealed.record)
         if (alive.mesh, alive.name) != (self._mesh, record.name):
-            raise Refused("is that of another host")
+            raise Invalid("is that of another host")
         if alive.sequence < self._newest.get(record.name, 0):
-            raise Refused("is older than one seen before")
+            raise Invalid("is older than one seen before")
         return alive
