@@ -328,12 +328,12 @@ class Etcd:
 
     # -- watch -------------------------------------------------------------------------------------
 
-    def watch(self, prefix: str, revision: int) -> Iterator[Event]:
+    def watch(self, prefix: str, revision: int, end: str | None = None) -> Iterator[Event]:
         """The changes under a prefix from a revision on; the last event is `Ended`."""
         self._cancelled.clear()
         logins = 0
         while True:
-            for event in self._stream(prefix, revision):
+            for event in self._stream(prefix, end or _range_end(prefix), revision):
                 if isinstance(event, Ended):
                     if event.why == "silent":
                         break
@@ -350,11 +350,11 @@ class Etcd:
             # was dead: it goes on where this one has stopped.
             self._at = (self._at + 1) % len(self._urls)
 
-    def _stream(self, prefix: str, revision: int) -> Iterator[Event]:
+    def _stream(self, first: str, end: str, revision: int) -> Iterator[Event]:
         """One watch at one member, until it ends."""
         create = {
-            "key": _b64(prefix),
-            "range_end": _b64(_range_end(prefix)),
+            "key": _b64(first),
+            "range_end": _b64(end),
             "start_revision": str(revision),
             "progress_notify": True,
         }

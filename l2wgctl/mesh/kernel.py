@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, Union
 
 from ..model import AllowedIP, Endpoint, Key, SecretKey
-from ..switch import PEER_DEFAULTS, PeerOptions
+from ..switch import PEER_DEFAULTS, SWITCH_DEFAULTS, PeerOptions, SwitchOptions
 
 
 class PeerNow(NamedTuple):
@@ -35,16 +35,21 @@ class PeerNow(NamedTuple):
 
 
 class LinkNow(NamedTuple):
-    """The switch: its own public key (None: it has no private key yet), port and peers."""
+    """The switch: its own public key (None: it has no private key yet), port, peers, options."""
 
     key: Key | None
     port: int = 0
     peers: Mapping[Key, PeerNow] = {}
-    new_peers: str | None = None
-    host_macs: tuple[str, ...] = ()
+    options: SwitchOptions = SWITCH_DEFAULTS
 
 
 # -- changes ---------------------------------------------------------------------------------------
+
+
+class SetLink(NamedTuple):
+    """Change the options of the switch that are given."""
+
+    options: SwitchOptions
 
 
 class SetOptions(NamedTuple):
@@ -82,7 +87,7 @@ class SetPrivateKey(NamedTuple):
     key: SecretKey
 
 
-Change = Union[SetOptions, SetPeer, Replace, Remove, SetPrivateKey]
+Change = Union[SetLink, SetOptions, SetPeer, Replace, Remove, SetPrivateKey]
 
 
 class Kernel(Protocol):

@@ -137,8 +137,10 @@ class Store(Protocol):
     def revoke(self, lease: int) -> None:
         """End a lease and the keys on it; one that is over is no error."""
 
-    def watch(self, prefix: str, revision: int) -> Iterator[Event]:
+    def watch(self, prefix: str, revision: int, end: str | None = None) -> Iterator[Event]:
         """The changes under a prefix from a revision on, until the watch ends.
+
+        :param end: the first key that is not watched, instead of that behind the prefix.
 
         It does not raise: the last event is `Ended`. Write `listing.revision + 1` to go on where a
         listing ends.

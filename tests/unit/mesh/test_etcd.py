@@ -161,6 +161,19 @@ class TestWatch:
         store.delete("/w1/a")
         assert watcher.next_change() == Changed("/w1/a", None, start + 3)
 
+    def test_up_to_an_end(self, one: Cluster) -> None:
+        store = Etcd(one.clients)
+        start = store.put("/w0/alive/a", b"0")
+        for key in ("/w0/requests/a", "/w0/nodes/a", "/w0/lists/a"):
+            store.put(key, b"1")
+        watching = Etcd(one.clients)
+        found = []
+        for event in watching.watch("/w0/lists/", start, "/w0/requests/"):
+            found += [event.key] if isinstance(event, Changed) else []
+            if found[-1:] == ["/w0/lists/a"]:
+                break
+        assert found == ["/w0/nodes/a", "/w0/lists/a"]
+
     def test_compacted(self, one: Cluster, watch: Begin) -> None:
         store = Etcd(one.clients)
         start = store.put("/w2/a", b"0")
