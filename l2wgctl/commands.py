@@ -13,6 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from . import apply
 from .conf import files
 from .conf import parse as configuration
 from .errors import KernelError, L2wgError, Problem
@@ -59,23 +60,25 @@ def cmd_setconf(args: argparse.Namespace) -> int:
     loaded = read_config(_config_path(args))
     device = files.whole(loaded.device, args.interface)
     try:
-        set_device(device, sockaddr)
+        with apply.options(apply.switch_plan(args.interface, loaded)):
+            set_device(device, sockaddr)
     except KernelError as error:
         if error.errno != errno.ENODEV and error.problems[0].code != "NO_MODULE":
             raise
-        _create_and_set(device, loaded.link.kind)
+        _create_and_set(device, loaded)
     return 0
 
 
-def _create_and_set(device: Device, kind: str) -> None:
+def _create_and_set(device: Device, loaded: configuration.Config) -> None:
     from .netlink.device import set_device
     from .netlink.link import Links
     from .resolve import sockaddr
 
     with Links() as links:
-        links.add(device.name, kind)
+        links.add(device.name, loaded.link.kind)
         try:
-            set_device(device, sockaddr)
+            with apply.options(apply.switch_plan(device.name, loaded)):
+                set_device(device, sockaddr)
         except BaseException:
             links.delete(device.name)
             raise
@@ -87,7 +90,8 @@ def cmd_addconf(args: argparse.Namespace) -> int:
     from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
-    set_device(loaded.device._replace(name=args.interface), sockaddr)
+    with apply.options(apply.switch_plan(args.interface, loaded, add=True)):
+        set_device(loaded.device._replace(name=args.interface), sockaddr)
     return 0
 
 
@@ -108,8 +112,9 @@ def cmd_syncconf(args: argparse.Namespace) -> int:
     loaded = read_config(_config_path(args))
     with WireGuard() as wireguard:
         device, changes = _differences(wireguard.get_device(args.interface), loaded)
-        if changes:
-            wireguard.set_device(device, sockaddr)
+        with apply.options(apply.switch_plan(args.interface, loaded)):
+            if changes:
+                wireguard.set_device(device, sockaddr)
     return 0
 
 

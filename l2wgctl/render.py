@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Callable
 
 from .grammar import DEVICE_FIELDS
 from .model import AllowedIP, Device, Key, Peer, SecretKey
@@ -173,16 +173,26 @@ def size(count: int) -> str:
     return f"{value:.2f} {CYAN}{unit}{RESET}"
 
 
+#: Further lines of a peer, or of the link (None), in `pretty`.
+More = Callable[["Key | None"], "Iterable[tuple[str, str]]"]
+
+
+def _nothing_more(_: Key | None) -> Iterable[tuple[str, str]]:
+    return ()
+
+
 def pretty(
     device: Device,
     peers: Iterable[Peer],
     now: int,
     reveal: bool,
     names: Mapping[bytes, str] = NO_NAMES,
+    more: More = _nothing_more,
 ) -> str:
     """The coloured text of `show`; `now` in seconds since the epoch, `reveal` shows secrets.
 
-    A peer that has one of the `names` gets a line that `wg` does not print.
+    A peer that has one of the `names` gets a line that `wg` does not print. `more` has further
+    lines, (name, value), of a key, and of the link for None.
     """
 
     def line(name: str, value: object) -> str:
@@ -200,6 +210,7 @@ def pretty(
         out.append(line("listening port", device.listen_port))
     if device.fwmark:
         out.append(line("fwmark", _mark(device.fwmark)))
+    out += [line(*pair) for pair in more(None)]
     for peer in sorted(peers, key=lambda peer: peer.last_handshake, reverse=True):
         out.append(f"\n{YELLOW}{BOLD}peer{RESET}: {YELLOW}{peer.public_key}{RESET}\n")
         if peer.public_key in names:
@@ -218,6 +229,7 @@ def pretty(
             )
         if peer.persistent_keepalive:
             out.append(line("persistent keepalive", f"every {duration(peer.persistent_keepalive)}"))
+        out += [line(*pair) for pair in more(peer.public_key)]
     return "".join(out)
 
 

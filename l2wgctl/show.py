@@ -7,16 +7,21 @@ import argparse
 import errno
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import render
 from .conf.names import Names
 from .errors import KernelError, UsageError
-from .model import Device
+from .model import Device, Key
 from .netlink.device import WireGuard
 from .netlink.messages import Peers
+from .netlink.switch_probe import is_switch
 from .output import colour, print_json, print_lines, reveal_keys, say
+
+if TYPE_CHECKING:
+    from .switch import PeerState, SwitchState
 
 
 def cmd_show(args: argparse.Namespace) -> int:
@@ -48,21 +53,64 @@ def cmd_show(args: argparse.Namespace) -> int:
                 status = 1
                 continue
             if args.json:
-                documents.append(
-                    render.device_json(device, peers, reveal_keys(), names_of.of(name))
-                )
+                document = render.device_json(device, peers, reveal_keys(), names_of.of(name))
+                documents.append(_with_switch(name, document))
             elif field == "dump":
                 _dump(device, peers, f"{name}\t" if everything else "")
             elif field:
                 print_lines(render.field_lines(device, peers, field, everything))
             else:
                 known = names_of.of(name)
-                text = render.pretty(device, peers, int(time.time()), reveal_keys(), known)
+                text = _pretty(device, peers, known)
                 text += "\n" if position < len(names) - 1 else ""
                 sys.stdout.write(text if colour() else render.plain(text))
     if args.json:
         print_json({"devices": documents})
     return status
+
+
+def _switch(name: str) -> tuple[SwitchState, dict[bytes, PeerState]] | None:
+    """A switch and the keys that it knows; None if the link is none."""
+    if not is_switch(name):
+        return None
+    from .netlink.switch import Switches
+
+    with Switches() as switches:
+        return switches.get(name), {x.public_key: x for x in switches.peers(name)}
+
+
+def _pretty(device: Device, peers: Peers, names: Mapping[bytes, str]) -> str:
+    now = int(time.time())
+    found = _switch(device.name)
+    if found is None:
+        return render.pretty(device, peers, now, reveal_keys(), names)
+    from . import render_switch
+
+    state, states = found
+
+    def more(key: Key | None) -> Iterable[tuple[str, str]]:
+        if key is None:
+            return render_switch.link_lines(state)
+        return render_switch.state_lines(states[key]) if key in states else ()
+
+    text = render.pretty(device, peers, now, reveal_keys(), names, more)
+    return text + "".join(render_switch.without_peer(states, names))
+
+
+def _with_switch(name: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The document with what a switch and its peers have more; None for other links."""
+    found = _switch(name)
+    if found is None:
+        return {**document, "switch": None}
+    from . import render_switch
+
+    state, states = found
+    by_text = {str(x.public_key): x for x in states.values()}
+    document["switch"] = render_switch.link_json(state)
+    for peer in document["peers"]:
+        known = by_text.get(peer["public_key"])
+        peer["switch"] = render_switch.peer_json(known) if known is not None else None
+    return document
 
 
 def cmd_list(args: argparse.Namespace) -> int:
@@ -98,5 +146,13 @@ def cmd_showconf(args: argparse.Namespace) -> int:
     """The configuration of a device as a file."""
     with WireGuard() as wireguard:
         device, peers = wireguard.stream_device(args.interface)
-        print_lines(render.showconf(device, peers))
+        lines = render.showconf(device, peers)
+        found = _switch(args.interface)
+        if found is not None:
+            from . import render_switch
+
+            state, states = found
+            by_text = {str(x.public_key): x for x in states.values()}
+            lines = render_switch.showconf(lines, state, by_text)
+        print_lines(lines)
     return 0

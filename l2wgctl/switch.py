@@ -9,6 +9,7 @@ tag. Source of ranges: kernel/uapi/l2wg.yaml.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .model import Key
@@ -86,6 +87,14 @@ class PeerOptions(NamedTuple):
         """These options, and those of `base` where nothing is given."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
         return base._replace(**given)
+
+
+class SwitchConfig(NamedTuple):
+    """What a file says of a switch, and no more: options of the link, and of the peers that it
+    gives any."""
+
+    options: SwitchOptions
+    peers: Mapping[Key, PeerOptions]
 
 
 #: What a peer without options has.

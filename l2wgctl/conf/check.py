@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import ConfigError, L2wgError, Problem
-from ..model import AllowedIP, Endpoint, Peer
+from ..model import L2WIREGUARD, AllowedIP, Endpoint, Peer
 from ..sockets import AF_INET, AF_INET6, inet_pton
-from . import keyfiles, meshsection, preflight
+from . import keyfiles, meshsection, preflight, switch_check
 from .files import locate
 from .parse import Config, parse
 from .values import masked
@@ -106,6 +106,7 @@ def examine(
         errors += lacking
     without_key = any(problem.code == "key-file" for problem in errors)
     warnings += (w for w in lint(config) if not (without_key and w.code == "no-private-key"))
+    warnings += switch_check.advice(config)
     return sorted(errors, key=lambda problem: (problem.line, problem.column)), warnings
 
 
@@ -160,7 +161,8 @@ def lint(config: Config) -> Iterator[Problem]:
             f"MSSClamp has no effect on the {past}: the packets do not pass by the link's own name",
             "clamp there with nft: tcp option maxseg size set rt mtu",
         )
-    if link.ethernet and peers:
+    yield from switch_check.lint(config)
+    if link.kind == L2WIREGUARD and peers:
         if owner(peers, "0.0.0.0") is None:
             yield warn("no-owner", config.peer_lines[0], NO_OWNER, NO_OWNER_HINT)
         for text, prefix, what, hint in _NEEDED:

@@ -8,11 +8,13 @@ no longer so. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import ValueProblem
 from ..model import AllowedIP, Device, Endpoint, Key, Peer
-from . import sync, values
+from ..switch import PEER_DEFAULTS, PeerOptions, SwitchConfig, SwitchOptions
+from . import switch, sync, values
+from .keys import ConfigKey
 from .parse import Config, items
 
 #: Key with `=`, value, comment with the white space before it.
@@ -122,12 +124,13 @@ def edit(
     addresses: Sequence[str],
     mtu: int | None = None,
     keep_fwmark: bool = False,
+    now_switch: SwitchConfig | None = None,
 ) -> str:
     """The text of a file for the state of its link.
 
     `config` is what the text says, `device` the link, `addresses` those that it has now, and `mtu`
     its MTU if that may change. With `keep_fwmark` a mark that the file does not have is not the
-    file's business.
+    file's business. `now_switch` are the options that a switch has now.
     """
     sections = _sections(text)
     interface = next((s for s in sections if s.kind == "interface"), None)
@@ -135,6 +138,8 @@ def edit(
         interface = _Section("interface", ["[Interface]"])
         sections.insert(1, interface)
     _edit_interface(interface, config, device, addresses, mtu, keep_fwmark)
+    options = _Options(config, now_switch)
+    options.edit_interface(interface)
     said = {peer.public_key: peer for peer in config.device.peers}
     now = {peer.public_key: peer for peer in device.peers}
     holds = _Holders(config, device)
@@ -145,12 +150,14 @@ def edit(
             continue
         if key is not None and key in said:
             _edit_peer(section, said[key], now[key], holds)
+            options.edit_peer(section, key)
         kept.append(section)
     lines = [line for section in kept for line in section.lines]
     for peer in device.peers:
         # The peers of a mesh come from its store.
         if peer.public_key not in said and config.mesh is None:
             lines = [*_without_blank_end(lines), "", *_new_peer(peer)]
+            lines += options.of_new_peer(peer.public_key)
     return "\n".join([*_without_blank_end(lines), ""])
 
 
@@ -205,6 +212,75 @@ class _Holders:
         that the file comes to the same."""
         owner = self._owner.get(_network(network))
         return owner is not None and self._place[owner] >= self._place[key]
+
+
+class _Options:
+    """The options of a switch and its peers: what the file says, and what they are now."""
+
+    def __init__(self, config: Config, now: SwitchConfig | None) -> None:
+        self._now = now
+        self._wanted = self._own = SwitchOptions()
+        self._peers: Mapping[Key, PeerOptions] = {}
+        if now is None or config.switch is None:
+            self._now = None
+            return
+        self._wanted = switch.wanted_link(config, config.switch)
+        self._own = SwitchOptions(host_addresses=switch.own_addresses(config.link))
+        self._peers = config.switch.peers
+
+    def edit_interface(self, section: _Section) -> None:
+        """Bring the keys of [Interface] up to date."""
+        if self._now is None:
+            return
+        now = self._now.options
+        own = self._own.host_addresses or ()
+        # What Address and BridgeAddress bind is theirs.
+        now = now._replace(
+            host_addresses=tuple(x for x in now.host_addresses or () if x not in own)
+        )
+        said = self._wanted
+        said = said._replace(
+            host_addresses=tuple(x for x in said.host_addresses or () if x not in own)
+        )
+        _edit_options(section, switch.INTERFACE_KEYS, said, now, dict(switch.interface_lines(now)))
+
+    def edit_peer(self, section: _Section, key: Key) -> None:
+        """Bring the keys of a [Peer] up to date."""
+        if self._now is None:
+            return
+        said = self._peers.get(key, PeerOptions()).over(PEER_DEFAULTS)
+        now = self._now.peers.get(key, PEER_DEFAULTS)
+        _edit_options(section, switch.PEER_KEYS, said, now, dict(switch.peer_lines(now)))
+
+    def of_new_peer(self, key: Key) -> list[str]:
+        """The lines of a peer that the file does not have."""
+        if self._now is None or key not in self._now.peers:
+            return []
+        return [f"{name} = {value}" for name, value in switch.peer_lines(self._now.peers[key])]
+
+
+def _edit_options(
+    section: _Section,
+    keys: Iterable[ConfigKey],
+    said: SwitchOptions | PeerOptions,
+    now: SwitchOptions | PeerOptions,
+    lines: Mapping[str, str],
+) -> None:
+    """:param lines: key and value of what is not the default now."""
+    for key in keys:
+        was, is_now = getattr(said, key.field), getattr(now, key.field)
+        same = was == is_now
+        if isinstance(was, tuple) and key.field != "allowed_vlans":
+            same = set(was) == set(is_now)
+        if same:
+            continue
+        if key.name not in lines:
+            section.drop(key.name.lower())
+            continue
+        # A list may be in several lines: the first takes it all.
+        for index in reversed(section.find(key.name.lower())[1:]):
+            del section.lines[index]
+        section.set(key.name, lines[key.name])
 
 
 def _edit_peer(section: _Section, said: Peer, now: Peer, holds: _Holders) -> None:

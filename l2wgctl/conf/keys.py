@@ -11,6 +11,7 @@ import re
 from typing import Callable, NamedTuple
 
 from . import meshvalues, values
+from . import switch_values as switches
 
 #: The key takes one value and may be given once.
 ONCE = "once"
@@ -25,7 +26,8 @@ class ConfigKey(NamedTuple):
 
     `wg` says whether `wg setconf` knows the key; `strip` leaves the others out. `empty` says
     whether an empty value means the same as no line. It does not for a key that somebody forgot to
-    fill in, nor where it could mean yes as well as no.
+    fill in, nor where it could mean yes as well as no. `switch`: only a link of kind l2wgswitch has
+    the key; its `field` is one of `SwitchOptions` or `PeerOptions`.
     """
 
     name: str
@@ -34,6 +36,12 @@ class ConfigKey(NamedTuple):
     how: str = ONCE
     wg: bool = False
     empty: bool = True
+    switch: bool = False
+
+    @property
+    def word(self) -> str:
+        """What the command line calls it: `allowed-macs` for AllowedMACs."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", self.name).lower()
 
 
 def _text(text: str) -> str:
@@ -46,6 +54,7 @@ INTERFACE = (
     ConfigKey("ListenPort", "listen_port", values.port, wg=True),
     ConfigKey("FwMark", "fwmark", values.fwmark, wg=True),
     ConfigKey("Kind", "kind", values.kind, empty=False),
+    ConfigKey("Switch", "switch", values.boolean, empty=False),
     ConfigKey("MACAddress", "mac_address", values.mac_address),
     ConfigKey("Address", "addresses", values.interface_address, LIST),
     ConfigKey("MTU", "mtu", values.mtu),
@@ -64,6 +73,12 @@ INTERFACE = (
     ConfigKey("VLANs", "vlans", values.vlan_ids, LIST),
     ConfigKey("IPv6LinkLocal", "ipv6_link_local", values.link_local),
     ConfigKey("Resolve", "resolve", values.resolve_interval),
+    ConfigKey("Ageing", "ageing", switches.ageing, switch=True),
+    ConfigKey("MaxEntries", "max_macs", switches.entries, switch=True),
+    ConfigKey("MaxLocal", "max_local", switches.entries, switch=True),
+    ConfigKey("NewPeers", "new_peers", switches.new_peers, switch=True),
+    ConfigKey("HostMACs", "host_macs", values.mac_address, LIST, switch=True),
+    ConfigKey("HostAddresses", "host_addresses", switches.host_address, LIST, switch=True),
     ConfigKey("PreUp", "pre_up", _text, LINES),
     ConfigKey("PostUp", "post_up", _text, LINES),
     ConfigKey("PreDown", "pre_down", _text, LINES),
@@ -78,6 +93,15 @@ PEER = (
     ConfigKey("AllowedIPs", "allowed_ips", values.allowed_ip, LIST, wg=True),
     ConfigKey("Endpoint", "endpoint", values.endpoint, wg=True),
     ConfigKey("PersistentKeepalive", "persistent_keepalive", values.keepalive, wg=True),
+    ConfigKey("AllowedMACs", "allowed_macs", values.mac_address, LIST, switch=True),
+    ConfigKey("MaxMACs", "max_macs", switches.max_macs, switch=True),
+    ConfigKey("AllowedVLANs", "allowed_vlans", switches.vlans, LIST, switch=True),
+    ConfigKey("PVID", "pvid", values.pvid, switch=True),
+    ConfigKey("Relay", "relay", values.boolean, empty=False, switch=True),
+    ConfigKey("Isolated", "isolated", values.boolean, empty=False, switch=True),
+    ConfigKey("Router", "router", values.boolean, empty=False, switch=True),
+    ConfigKey("Guard", "guards", switches.guard, LIST, switch=True),
+    ConfigKey("Mark", "mark", values.fwmark, switch=True),
 )
 #: The mesh that the link belongs to. AllowedIPs and so on are what the host asks for itself.
 MESH = (

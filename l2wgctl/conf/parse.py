@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigError, Problem, ValueProblem, without_keys
 from ..model import AllowedIP, Device, Key, LinkOptions, MeshOptions, Peer
+from ..switch import PeerOptions, SwitchConfig
 from . import meshsection, together, values
 from .keys import (
     BY_NAME,
@@ -50,7 +51,8 @@ class Config(NamedTuple):
 
     `peer_lines` and `key_lines` tell where things stand: each peer's section, and each key of
     `[Interface]` by its lower-case name, those of `[Mesh]` likewise in `mesh_lines`. `key_files`
-    are to be read (`keyfiles.fill`). `mesh` is None without the section.
+    are to be read (`keyfiles.fill`). `mesh` is None without the section, and `switch`
+    for a link that is none.
     """
 
     where: str
@@ -62,6 +64,7 @@ class Config(NamedTuple):
     key_files: tuple[KeyFile, ...] = ()
     mesh: MeshOptions | None = None
     mesh_lines: dict[str, int] = {}
+    switch: SwitchConfig | None = None
 
 
 def items(value: str) -> list[str]:
@@ -106,6 +109,8 @@ class _Parser:
         self.peer_lines: list[int] = []
         self.key_files: list[KeyFile] = []
         self.peer_by_key: dict[Key, int] = {}
+        self.options: dict[Key, PeerOptions] = {}
+        self.switch_keys: list[tuple[str, int]] = []
         self.vlan_addresses: dict[tuple[int, ...], list[str]] = {}
         self.vlan_lines: dict[tuple[int, ...], int] = {}
 
@@ -229,6 +234,10 @@ class _Parser:
         allowed = fields.get("allowed_ips")
         if allowed is not None:
             fields["allowed_ips"] = tuple(allowed)  # type: ignore[arg-type]
+        options = {name: fields.pop(name) for name in PeerOptions._fields if name in fields}
+        options = {name: value for name, value in options.items() if value != []}
+        if options:
+            self.options[key] = together.peer_options(options)
         path = fields.pop("preshared_key_file", None)
         if path is not None:
             line = self.given["presharedkeyfile"]
@@ -270,6 +279,8 @@ class _Parser:
     def take(self, key: ConfigKey, value: str) -> None:
         fields = self.fields
         how = key.how
+        if key.switch and items(value):
+            self.switch_keys.append((key.name, self.line))
         if how is LIST:
             into = fields.setdefault(key.field, [])
             assert isinstance(into, list)
@@ -336,7 +347,9 @@ class _Parser:
         link, conflicts = together.link_options(
             self.interface, self.vlan_addresses, self.vlan_lines
         )
-        conflicts += together.conflicts(link, self.key_lines)
+        conflicts += together.conflicts(link, self.key_lines, self.interface.get("switch"))
+        conflicts += together.only_on_a_switch(link, self.switch_keys)
+        switch = together.switch(link, self.interface, self.options)
         mesh = meshsection.options(self.mesh) if "mesh" in self.seen else None
         if mesh is not None:
             lines = {"": self.seen["mesh"], **self.mesh_lines}
@@ -367,6 +380,7 @@ class _Parser:
             tuple(self.key_files),
             mesh,
             self.mesh_lines,
+            switch,
         )
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ..errors import L2wgError, Problem
 from ..model import VLAN_TAG, LinkOptions, Vlan
 from ..sockets import if_nametoindex
+from . import switch_check
 from .parse import Config
 from .tables import table_number
 from .values import NAME_MAX, split_network
@@ -69,6 +70,7 @@ def of_file(name: str | None, config: Config) -> Iterator[Problem]:
             yield at(config, key, f"{key} {twice} is given twice", "keep one of them", "conflict")
     if link.mtu is not None:
         yield from small_mtu(config, link.mtu)
+    yield from switch_check.refused(config)
 
 
 def _names(name: str, config: Config) -> Iterator[Problem]:

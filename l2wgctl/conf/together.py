@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import Problem
-from ..model import Key, LinkOptions, SecretKey, Vlan
+from ..model import L2WGSWITCH, L2WIREGUARD, Key, LinkOptions, SecretKey, Vlan
+from ..switch import GUARDS, PeerOptions, SwitchConfig, SwitchOptions
+from .switch_values import joined
 from .values import is_address
 
 
@@ -43,7 +45,45 @@ def link_options(
                 )
             )
     options["vlans"] = tuple(Vlan(vlan, tuple(addresses.get(vlan, ()))) for vlan in ids)
-    return LinkOptions(**options), problems  # type: ignore[arg-type]
+    kind = given.get("kind", L2WGSWITCH if given.get("switch") else L2WIREGUARD)
+    return LinkOptions(**{**options, "kind": kind}), problems  # type: ignore[arg-type]
+
+
+def switch(
+    link: LinkOptions, given: Mapping[str, object], peers: Mapping[Key, PeerOptions]
+) -> SwitchConfig | None:
+    """What the file says of a switch; None if the link is none."""
+    if not link.switch:
+        return None
+    options = {name: given[name] for name in SwitchOptions._fields if name in given}
+    made = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    return SwitchConfig(SwitchOptions(**made), peers)  # type: ignore[arg-type]
+
+
+def peer_options(given: Mapping[str, object]) -> PeerOptions:
+    """The options of a peer, lists in the order in which the kernel tells them."""
+    made = dict(given)
+    if "allowed_macs" in made:
+        made["allowed_macs"] = tuple(dict.fromkeys(made["allowed_macs"]))  # type: ignore[call-overload]
+    if "allowed_vlans" in made:
+        made["allowed_vlans"] = joined(made["allowed_vlans"])  # type: ignore[arg-type]
+    if "guards" in made:
+        made["guards"] = tuple(x for x in GUARDS if x in made["guards"])  # type: ignore[operator]
+    return PeerOptions(**made)  # type: ignore[arg-type]
+
+
+def only_on_a_switch(link: LinkOptions, keys: Sequence[tuple[str, int]]) -> list[Problem]:
+    """Keys that only a switch has, on a link that is none.
+
+    :param keys: names and lines.
+    """
+    if link.switch:
+        return []
+    hint = "add Switch = yes to [Interface]"
+    return [
+        Problem("", f"{name} needs a switch", hint, line=line, code="conflict")
+        for name, line in keys
+    ]
 
 
 def own_key(private: Key, peers: Mapping[Key, int], where: str) -> list[Problem]:
@@ -64,10 +104,11 @@ def own_key(private: Key, peers: Mapping[Key, int], where: str) -> list[Problem]
     return [Problem(f"{where}:{line}:1", what, hint, False, line, 1, "own-key")]
 
 
-def conflicts(link: LinkOptions, lines: Mapping[str, int]) -> list[Problem]:
+def conflicts(link: LinkOptions, lines: Mapping[str, int], switch: object = None) -> list[Problem]:
     """Keys that exclude or need each other.
 
     :param lines: where each key stands, by its lower-case name.
+    :param switch: the value of Switch, None if it is not given.
     """
     found: list[Problem] = []
 
@@ -78,6 +119,9 @@ def conflicts(link: LinkOptions, lines: Mapping[str, int]) -> list[Problem]:
     if link.private_key_file is not None and "privatekey" in lines:
         what = "PrivateKey and PrivateKeyFile exclude each other"
         bad("PrivateKeyFile", what, "keep one of them")
+    if switch is not None and "kind" in lines and switch != link.switch:
+        what = f"Switch = {'yes' if switch else 'no'} and Kind = {link.kind} exclude each other"
+        bad("Switch", what, "keep one of them")
     if not link.ethernet:
         for name, value in (
             ("MACAddress", link.mac_address),

@@ -134,6 +134,12 @@ def offers_plain(modules: str) -> bool:
         return not os.path.exists(f"{modules}/{WIREGUARD}")
 
 
+def has_switches() -> bool:
+    """Whether there may be links of kind l2wgswitch: asking for a family that nobody can own would
+    make the kernel look for a module."""
+    return os.path.exists(f"/sys/module/{L2WIREGUARD}")
+
+
 def attribute(kind: int, payload: bytes) -> bytes:
     """A netlink attribute, padded to the next one."""
     size = len(payload) + 4

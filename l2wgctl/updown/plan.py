@@ -14,12 +14,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
 
+from .. import apply
 from ..conf import files
 from ..conf.check import lint
 from ..conf.parse import Config
 from ..conf.preflight import all_vlans, small_mtu, vlan_name
 from ..errors import Problem, from_errno
-from ..model import KINDS, VLAN_TAG, Device, LinkOptions, Vlan
+from ..model import KINDS, L2WGSWITCH, VLAN_TAG, Device, LinkOptions, Vlan
 from ..output import say
 from . import applied, clamp, routing, servers
 from . import record as records
@@ -84,7 +85,7 @@ def plan_up(
         yield Step(f"ip link set dev {name} address {mac}", lambda: links.set_mac(name, mac))
     yield Step(
         f"l2wgctl setconf {name} {config.where}",
-        lambda: configure(files.whole(device, name)),
+        lambda: _configure_whole(config, name, configure),
     )
     if link.ipv6_link_local:
         yield from _plan_link_local(name, link.ipv6_link_local, links)
@@ -109,6 +110,11 @@ def plan_up(
         device, link, links, lambda mark: configure(Device(name, fwmark=mark)), record
     )
     yield from _hooks(name, link.post_up, link.pre_down)
+
+
+def _configure_whole(config: Config, name: str, configure: Callable[[Device], None]) -> None:
+    with apply.options(apply.switch_plan(name, config)):
+        configure(files.whole(config.device, name))
 
 
 def _plan_dns(by: str, link: LinkOptions, links: Links, record: Record) -> Iterator[Step]:
@@ -169,6 +175,7 @@ def saved_text(config: Config, device: Device, links: Links) -> str:
         [*links.addresses(device.name), *local],
         now.mtu if now else None,
         routing.takes_default_route(config.link, config.device),
+        apply.present(device.name) if now is not None and now.kind == L2WGSWITCH else None,
     )
 
 

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .. import apply
 from ..conf import files, sync
 from ..conf.check import lint
 from ..conf.parse import Config
 from ..conf.sync import Change
 from ..errors import L2wgError, Problem
-from ..model import Device, Endpoint
+from ..model import L2WGSWITCH, Device, Endpoint
 from ..netlink import messages
 from ..output import print_json, say
 from . import applied, routing
@@ -29,6 +30,7 @@ from .plan import cmd_up, need_tunnel
 from .steps import Step, run_steps
 
 if TYPE_CHECKING:
+    from ..conf.switch import Plan
     from ..netlink.link import Links
 
 
@@ -112,14 +114,20 @@ def cmd_reload(args: argparse.Namespace) -> int:
         device = names.known_only(device)
         say([*lint(config), *_cannot_tell(names)])
 
+        plan = _switch_plan(name, config, links)
+
+        def synchronise() -> None:
+            with apply.options(plan):
+                if changes:
+                    wireguard.set_device(device, names.sockaddr)
+
         def steps() -> Iterator[Step]:
             for found in differences(name, config.link, links, record):
                 yield from found.steps
                 if not found.steps and not found.foreign:
                     rest.extend(found.changes)
-            if changes:
-                text = f"l2wgctl syncconf {name} {config.where}"
-                yield Step(text, lambda: wireguard.set_device(device, names.sockaddr))
+            if changes or (plan is not None and not plan.empty):
+                yield Step(f"l2wgctl syncconf {name} {config.where}", synchronise)
 
         run_steps(steps(), args.dry_run)
         if not args.dry_run:
@@ -177,6 +185,8 @@ def cmd_diff(args: argparse.Namespace) -> int:
     keep = routing.takes_default_route(config.link, config.device)
     _, changes = sync.plan(current, config.device, same, keep, config.mesh is not None)
     with Links() as links:
+        plan = _switch_plan(args.interface, config, links)
+        changes += plan.changes if plan is not None else ()
         changes += _of_the_link(args.interface, config, links)
     if args.json:
         print_json(
@@ -197,6 +207,15 @@ def cmd_diff(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(sync.describe(changes))
     return 0
+
+
+def _switch_plan(name: str, config: Config, links: Links) -> Plan | None:
+    """What has to change of a switch; None if the file or the link is for none: that takes a new
+    link, and is a difference of its kind."""
+    link = links.get(name)
+    if link is None or link.kind != L2WGSWITCH:
+        return None
+    return apply.switch_plan(name, config)
 
 
 def _of_the_link(name: str, config: Config, links: Links) -> list[Change]:

@@ -39,9 +39,12 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     """A kernel without devices, which l2wgctl talks to."""
-    fake = FakeKernel()
+    fake = FakeKernel(("wireguard", "l2wg"))
     monkeypatch.setattr(channel, "open_socket", lambda: FakeSocket(fake))
-    monkeypatch.setattr(channel, "loaded_families", lambda: tuple(fake.families))
+    monkeypatch.setattr(
+        channel, "loaded_families", lambda: tuple(x for x in fake.families if x != "l2wg")
+    )
+    monkeypatch.setattr(channel, "has_switches", lambda: "l2wg" in fake.families)
     return fake
 
 

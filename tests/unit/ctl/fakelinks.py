@@ -121,7 +121,7 @@ class FakeLinks:
 
     def create(self, name: str, kind: str, **values: Any) -> None:
         """A link, without counting as a change."""
-        values.setdefault("mtu", 1406 if kind == "l2wireguard" else 1500)
+        values.setdefault("mtu", 1406 if kind in ("l2wireguard", "l2wgswitch") else 1500)
         self.links[name] = Link(name, self.next_index, kind, **values)
         self.next_index += 1
 

@@ -82,6 +82,7 @@ class FakeSwitches:
         self.switches: dict[str, FakeSwitch] = {}
         self.twice = False
         self.more = b""
+        self.refuse_mac = ""
 
     def add(self, name: str) -> FakeSwitch:
         """A new switch."""
@@ -151,11 +152,10 @@ class FakeSwitches:
         switch.options.update({k: v for k, v in given.items() if k >= 3})
         switch.log.append(f"link {sorted(k for k in given if k >= 3)}")
 
-    @staticmethod
-    def _set_member(switch: FakeSwitch, given: dict[int, bytes]) -> None:
+    def _set_member(self, switch: FakeSwitch, given: dict[int, bytes]) -> None:
         assert len(given[3]) == 32
         for _, mac in attrs(given.get(4, b"")):
-            if mac[0] & 1:
+            if mac[0] & 1 or mac.hex(":") == self.refuse_mac:
                 raise Refuse(errno.EADDRNOTAVAIL, "The address must be unicast and not zero")
         member = switch.member(given[3])
         member.configured = True

@@ -465,6 +465,7 @@ def test_json(run: Run, links: FakeLinks, conf: Conf, monkeypatch: pytest.Monkey
         "listen_port": 51820,
         "fwmark": 0,
         "peers": [peer],
+        "switch": None,
     }
     assert json.loads(run("show", "wg1", "--json").out) == {"devices": [device]}
     monkeypatch.setenv("WG_HIDE_KEYS", "never")

@@ -15,6 +15,7 @@ from l2wgctl.conf import parse as config
 from l2wgctl.conf.keys import INTERFACE, PEER
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, LinkOptions, Peer, SecretKey, Vlan
+from l2wgctl.switch import PeerOptions, SwitchOptions
 from tests.unit.ctl.conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK
 from tests.unit.ctl.linktext import format_link
 
@@ -502,6 +503,10 @@ def test_any_text_parses_or_names_its_mistakes(text: str) -> None:
 
 def test_every_key_has_a_field() -> None:
     options = set(LinkOptions._fields) | set(Device._fields)
-    assert {key.field for key in INTERFACE} <= options
+    # Switch is a kind
+    assert {key.field for key in INTERFACE if not key.switch} - {"switch"} <= options
+    assert {key.field for key in INTERFACE if key.switch} == set(SwitchOptions._fields)
     # a file of a key is read into the key
-    assert {key.field for key in PEER} - {"preshared_key_file"} <= set(Peer._fields)
+    found = {key.field for key in PEER if not key.switch}
+    assert found - {"preshared_key_file"} <= set(Peer._fields)
+    assert {key.field for key in PEER if key.switch} == set(PeerOptions._fields)

@@ -68,16 +68,21 @@ def test_surplus_commas(key: ConfigKey, surplus: str) -> None:
         "dns": "192.0.2.53",
         "bridge_ports": "eth1",
         "bridge_vlans": "20-29",
+        "allowed_vlans": "20-29",
+        "allowed_macs": "02:00:00:00:00:01",
+        "host_macs": "02:00:00:00:00:01",
+        "guards": "ra",
     }.get(key.field, "192.0.2.1/32")
     bridge = "Bridge = br0\n" if key.name.startswith("Bridge") else ""
+    bridge = "Switch = yes\n" if key.switch else bridge
 
     def parsed(text: str) -> object:
         line = f"{key.name} = {text}\n"
         if key in INTERFACE:
             found = config.parse("[Interface]\n" + bridge + line, "")
         else:
-            found = config.parse(TAIL + line, "")
-        return found.device, found.link
+            found = config.parse(f"[Interface]\n{bridge}{TAIL}{line}", "")
+        return found.device, found.link, found.switch
 
     assert parsed(surplus.format(value)) == parsed(value)
     assert parsed(surplus.format(value)) != parsed("")
@@ -214,7 +219,6 @@ GUESSES = {
     "MAC": "MACAddress",
     "VLAN": "VLANs",
     "SaveConf": "SaveConfig",
-    "Peers": None,
     "Xyzzy": None,
     "Tabel": "Table",
 }

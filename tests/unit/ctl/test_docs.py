@@ -67,7 +67,7 @@ def test_the_examples_parse() -> None:
     examples = re.findall(r"```\n(\[Interface\].*?)```", FILE_PAGE, re.DOTALL)
     chapter = (ROOT / "docs/l2wgctl.md").read_text()
     found = re.findall(r"\n    \[Interface\]\n(?:(?:    .*)?\n)+", chapter)
-    assert (len(examples), len(found)) == (2, 2)
+    assert (len(examples), len(found)) == (3, 2)
     for text in found:
         text = re.sub(r"PrivateKey = .*", f"PrivateKey = {PRIVATE}", text)
         text = re.sub(r"PublicKey = .*", f"PublicKey = {PEER_A}", text)
@@ -140,7 +140,9 @@ def test_what_a_page_may_hold() -> None:
 
 
 def keys_of(value: object) -> set[str]:
+    """The fields in a document; names of counters are no fields."""
     if isinstance(value, dict):
+        value = {key: None if key == "counters" else inner for key, inner in value.items()}
         return set(value) | {key for inner in value.values() for key in keys_of(inner)}
     if isinstance(value, list):
         return {key for inner in value for key in keys_of(inner)}
@@ -153,8 +155,10 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
     other = conf("[Interface]\nMTU = 1\n", "bad.conf")
     assert run("setconf", "wg1", path).status == 0
     links.kernel.devices["wg1"].port = 5
+    hub = conf(f"[Interface]\nSwitch = yes\n[Peer]\nPublicKey = {PEER_A}\n", "hub.conf")
+    assert run("setconf", "wg2", hub).status == 0
     words: dict[str, list[str | Path]] = {
-        "show": ["show", "wg1"],
+        "show": ["show"],
         "show interfaces": ["show", "interfaces"],
         "check": ["check", other],
         "diff": ["diff", "wg1", conf("[Interface]\n", "none.conf")],
@@ -173,12 +177,13 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
 
 def test_every_code_is_described() -> None:
     codes: set[str] = set()
-    for name in ("parse", "together", "check", "files", "preflight", "keyfiles"):
+    for name in ("parse", "together", "check", "files", "preflight", "keyfiles", "switch_check"):
         text = (ROOT / "l2wgctl/conf" / f"{name}.py").read_text()
         codes |= set(re.findall(r'"(host|link-name|key-file|own-key)"', text))
         codes |= set(re.findall(r'self\.problem\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'warn\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'code="([a-z-]+)"', text))
+        codes |= set(re.findall(r'(?:line|\w+\[[01]\]|access),\s+"([a-z-]+)"', text))
     section = JSON_PAGE[JSON_PAGE.index("Codes of errors") : JSON_PAGE.index("## `diff`")]
     listed = set(re.findall(r"`([a-z-]+)`", section))
     assert len(codes) > 15 and codes == listed

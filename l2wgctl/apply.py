@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a file says of a switch, brought to the kernel: options before peers, so that there is no
+moment at which a peer has the defaults instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .conf.parse import Config
+from .switch import SwitchConfig
+
+if TYPE_CHECKING:
+    from .conf.switch import Plan
+    from .netlink.switch import Switches
+
+
+def switch_plan(name: str, config: Config, *, add: bool = False) -> Plan | None:
+    """What has to change for a switch to become what its file says; None if it is for no switch.
+
+    :param add: what the file does not say stays (`addconf`).
+    :raises KernelError: there is no such link, or it is no switch.
+    """
+    if config.switch is None:
+        return None
+    from .conf.switch import plan
+    from .netlink.switch import Switches
+
+    with Switches() as switches:
+        return plan(switches.get(name), switches.peers(name), config, add=add)
+
+
+def present(name: str) -> SwitchConfig:
+    """The options that a switch and its peers have now, of keys that have any.
+
+    :raises KernelError: there is no such link, or it is no switch.
+    """
+    from .netlink.switch import Switches
+
+    with Switches() as switches:
+        peers = {x.public_key: x.options for x in switches.peers(name) if x.configured}
+        return SwitchConfig(switches.get(name).options, peers)
+
+
+@contextmanager
+def options(plan: Plan | None) -> Iterator[None]:
+    """Set what is planned around the block, which sets the peers: new options before it, and after
+    it old ones are forgotten. If the block fails all is as it was.
+
+    :raises KernelError: the kernel refuses.
+    """
+    if plan is None or plan.empty:
+        yield
+        return
+    from .netlink.switch import Switches
+
+    with Switches() as switches:
+        try:
+            _set(switches, plan)
+            yield
+        except BaseException:
+            back = plan.back()
+            _set(switches, back)
+            _forget(switches, back)
+            raise
+        _forget(switches, plan)
+
+
+def _set(switches: Switches, plan: Plan) -> None:
+    if any(value is not None for value in plan.link):
+        switches.set(plan.name, plan.link)
+    switches.set_peers(plan.name, plan.peers.items())
+
+
+def _forget(switches: Switches, plan: Plan) -> None:
+    if not plan.forget:
+        return
+    known = {x.public_key for x in switches.peers(plan.name) if x.configured}
+    switches.del_peers(plan.name, [key for key in plan.forget if key in known])

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A switch as its file says it shall be, and what has to change for that. Pure.
+
+The options of a peer that is in the file are what the file says, and the defaults for the rest. A
+key that is not in the file has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Callable, NamedTuple
+
+from ..model import Key, LinkOptions
+from ..switch import (
+    ALL_VLANS,
+    CLOSED,
+    PEER_DEFAULTS,
+    SWITCH_DEFAULTS,
+    PeerOptions,
+    PeerState,
+    SwitchConfig,
+    SwitchOptions,
+    SwitchState,
+)
+from .keys import INTERFACE, PEER, ConfigKey
+from .parse import Config
+from .switch_values import host_address
+from .sync import Change
+
+#: Lists whose items are added and removed one by one.
+_SETS = {"allowed_macs", "host_macs", "host_addresses"}
+
+INTERFACE_KEYS = tuple(key for key in INTERFACE if key.switch)
+PEER_KEYS = tuple(key for key in PEER if key.switch)
+
+
+def text(field: str, value: object) -> str:
+    """A value of one of the options, as it is written in the file."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if field == "allowed_vlans":
+        return vlans_text(value)  # type: ignore[arg-type]
+    if field == "pvid":
+        return str(value or "off")
+    if field == "mark":
+        return f"0x{value:x}" if value else "off"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value)
+
+
+def vlans_text(ranges: Iterable[tuple[int, int]]) -> str:
+    """`0, 10, 20-30`, or `all`."""
+    ranges = tuple(ranges)
+    if ranges == ALL_VLANS:
+        return "all"
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def lines(
+    options: SwitchOptions | PeerOptions, keys: Iterable[ConfigKey], defaults: tuple[object, ...]
+) -> Iterator[tuple[str, str]]:
+    """(key of the file, value) of what is not the default."""
+    usual = dict(zip(options._fields, defaults))
+    for key in keys:
+        value = getattr(options, key.field)
+        if value is not None and value != usual[key.field]:
+            yield key.name, text(key.field, value)
+
+
+def interface_lines(options: SwitchOptions) -> Iterator[tuple[str, str]]:
+    """The keys of [Interface] for what is not the default."""
+    return lines(options, INTERFACE_KEYS, SWITCH_DEFAULTS)
+
+
+def peer_lines(options: PeerOptions) -> Iterator[tuple[str, str]]:
+    """The keys of [Peer] for what is not the default."""
+    return lines(options, PEER_KEYS, PEER_DEFAULTS)
+
+
+def own_addresses(link: LinkOptions) -> tuple[str, ...]:
+    """What Address and BridgeAddress bind to the host."""
+    given = (*link.addresses, *link.bridge_addresses)
+    return tuple(dict.fromkeys(host_address(a.partition("/")[0]) for a in given))
+
+
+def wanted_link(config: Config, switch: SwitchConfig) -> SwitchOptions:
+    """All options of the link: those of the file, and the defaults."""
+    given = {k: v for k, v in switch.options._asdict().items() if v is not None}
+    addresses = (*own_addresses(config.link), *(switch.options.host_addresses or ()))
+    whole = SWITCH_DEFAULTS._replace(**given)
+    return whole._replace(host_addresses=tuple(dict.fromkeys(addresses)))
+
+
+def wanted_peers(config: Config, switch: SwitchConfig) -> dict[Key, PeerOptions]:
+    """All options of the peers that shall have any.
+
+    On a closed link a peer without options could do nothing: there all peers of the file get them.
+    """
+    if switch.options.new_peers == CLOSED:
+        return {
+            p.public_key: switch.peers.get(p.public_key, PeerOptions()).over(PEER_DEFAULTS)
+            for p in config.device.peers
+        }
+    return {key: options.over(PEER_DEFAULTS) for key, options in switch.peers.items()}
+
+
+class Plan(NamedTuple):
+    """What to do with a switch: options to set of the link and of peers before the peers are, keys
+    whose options to forget afterwards. `link_before` and `before` are how it was."""
+
+    name: str
+    link: SwitchOptions
+    peers: Mapping[Key, PeerOptions]
+    forget: tuple[Key, ...]
+    changes: tuple[Change, ...]
+    link_before: SwitchOptions
+    before: Mapping[Key, PeerOptions]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.peers or self.forget or any(x is not None for x in self.link))
+
+    def back(self) -> Plan:
+        """The plan that undoes this one."""
+        new = tuple(key for key in self.peers if key not in self.before)
+        gone = {key: self.before[key] for key in (*self.peers, *self.forget) if key in self.before}
+        undone = {
+            name: getattr(self.link_before, name)
+            for name, value in self.link._asdict().items()
+            if value is not None
+        }
+        return Plan(self.name, SwitchOptions(**undone), gone, new, (), self.link, {})
+
+
+def plan(
+    now: SwitchState, known: Iterable[PeerState], config: Config, *, add: bool = False
+) -> Plan:
+    """How a switch becomes what its file says.
+
+    :param known: all keys that it knows.
+    :param add: what the file does not say stays (`addconf`).
+    """
+    assert config.switch is not None
+    before = {x.public_key: x.options for x in known if x.configured}
+    if add:
+        link = config.switch.options
+        peers = {k: v.over(before.get(k, PEER_DEFAULTS)) for k, v in config.switch.peers.items()}
+        forget: tuple[Key, ...] = ()
+    else:
+        link = wanted_link(config, config.switch)
+        peers = wanted_peers(config, config.switch)
+        forget = tuple(key for key in before if key not in peers)
+    changes: list[Change] = []
+    link_change, found = _difference(now.options, link, INTERFACE_KEYS)
+    changes += found
+    to_set: dict[Key, PeerOptions] = {}
+    for key, options in peers.items():
+        old = before.get(key)
+        change, found = _difference(old or PEER_DEFAULTS, options, PEER_KEYS, key)
+        if found:
+            to_set[key] = PeerOptions(**change)  # type: ignore[arg-type]
+        elif old is None:
+            to_set[key] = options
+            found = [Change("add", "options", None, "(defaults)", key)]
+        changes += found
+    listed = {peer.public_key for peer in config.device.peers}
+    for key in forget:
+        if key in listed:
+            changes += _difference(before[key], PEER_DEFAULTS, PEER_KEYS, key)[1]
+        else:
+            changes.append(Change("remove", "options", "(all)", None, key))
+    made = SwitchOptions(**link_change)  # type: ignore[arg-type]
+    return Plan(now.name, made, to_set, forget, tuple(changes), now.options, before)
+
+
+def _difference(
+    old: SwitchOptions | PeerOptions,
+    new: SwitchOptions | PeerOptions,
+    keys: Iterable[ConfigKey],
+    peer: Key | None = None,
+) -> tuple[dict[str, object], list[Change]]:
+    """The fields to set, and the differences in words."""
+    fields: dict[str, object] = {}
+    changes: list[Change] = []
+    for key in keys:
+        was, shall = getattr(old, key.field), getattr(new, key.field)
+        if shall is None or was == shall:
+            continue
+        if key.field in _SETS:
+            if set(was) == set(shall):
+                continue
+            gone, come = sorted(set(was) - set(shall)), sorted(set(shall) - set(was))
+            changes += [Change("remove", key.word, x, None, peer) for x in gone]
+            changes += [Change("add", key.word, None, x, peer) for x in come]
+        else:
+            a, b = (text(key.field, x) or "(none)" for x in (was, shall))
+            changes.append(Change("set", key.word, a, b, peer))
+        fields[key.field] = shall
+    return fields, changes
+
+
+#: Parsers of the words of `set`, by word.
+PARSERS: dict[str, Callable[[str], object]] = {
+    key.word: key.parse for key in (*INTERFACE_KEYS, *PEER_KEYS)
+}
