@@ -42,7 +42,9 @@ def compiled(into: Path, suffix: str, command: Sequence[str], sources: Sequence[
         )
         os.replace(draft, result)
     except FileNotFoundError:
-        raise ToolError(f"no C compiler '{command[0]}'", "apt-get install gcc clang") from None
+        triplet, cross, _ = command[0].rpartition("-gcc")
+        packages = f"gcc-{triplet}" if cross else "gcc clang"
+        raise ToolError(f"no C compiler '{command[0]}'", f"apt-get install {packages}") from None
     except subprocess.CalledProcessError as error:
         lines = error.stderr.splitlines() or ["no message"]
         first = next((line for line in lines if "error" in line), lines[0])

@@ -36,6 +36,14 @@ LAB = (
     "wireguard-tools",
 )
 FUZZ = ("clang", "libclang-rt-14-dev", "llvm")
+#: Compilers and emulators of a big-endian and of a 32-bit machine.
+MACHINES = (
+    "gcc-arm-linux-gnueabihf",
+    "gcc-s390x-linux-gnu",
+    "libc6-dev-armhf-cross",
+    "libc6-dev-s390x-cross",
+    "qemu-user",
+)
 VAGRANT = ("vagrant", "vagrant-libvirt")
 #: Vagrant is large: without it a test is skipped, which CI does not allow
 TEST_UNIT = (
@@ -45,6 +53,7 @@ TEST_UNIT = (
     "perl",
     "sparse",
     *FUZZ,
+    *MACHINES,
     *(VAGRANT if os.environ.get("CI") == "true" else ()),
 )
 TEST_VM = (
