@@ -87,7 +87,7 @@ _TLS: tuple[tuple[str, str, str | None], ...] = (
 
 _CLOSES: Words = (
     "closes the connection",
-    "is this etcd's port for clients (2379), and does it want https:// in Engine?",
+    "is this etcd's port for clients (2379), and has Engine its https:// or http://?",
 )
 
 

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the agent of one host decides: events and the time in, changes out. Pure.
+
+`l2wgctl.mesh.run` feeds it and does what it says. docs/mesh.md has the rules that it follows, by
+their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Callable, NamedTuple
+
+from ..errors import Problem
+from ..keys import public_key
+from ..model import Endpoint, Key, SecretKey
+from ..switch import SwitchOptions
+from . import layout
+from .endpoints import UP, Endpoints
+from .feed import Here, Lost, Message, Resolved, Signs, Stirred, Told, Whole, Written
+from .kernel import Change, LinkNow, SetPeer, SetPrivateKey
+from .plan import KEEPALIVE, Plan, WantedPeer, plan
+from .presence import Presence
+from .reconcile import reconcile
+from .record import Alive, Record
+from .store import Entry
+from .trust import Book
+
+#: Seconds that a host waits for the others before it uses its new key (rule 5).
+PATIENCE = 60.0
+#: Seconds between two full comparisons that nothing asks for.
+LOOK = 300.0
+#: Seconds until a kernel that has refused is asked again.
+AGAIN = 10.0
+
+
+class Me(NamedTuple):
+    """This host: its mesh and name, the file's options of the link, and who is none of ours.
+
+    `manual`: keys of the file's own `[Peer]` sections, which are left alone. `next_key`: the new
+    private key, if there is one that waits.
+    """
+
+    mesh: str
+    name: str
+    host: SwitchOptions = SwitchOptions()
+    manual: frozenset[Key] = frozenset()
+    next_key: SecretKey | None = None
+
+
+@dataclass
+class Decision:
+    """What to do now. `save`: the book has changed. `sign`: write the sign of life anew."""
+
+    changes: list[Change] = field(default_factory=list)
+    save: bool = False
+    sign: bool = False
+    names: frozenset[Endpoint] = frozenset()
+    switched: bool = False
+
+
+class Faults:
+    """What is wrong now; each is said once when it comes, and once when it is over."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self.now: dict[str, Problem] = {}
+
+    def put(self, about: str, problem: Problem | None, over: str) -> None:
+        """The state of one thing.
+
+        :param problem: None: it is well.
+        :param over: what to say when it is well again.
+        """
+        before = self.now.get(about)
+        if problem is not None:
+            self.now[about] = problem
+            if before is None:
+                self._say(str(problem))
+        elif before is not None:
+            del self.now[about]
+            self._say(over)
+
+
+class Agent:
+    """The state of one host's agent.
+
+    :param say: takes a line for the log.
+    """
+
+    def __init__(self, me: Me, book: Book, say: Callable[[str], None]) -> None:
+        self.me = me
+        self.book = book
+        self.presence = Presence(me.mesh)
+        self.faults = Faults(say)
+        self.plan: Plan | None = None
+        self.in_touch = False
+        self._say = say
+        self._endpoints = Endpoints()
+        self._resolved: dict[Endpoint, tuple[Endpoint, ...]] = {}
+        self._dirty = True
+        self._save = False
+        self._sequence = 0
+        self._said: tuple[object, ...] = ()
+        self._own_since: tuple[Key, float] | None = None
+        self._looked = 0.0
+        self._next = 0.0
+
+    # -- what has happened -------------------------------------------------------------------------
+
+    def take(self, message: Message) -> None:
+        """Something has happened outside."""
+        if isinstance(message, Told):
+            self._told(message)
+        elif isinstance(message, Whole):
+            self._whole(message)
+        elif isinstance(message, Signs):
+            self.presence.replace(_signs(message.listing.entries))
+            self._own_sign()
+            self._dirty = True
+        elif isinstance(message, Resolved):
+            if any(self._resolved.get(name) != found for name, found in message.found.items()):
+                self._resolved.update(message.found)
+                self._dirty = True
+        elif isinstance(message, Stirred):
+            self._dirty = True
+        elif isinstance(message, Lost):
+            self.in_touch = False
+            self.faults.put("store", message.problem, "")
+        elif isinstance(message, Here):
+            self.in_touch = True
+            self.faults.put("store", None, "the store answers again")
+        elif isinstance(message, Written):
+            # While the store is away the watch says so, and once is enough.
+            problem = message.problem if self.in_touch else None
+            self.faults.put("alive", problem, "the sign of life is in the store again")
+
+    def _whole(self, message: Whole) -> None:
+        items = [(e.key, e.value) for e in message.listing.entries]
+        for verdict in self.book.take_all((k, v) for k, v in items if layout.ALIVE not in k):
+            self._verdict(verdict.changed, verdict.words)
+        self.presence.replace(_signs(message.listing.entries))
+        self._own_sign()
+        self._dirty = True
+
+    def _own_sign(self) -> None:
+        """If this host's sign was deleted, or replaced by a stranger, it is written anew."""
+        if self._said and self.alive(self.me.name) is None:
+            self._said = ()
+            self._dirty = True
+
+    def _told(self, message: Told) -> None:
+        key, value, _ = message.change
+        place = layout.split(key)
+        if place is not None and place.kind == layout.ALIVE:
+            if value is None:
+                self.presence.gone(place.name)
+            else:
+                self.presence.put(place.name, value)
+                self._dirty = True
+            if place.name == self.me.name:
+                self._own_sign()
+        elif value is None:
+            self.book.gone(key)
+        else:
+            verdict = self.book.take(key, value)
+            self._verdict(verdict.changed, verdict.words)
+
+    def _verdict(self, changed: bool, words: str | None) -> None:
+        if words:
+            self._say(words)
+        if changed:
+            self._dirty = self._save = True
+
+    # -- what to do --------------------------------------------------------------------------------
+
+    def due(self, now: float) -> float:
+        """Seconds until `decide` is to be called, if nothing happens before; 0: now."""
+        if self._dirty:
+            return 0.0
+        look = self._endpoints.next_look()
+        times = [self._looked + LOOK, self._next, *([] if look is None else [look])]
+        return max(0.0, min(times[:1] + [t for t in times[1:] if t > self._looked]) - now)
+
+    def failed(self, problem: Problem, now: float) -> None:
+        """The kernel has refused what was decided."""
+        self.faults.put("kernel", problem, "")
+        self._next = now + AGAIN
+
+    def worked(self) -> None:
+        """The kernel has done it."""
+        self.faults.put("kernel", None, "the kernel takes the changes again")
+
+    def decide(self, link: LinkNow, now: float) -> Decision:
+        """What to do, with the link as it is."""
+        self._dirty, self._looked, self._next = False, now, 0.0
+        made = Decision()
+        self._see_new_keys(link)
+        wanted = plan(
+            self.book.records, self.me.name, frozenset(self.book.moved.values()), self.me.host
+        )
+        self.plan = wanted
+        own = self.book.records.get(self.me.name)
+        if wanted is not None:
+            wanted = replace(wanted, peers=self._with_addresses(wanted.peers.values(), made))
+            hints = self._hints(wanted, link, now)
+            made.changes += reconcile(link, wanted, hints, self.me.manual)
+        if own is not None:
+            self._own_key(own, link, now, made)
+        made.sign = self._news(own, link)
+        made.save, self._save = self._save, False
+        return made
+
+    def _see_new_keys(self, link: LinkNow) -> None:
+        """Rule 5: the first handshake of a new key moves the bindings."""
+        for name, record in self.book.records.items():
+            peer = link.peers.get(record.key) if record.previous is not None else None
+            if peer is not None and peer.session == UP and self.book.renewed(name, record.key):
+                self._say(f"{name} uses its new key {record.key}")
+                self._save = True
+
+    def _with_addresses(self, peers: Iterable[WantedPeer], made: Decision) -> dict[Key, WantedPeer]:
+        """The peers with addresses in place of names, and where they say that they are now."""
+        names: set[Endpoint] = set()
+        found = {}
+        for peer in peers:
+            alive = self.alive(peer.name)
+            places: dict[Endpoint, None] = {}
+            for endpoint in (*(alive.endpoints if alive else ()), *peer.endpoints):
+                if is_address(endpoint):
+                    places[endpoint] = None
+                else:
+                    names.add(endpoint)
+                    places.update(dict.fromkeys(self._resolved.get(endpoint, ())))
+            found[peer.key] = replace(peer, endpoints=tuple(places))
+        made.names = frozenset(names)
+        return found
+
+    def _hints(self, wanted: Plan, link: LinkNow, now: float) -> dict[Key, Endpoint]:
+        made: dict[Key, Endpoint] = {}
+        for key, peer in wanted.peers.items():
+            is_now = link.peers.get(key)
+            present, session = (None, None) if is_now is None else (is_now.endpoint, is_now.session)
+            choice = self._endpoints.choose(key, peer.endpoints, present, session, now)
+            if choice is not None:
+                made[key] = choice
+        self._endpoints.forget(set(wanted.peers))
+        return made
+
+    # -- this host's own key and sign --------------------------------------------------------------
+
+    def _own_key(self, own: Record, link: LinkNow, now: float, made: Decision) -> None:
+        """Rule 5: change to the new key when all others know it, or after a minute."""
+        if link.key == own.key:
+            self._own_since = None
+            self.faults.put("key", None, "the link has the key of its record")
+            return
+        secret = self.me.next_key
+        if secret is None or public_key(secret) != own.key:
+            if link.key != own.previous:
+                what = f"its record is of the key {own.key}, and the link has {link.key}"
+                hint = f"l2wgctl mesh join, and have an admin sign {self.me.name} again"
+                self.faults.put("key", Problem(self.me.name, what, hint), "")
+            return
+        if self._own_since is None or self._own_since[0] != own.key:
+            self._own_since = own.key, now
+        waits = self._own_since[1] + PATIENCE
+        if link.key == own.previous and now < waits and not self._all_know(own):
+            self._next = waits
+            return
+        made.changes.append(SetPrivateKey(secret))
+        # A peer whose keepalive begins gets a packet at once, and so learns the new key.
+        keys = [key for key, peer in link.peers.items() if peer.present and peer.endpoint]
+        made.changes += [SetPeer(key, keepalive=KEEPALIVE) for key in keys]
+        made.switched = True
+        self._dirty = True
+        self._say(f"the link has the new key {own.key}")
+
+    def _all_know(self, own: Record) -> bool:
+        book = self.book
+        if book.list is None or book.list.hosts.get(own.name, own).serial < own.serial:
+            return False
+        others = [self.alive(name) for name in book.records if name != own.name]
+        return all(alive.list >= book.list.serial for alive in others if alive is not None)
+
+    def alive(self, name: str) -> Alive | None:
+        """The host's sign of life."""
+        record = self.book.records.get(name)
+        return None if record is None else self.presence.of(record)
+
+    def _news(self, own: Record | None, link: LinkNow) -> bool:
+        if own is None or link.key is None:
+            return False
+        says = (link.key, own.serial, self.book.complete_list)
+        news, self._said = says != self._said, says
+        return news
+
+    def sign(self, milliseconds: int) -> Alive | None:
+        """What this host says of itself now; None: it has no record.
+
+        :param milliseconds: since 1970.
+        """
+        own = self.book.records.get(self.me.name)
+        if own is None or not self._said:
+            return None
+        mine = self.presence.of(own)
+        before = max(self._sequence, mine.sequence if mine is not None else 0)
+        self._sequence = max(milliseconds, before + 1)
+        key, serial, newest = self._said
+        assert isinstance(key, Key) and isinstance(serial, int) and isinstance(newest, int)
+        return Alive(self.me.mesh, self.me.name, self._sequence, key, serial, newest)
+
+
+def is_address(endpoint: Endpoint) -> bool:
+    """Whether the host of an endpoint is an address and no name."""
+    host = endpoint.host
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _signs(entries: Iterable[Entry]) -> dict[str, bytes]:
+    found = {}
+    for entry in entries:
+        place = layout.split(entry.key)
+        if place is not None and place.kind == layout.ALIVE:
+            found[place.name] = entry.value
+    return found

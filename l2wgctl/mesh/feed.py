@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The agent's threads: they turn what happens outside into messages of one queue.
+
+The store can be slow or away, and so can a name server. The thread that decides waits for neither.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from typing import Callable, NamedTuple, Union
+
+from ..errors import L2wgError, Problem
+from ..model import Endpoint
+from . import layout
+from .kernel import Kernel
+from .pace import Backoff, jittered
+from .store import Changed, Ended, Listing, Progress, Store, StoreError
+
+#: Seconds of a lease, and of the rest between two renewals of it.
+LEASE, RENEW = 60, 20.0
+#: A sign of life is written no more often than this, whatever changes.
+REST = 60.0
+#: Above so many hosts their signs of life are fetched every POLL seconds and not watched.
+WATCHED, POLL = 100, 60.0
+#: Names of endpoints are looked up anew after this.
+NAMES = 60.0
+
+
+class Whole(NamedTuple):
+    """Everything that the store has of the mesh now."""
+
+    listing: Listing
+
+
+class Signs(NamedTuple):
+    """All signs of life, fetched."""
+
+    listing: Listing
+
+
+class Told(NamedTuple):
+    """One key has changed."""
+
+    change: Changed
+
+
+class Lost(NamedTuple):
+    """The store is away; what was heard last goes on to hold."""
+
+    problem: Problem
+
+
+class Here(NamedTuple):
+    """The store answers, and the watch runs."""
+
+
+class Written(NamedTuple):
+    """The sign of life is in the store. `problem`: it is not."""
+
+    problem: Problem | None
+
+
+class Stirred(NamedTuple):
+    """A session of the switch has changed."""
+
+
+class Resolved(NamedTuple):
+    """What names stand for now."""
+
+    found: dict[Endpoint, tuple[Endpoint, ...]]
+
+
+Message = Union[Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
+Messages = "queue.Queue[Message]"
+Open = Callable[[], Store]
+
+
+class _Thread:
+    def __init__(self, name: str) -> None:
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End soon; the thread is not waited for, because the store may not answer."""
+        self._ending.set()
+
+
+class Watcher(_Thread):
+    """Lists the mesh, watches it from there, and lists it anew when the watch ends."""
+
+    def __init__(self, open_store: Open, mesh: str, messages: queue.Queue[Message]) -> None:
+        super().__init__("store")
+        self._open = open_store
+        self._prefix = layout.prefix(mesh)
+        self._signs = layout.prefix(mesh, layout.ALIVE)
+        # Behind `alive/` come `lists/` and `nodes/`, and then `requests/`, which are for admins.
+        self._records = layout.prefix(mesh, layout.LISTS)
+        self._end = layout.prefix(mesh, layout.REQUESTS)
+        self._messages = messages
+        self._store: Store | None = None
+        self._large = False
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        while not self._ending.is_set():
+            try:
+                self._store = self._store or self._open()
+                self._once(self._store, backoff)
+                why: L2wgError | None = None
+            except L2wgError as error:
+                why = error
+            if self._ending.is_set():
+                return
+            if why is not None:
+                self._messages.put(Lost(why.problems[0]))
+            self._ending.wait(backoff.failed())
+
+    def _once(self, store: Store, backoff: Backoff) -> None:
+        listing = store.list(self._prefix)
+        nodes = layout.prefix(self._prefix.split("/")[2], layout.NODES)
+        self._large = sum(e.key.startswith(nodes) for e in listing.entries) > WATCHED
+        self._messages.put(Whole(listing))
+        poller = None
+        if self._large:
+            watch = store.watch(self._records, listing.revision + 1, self._end)
+            poller = Poller(self._open, self._signs, self._messages)
+            poller.start()
+        else:
+            watch = store.watch(self._prefix, listing.revision + 1)
+        try:
+            for event in watch:
+                if isinstance(event, Ended):
+                    if event.why != "compacted":
+                        raise StoreError(f"the watch ends: {event.detail}", "it is begun anew")
+                    return
+                backoff.worked()
+                if isinstance(event, Progress):
+                    self._messages.put(Here())
+                else:
+                    self._messages.put(Told(event))
+                if self._ending.is_set():
+                    return
+        finally:
+            if poller is not None:
+                poller.stop()
+
+    def stop(self) -> None:
+        """End, also a watch that is silent."""
+        super().stop()
+        if self._store is not None:
+            self._store.cancel()
+
+
+class Poller(_Thread):
+    """Fetches the signs of life from time to time, where they are too many to be watched."""
+
+    def __init__(self, open_store: Open, prefix: str, messages: queue.Queue[Message]) -> None:
+        super().__init__("signs")
+        self._open = open_store
+        self._prefix = prefix
+        self._messages = messages
+
+    def _run(self) -> None:
+        store = self._open()
+        try:
+            while not self._ending.wait(jittered(POLL)):
+                try:
+                    self._messages.put(Signs(store.list(self._prefix)))
+                except L2wgError:
+                    pass  # the watch says that the store is away, and it says it once
+        finally:
+            store.close()
+
+
+class Beat(_Thread):
+    """Keeps this host's sign of life in the store, under a lease."""
+
+    def __init__(self, open_store: Open, key: str, messages: queue.Queue[Message]) -> None:
+        super().__init__("alive")
+        self._open = open_store
+        self._key = key
+        self._messages = messages
+        self._make: Callable[[], bytes | None] | None = None
+        self._news = False
+        self._poke = threading.Event()
+        self._store: Store | None = None
+        self._lease = 0
+        self._written = -REST
+
+    def write(self, make: Callable[[], bytes | None]) -> None:
+        """Let the sign be what `make` makes, soon; it is made when it is written."""
+        self._make, self._news = make, True
+        self._poke.set()
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        renewal = 0.0
+        pause: float | None = None
+        while True:
+            self._poke.wait(pause)
+            self._poke.clear()
+            if self._ending.is_set():
+                self._end()
+                return
+            if self._make is None:
+                continue
+            now = time.monotonic()
+            write = self._news and now - self._written >= REST
+            if write or now >= renewal:
+                try:
+                    self._beat(self._make, write, now)
+                    backoff.worked()
+                    self._messages.put(Written(None))
+                    renewal = now + jittered(RENEW)
+                except L2wgError as error:
+                    self._messages.put(Written(error.problems[0]))
+                    renewal = now + backoff.failed()
+                    # What is news is not lost, and waits for the store as well.
+                    pause = renewal - now
+                    continue
+            due = min(renewal, self._written + REST) if self._news else renewal
+            pause = max(0.0, due - time.monotonic())
+
+    def _beat(self, make: Callable[[], bytes | None], write: bool, now: float) -> None:
+        """Renew the lease; write the sign if it is news, or has ended with its lease."""
+        store = self._store = self._store or self._open()
+        if self._lease and not store.keepalive(self._lease):
+            self._lease = 0
+        if self._lease and not write:
+            return
+        # What changes from here on is news again.
+        self._news = False
+        sign = make()
+        try:
+            if sign is not None:
+                self._lease = self._lease or store.grant(LEASE)
+                store.put(self._key, sign, self._lease)
+                self._written = now
+        except L2wgError:
+            self._news = True
+            raise
+
+    def _end(self) -> None:
+        try:
+            if self._store is not None and self._lease:
+                self._store.revoke(self._lease)
+        except L2wgError:
+            pass  # it ends by itself
+
+    def stop(self) -> None:
+        """End, and the sign with it if the store answers soon."""
+        super().stop()
+        self._poke.set()
+        self._thread.join(2)
+
+
+class Stir(_Thread):
+    """Says when a session of the switch changes."""
+
+    def __init__(self, kernel: Kernel, messages: queue.Queue[Message]) -> None:
+        super().__init__("kernel")
+        self._kernel = kernel
+        self._messages = messages
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                if self._kernel.wait(30):
+                    self._messages.put(Stirred())
+                    # A mesh that comes up has hundreds of these in a second; one look sees all.
+                    self._ending.wait(0.2)
+            except L2wgError:
+                self._ending.wait(5)
+
+
+class Names(_Thread):
+    """Looks up the names in endpoints, and again from time to time."""
+
+    def __init__(
+        self, look_up: Callable[[Endpoint], Sequence[Endpoint]], messages: queue.Queue[Message]
+    ) -> None:
+        super().__init__("names")
+        self._look_up = look_up
+        self._messages = messages
+        self._wanted: frozenset[Endpoint] = frozenset()
+        self._news = threading.Event()
+
+    def want(self, names: frozenset[Endpoint]) -> None:
+        """Look these up from now on."""
+        if names != self._wanted:
+            self._wanted = names
+            self._news.set()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            self._news.wait(jittered(NAMES))
+            self._news.clear()
+            found: dict[Endpoint, tuple[Endpoint, ...]] = {}
+            for name in self._wanted:
+                try:
+                    found[name] = tuple(self._look_up(name))
+                except OSError:
+                    pass  # what it was before goes on to hold
+            if found:
+                self._messages.put(Resolved(found))
+
+    def stop(self) -> None:
+        """End."""
+        super().stop()
+        self._news.set()

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`l2wgctl mesh run`: the agent of one host, in the foreground."""
+
+from __future__ import annotations
+
+import errno
+import queue
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Callable, Protocol
+
+from ..errors import PROG, KernelError, L2wgError, Problem
+from ..model import Endpoint, SecretKey
+from . import layout, signing
+from .agent import Agent, Decision
+from .feed import Beat, Message, Names, Open, Stir, Watcher
+from .kernel import Kernel
+from .notify import notify
+from .status import Report
+
+#: Events come in bursts: what follows within this many seconds is decided together.
+TOGETHER = 0.05
+#: Seconds between two reports for `status`.
+REPORTS = 2.0
+
+
+class Keeper(Protocol):
+    """Where the agent's memory is."""
+
+    def save(self, agent: Agent) -> None:
+        """Keep what the agent believes.
+
+        :raises L2wgError: it cannot be written.
+        """
+
+    def switched(self) -> None:
+        """The link has the new private key: it is the one of the file from now on."""
+
+    def report(self, report: Report) -> None:
+        """Leave a report for `status` and `metrics`."""
+
+
+@dataclass
+class Outside:
+    """What the agent needs: kernel and store, its key for signs of life, and its memory."""
+
+    kernel: Kernel
+    open_store: Open
+    host_key: SecretKey
+    keeper: Keeper
+    look_up: Callable[[Endpoint], Sequence[Endpoint]]
+    stir: Kernel | None = None
+    clock: Callable[[], float] = time.monotonic
+
+
+class Runner:
+    """Feeds the agent, and does what it says, until it is stopped."""
+
+    def __init__(self, agent: Agent, outside: Outside) -> None:
+        self.agent = agent
+        self._outside = outside
+        self._messages: queue.Queue[Message] = queue.Queue()
+        self._stopping = threading.Event()
+        mesh = agent.me.mesh
+        self._watcher = Watcher(outside.open_store, mesh, self._messages)
+        key = layout.alive(mesh, agent.me.name)
+        self._beat = Beat(outside.open_store, key, self._messages)
+        self._names = Names(outside.look_up, self._messages)
+        self._stir = None if outside.stir is None else Stir(outside.stir, self._messages)
+        self._reported = 0.0
+        self.decided = 0
+
+    def run(self) -> None:
+        """Work until `stop`.
+
+        :raises KernelError: the link has gone.
+        """
+        # What the disk remembers holds at once, be the store there or not (rule 4).
+        self._decide()
+        notify(READY="1", STATUS="the switch is as the mesh was known last")
+        threads = [self._watcher, self._beat, self._names, *([self._stir] if self._stir else [])]
+        for thread in threads:
+            thread.start()
+        try:
+            while not self._stopping.is_set():
+                self._wait()
+                if not self._stopping.is_set():
+                    self._decide()
+        finally:
+            notify(STOPPING="1")
+            for thread in threads:
+                thread.stop()
+
+    def stop(self) -> None:
+        """End soon; for a signal, or another thread."""
+        self._stopping.set()
+        self._messages.put(_WAKE)
+
+    def _wait(self) -> None:
+        """Take what has happened until it is time to decide."""
+        clock = self._outside.clock
+        until: float | None = None
+        while not self._stopping.is_set():
+            now = clock()
+            due = self.agent.due(now)
+            if due <= 0:
+                until = until or now + TOGETHER
+                due = until - now
+                if due <= 0:
+                    return
+            try:
+                message = self._messages.get(timeout=due)
+            except queue.Empty:
+                return
+            if message is not _WAKE:
+                self.agent.take(message)
+                self._tell()
+
+    def _tell(self) -> None:
+        state = "in touch with the store" if self.agent.in_touch else "the store is away"
+        notify(STATUS=f"{state}; {len(self.agent.book.records)} hosts")
+
+    def _decide(self) -> None:
+        agent, outside = self.agent, self._outside
+        now = outside.clock()
+        try:
+            link = outside.kernel.read()
+        except KernelError as error:
+            self._refused(error, now)
+            return
+        made = agent.decide(link, now)
+        try:
+            if made.changes:
+                outside.kernel.apply(made.changes)
+            agent.worked()
+        except KernelError as error:
+            made.switched = False
+            self._refused(error, now)
+        self.decided += 1
+        self._keep(made)
+        self._names.want(made.names)
+        if made.sign:
+            self._beat.write(self._signed)
+        outside.keeper.report(Report.of(agent))
+
+    def _refused(self, error: KernelError, now: float) -> None:
+        """The kernel says no: try again later, unless there is no link any more."""
+        if error.errno == errno.ENODEV:
+            raise error
+        self.agent.failed(error.problems[0], now)
+
+    def _keep(self, made: Decision) -> None:
+        problem: Problem | None = None
+        try:
+            if made.save:
+                self._outside.keeper.save(self.agent)
+            if made.switched:
+                self._outside.keeper.switched()
+        except L2wgError as error:
+            problem = error.problems[0]
+        if problem is not None or made.save:
+            self.agent.faults.put("disk", problem, "what is known can be written again")
+
+    def _signed(self) -> bytes | None:
+        sign = self.agent.sign(int(time.time() * 1000))
+        if sign is None:
+            return None
+        return signing.seal(sign.canonical(), self._outside.host_key, with_key=True)
+
+
+class _Wake:
+    pass
+
+
+_WAKE: Message = _Wake()  # type: ignore[assignment]
+
+
+def stop_on_signals(runner: Runner) -> None:
+    """Let SIGTERM and SIGINT end the agent."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runner.stop())
+
+
+def say(name: str) -> Callable[[str], None]:
+    """Prints a line of the log to stderr, which is the journal under systemd."""
+    import sys
+
+    return lambda line: print(f"{PROG}: {name}: {line}", file=sys.stderr, flush=True)
