@@ -41,6 +41,7 @@ COMMANDS = {
     "diff": ("updown.reload", "cmd_diff", "show how a link differs from its file"),
     "status": ("show", "cmd_show", "the same as show"),
     "list": ("show", "cmd_list", "the same as 'show interfaces'"),
+    "mesh": ("mesh.commands", "cmd_mesh", "many hosts, one Ethernet, their peers in etcd"),
     "help": ("arguments", "cmd_help", "print the commands, or what one command takes"),
     "install-files": (
         "install",
@@ -171,6 +172,10 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         add("file", metavar="FILE")
     elif name == "help":
         add("about", nargs="?", metavar="COMMAND")
+    elif name == "mesh":
+        from .mesh.commands import add_actions
+
+        add_actions(parser, lambda action: _options(action, False))
     elif name == "new":
         _new_arguments(parser)
 

@@ -118,8 +118,8 @@ MESH = (
     ConfigKey("Hub", "hub", values.boolean, empty=False),
     ConfigKey("AllowedIPs", "allowed_ips", meshvalues.claimed_network, LIST),
     ConfigKey("AllowedMACs", "allowed_macs", values.mac_address, LIST),
-    ConfigKey("MaxMACs", "max_macs", meshvalues.max_macs, empty=False),
-    ConfigKey("AllowedVLANs", "allowed_vlans", meshvalues.vlans, LIST),
+    ConfigKey("MaxMACs", "max_macs", switches.max_macs, empty=False),
+    ConfigKey("AllowedVLANs", "allowed_vlans", switches.vlans, LIST),
 )
 #: How the addresses of a VLAN are documented; `VLAN_ADDRESS` is what matches them.
 VLAN_ADDRESS_NAME = "VLAN<id>.Address"

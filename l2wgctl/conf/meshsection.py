@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from ..errors import Problem
 from ..model import MeshOptions
+from ..switch import CLOSED, SwitchConfig
+from .switch_values import joined
 
 #: Each record is verified with every key until one fits.
 TRUSTED_MAX = 16
@@ -24,7 +26,15 @@ def options(given: Mapping[str, object]) -> MeshOptions:
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
+    values["allowed_vlans"] = joined(given.get("allowed_vlans", ()))  # type: ignore[arg-type]
     return MeshOptions(**values)  # type: ignore[arg-type]
+
+
+def closed(switch: SwitchConfig | None) -> SwitchConfig | None:
+    """The switch of a mesh takes nothing from a peer without options, unless the file says so."""
+    if switch is None or switch.options.new_peers is not None:
+        return switch
+    return switch._replace(options=switch.options._replace(new_peers=CLOSED))
 
 
 class _Rule(NamedTuple):
@@ -89,14 +99,21 @@ def _rules(mesh: MeshOptions, given: Collection[str]) -> Iterator[_Rule]:
     )
 
 
-def conflicts(mesh: MeshOptions, lines: Mapping[str, int]) -> list[Problem]:
+def conflicts(mesh: MeshOptions, lines: Mapping[str, int], switch: bool) -> list[Problem]:
     """Keys that exclude or need each other.
 
     :param lines: where each key stands, by its lower-case name; the section itself by ''.
+    :param switch: whether the link is one.
     """
+    needs = _Rule(
+        "Node",
+        mesh.node is not None and not switch,
+        "[Mesh] needs a switch",
+        "write Switch = yes into [Interface]",
+    )
     return [
         Problem("", rule.what, rule.hint, line=_line(rule.name, lines), code="conflict")
-        for rule in _rules(mesh, lines)
+        for rule in (*_rules(mesh, lines), needs)
         if rule.broken
     ]
 

@@ -9,8 +9,6 @@ from ..errors import ValueProblem, without_keys
 from ..model import AllowedIP, Endpoint, Key
 from . import values
 
-#: Learned entries of one peer that the module allows (kernel/uapi/l2wg.yaml, max-macs).
-MAX_MACS = 1048576
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}\.?)+")
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]+))?/?")
@@ -87,20 +85,3 @@ def user(text: str) -> str:
     if not text.isprintable() or ":" in text or len(text) > 255:
         raise ValueProblem("is no name of a user", "the password stands in PasswordFile")
     return text
-
-
-def max_macs(text: str) -> int:
-    """0-1048576 learned MAC addresses; 0: the given ones only."""
-    value = values.number(text)
-    if value is None or value > MAX_MACS:
-        raise ValueProblem(f"is not 0-{MAX_MACS}: '{text}'", "0 allows the given ones only")
-    return value
-
-
-def vlans(text: str) -> tuple[int, int]:
-    """VLANs that a host may use: `20`, `20-29`, `0` for frames without tag, or `all`."""
-    if text.lower() == "all":
-        return 0, 4094
-    if text == "0":
-        return 0, 0
-    return values.vlan_range(text)

@@ -354,7 +354,8 @@ class _Parser:
         if mesh is not None:
             lines = {"": self.seen["mesh"], **self.mesh_lines}
             wrong = {problem.line for problem in self.problems}
-            found = meshsection.conflicts(mesh, lines)
+            found = meshsection.conflicts(mesh, lines, link.switch)
+            switch = meshsection.closed(switch)
             conflicts += (conflict for conflict in found if conflict.line not in wrong)
         for conflict in conflicts:
             self.problem(conflict.code, conflict.what, conflict.hint, line=conflict.line)

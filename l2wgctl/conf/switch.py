@@ -152,6 +152,8 @@ def plan(
         link = wanted_link(config, config.switch)
         peers = wanted_peers(config, config.switch)
         forget = tuple(key for key in before if key not in peers)
+        if config.mesh is not None:
+            forget, link = (), _with_the_meshs(link, now.options)
     changes: list[Change] = []
     link_change, found = _difference(now.options, link, INTERFACE_KEYS)
     changes += found
@@ -173,6 +175,18 @@ def plan(
             changes.append(Change("remove", "options", "(all)", None, key))
     made = SwitchOptions(**link_change)  # type: ignore[arg-type]
     return Plan(now.name, made, to_set, forget, tuple(changes), now.options, before)
+
+
+def _with_the_meshs(wanted: SwitchOptions, now: SwitchOptions) -> SwitchOptions:
+    """The options with what the agent of a mesh has added: what its record binds to the host."""
+
+    def both(one: tuple[str, ...] | None, other: tuple[str, ...] | None) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*(one or ()), *(other or ()))))
+
+    return wanted._replace(
+        host_macs=both(wanted.host_macs, now.host_macs),
+        host_addresses=both(wanted.host_addresses, now.host_addresses),
+    )
 
 
 def _difference(

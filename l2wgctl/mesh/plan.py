@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..conf.meshvalues import MAX_MACS
+from ..conf.switch_values import MAX_ENTRIES, joined
 from ..model import AllowedIP, Endpoint, Key
 from ..switch import CLOSED, PeerOptions, SwitchOptions
 from .record import Record
@@ -26,7 +26,6 @@ RANGES_OF_PEER = 256
 OWN_MAX = 64
 #: Nothing is given.
 NOTHING = SwitchOptions()
-Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -81,20 +80,9 @@ class _Hub:
         found = [*self.all, more]
         return (
             sum(len(record.macs) for record in found) <= MACS_OF_PEER
-            and sum(record.max_macs for record in found) <= MAX_MACS
-            and len(merged(vlan for record in found for vlan in record.vlans)) <= RANGES_OF_PEER
+            and sum(record.max_macs for record in found) <= MAX_ENTRIES
+            and len(joined(vlan for record in found for vlan in record.vlans)) <= RANGES_OF_PEER
         )
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Ranges of VLANs in order, without overlap; neighbours are one. 0 stays for itself."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return tuple(found)
 
 
 def topology(records: Mapping[str, Record]) -> tuple[dict[str, _Hub], list[LeftOut]]:
@@ -183,7 +171,7 @@ def _bound(records: Iterable[Record], relay: bool = False) -> PeerOptions:
     return PeerOptions(
         allowed_macs=tuple(sorted(mac for record in found for mac in record.macs)),
         max_macs=sum(record.max_macs for record in found),
-        allowed_vlans=merged(vlan for record in found for vlan in record.vlans),
+        allowed_vlans=joined(vlan for record in found for vlan in record.vlans),
         pvid=0,
         relay=relay,
     )
@@ -195,7 +183,7 @@ def _all_of(records: Iterable[Record]) -> PeerOptions:
     found = list(records)
     bound = _bound(found)
     count = len(bound.allowed_macs or ()) + (bound.max_macs or 0)
-    return bound._replace(allowed_macs=(), max_macs=min(count, MAX_MACS))
+    return bound._replace(allowed_macs=(), max_macs=min(count, MAX_ENTRIES))
 
 
 def _both(

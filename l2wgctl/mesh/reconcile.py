@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from ..conf.switch_values import joined
 from ..model import AllowedIP, Endpoint, Key
 from ..switch import PEER_DEFAULTS, PeerOptions, SwitchOptions
 from .kernel import Change, LinkNow, PeerNow, Remove, Replace, SetLink, SetOptions, SetPeer
-from .plan import MACS_OF_PEER, Plan, WantedPeer, merged
+from .plan import MACS_OF_PEER, Plan, WantedPeer
 
 
 def reconcile(
@@ -158,7 +159,7 @@ def _comparable(options: PeerOptions) -> object:
     pvid = options.pvid or 0
     return options._replace(
         allowed_macs=tuple(sorted(options.allowed_macs or ())),
-        allowed_vlans=merged(options.allowed_vlans or ((pvid, pvid),)),
+        allowed_vlans=joined(options.allowed_vlans or ((pvid, pvid),)),
         pvid=pvid,
     )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, TypeVar
 
 from ..conf import meshvalues, values
+from ..conf.switch_values import MAX_ENTRIES
 from ..errors import ValueProblem, without_keys
 from ..model import AllowedIP, Endpoint, Key
 from .signing import LIST_MAX, RECORD_MAX, Invalid
@@ -264,7 +265,7 @@ def _request_fields(found: _Fields) -> dict[str, Any]:
         "host_key": found.parsed("host_key", values.public_key),
         "addresses": found.listed("addresses", meshvalues.claimed_network, ADDRESSES_MAX),
         "macs": found.listed("macs", values.mac_address, MACS_MAX),
-        "max_macs": found.number("max_macs", 0, meshvalues.MAX_MACS),
+        "max_macs": found.number("max_macs", 0, MAX_ENTRIES),
         "vlans": _vlans(found),
         "endpoints": found.listed("endpoints", meshvalues.reachable, ENDPOINTS_MAX),
         "hub": found.take("hub", bool),

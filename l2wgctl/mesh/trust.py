@@ -8,7 +8,7 @@ What has once been believed is gone only when a newer signed record says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Callable, NamedTuple
 
@@ -16,11 +16,9 @@ from ..errors import without_keys
 from ..model import Key
 from . import layout, signing
 from .claims import Claims
+from .ignored import Ignored
 from .record import Listed, MeshList, Record, parse_list, parse_record
 from .signing import LIST_MAX, Invalid
-
-#: Refusals that are remembered; what is beyond is counted.
-REFUSALS_MAX = 256
 
 
 class Held(NamedTuple):
@@ -58,42 +56,6 @@ class Snapshot:
     moved: dict[str, Key] = field(default_factory=dict)
 
 
-class Refusals:
-    """What is ignored, by its place in the store, and why: 256 of them, and a count of the rest.
-
-    A place of a known host takes that of an unknown one, so that junk does not hide what matters.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-        self._junk: dict[str, str] = {}
-        self.more = 0
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        yield from sorted({**self._junk, **self._known}.items())
-
-    def __len__(self) -> int:
-        return len(self._known) + len(self._junk)
-
-    def add(self, place: str, why: str, known: bool) -> str | None:
-        """Remember a refusal; the line for the log if it is a new one that is remembered."""
-        if self._known.get(place, self._junk.get(place)) == why:
-            return None
-        self.drop(place)
-        if len(self) >= REFUSALS_MAX:
-            self.more += 1
-            if not known or not self._junk:
-                return None
-            del self._junk[next(iter(self._junk))]
-        (self._known if known else self._junk)[place] = why
-        return f"{place} {why}: ignored"
-
-    def drop(self, place: str) -> None:
-        """The place is in order now, or gone."""
-        self._known.pop(place, None)
-        self._junk.pop(place, None)
-
-
 class Book:
     """What one host believes of its mesh.
 
@@ -112,7 +74,7 @@ class Book:
         self._claims = Claims()
         #: Names whose newest record claims what others have: why.
         self.contested: dict[str, str] = {}
-        self.refusals = Refusals()
+        self.refusals = Ignored()
         #: Hosts that have used their new key, and it (rule 5).
         self.moved: dict[str, Key] = {}
 
@@ -143,6 +105,15 @@ class Book:
         """The newest serial of a host that was seen here, 0: none."""
         floor, held = self._floors.get(name), self._held.get(name)
         return max(floor.serial if floor else 0, held.record.serial if held else 0)
+
+    def listed(self) -> dict[str, Listed]:
+        """Every host that was ever seen, as a list has it."""
+        names = sorted({*self._held, *self._floors})
+        return {name: Listed(self.serial(name), self.is_revoked(name)) for name in names}
+
+    def clash(self, record: Record) -> str | None:
+        """What a record would claim of another host's, in words."""
+        return self._claims.clash(record)
 
     def missing(self) -> dict[str, int]:
         """Hosts whose newest record, by the list, the store has not shown yet; its serial."""
@@ -247,8 +218,10 @@ class Book:
                 raise Invalid("is another list of a serial that this host has seen")
         self.list, self._list_raw = found, raw
         for name, entry in found.hosts.items():
-            if entry.serial >= self.serial(name):
+            if entry.serial > self.serial(name):
+                # An older record that is in force stays, and one that is not never will be.
                 self._floors[name] = entry
+                self.contested.pop(name, None)
             if self.is_revoked(name):
                 self._leave(name)
         return True
@@ -325,15 +298,13 @@ class Book:
 
     def snapshot(self) -> Snapshot:
         """What is to be kept."""
-        names = {*self._held, *self._floors}
-        floors = {name: Listed(self.serial(name), self.is_revoked(name)) for name in sorted(names)}
         applied = {
             name: None if name not in self._applied else self._applied[name].raw
             for name, held in self._held.items()
             if held.record.present and self._applied.get(name) != held
         }
         raws = {name: held.raw for name, held in self._held.items()}
-        return Snapshot(self.mesh, self._list_raw, floors, raws, applied, dict(self.moved))
+        return Snapshot(self.mesh, self._list_raw, self.listed(), raws, applied, dict(self.moved))
 
     @classmethod
     def restore(cls, kept: Snapshot, trusted: Sequence[Key]) -> tuple[Book, list[str]]:
@@ -370,7 +341,7 @@ class Book:
         book.contested.clear()
         for name, held in opened.items():
             book._held[name] = held
-            if book._applied.get(name) != held:
+            if book._applied.get(name) != held and held.record.serial >= book.serial(name):
                 book._settle(name)
         for name in kept.floors:
             if book.is_revoked(name):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from l2wgctl.arguments import COMMANDS, make_parser
 from l2wgctl.conf.keys import INTERFACE, MESH, PEER, VLAN_ADDRESS_NAME
 from l2wgctl.conf.parse import parse
 from l2wgctl.grammar import FIELDS, KINDS, SET_DEVICE, SET_PEER
+from l2wgctl.mesh.commands import ACTIONS
 from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
 from tests.unit.ctl.fakelinks import FakeLinks
 
@@ -36,17 +38,25 @@ BASH = DATA / "completions" / "l2wgctl"
 ZSH = DATA / "completions" / "_l2wgctl"
 
 
+def below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands of a parser."""
+    found = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    return dict(cast(Any, found))
+
+
 def options() -> set[str]:
     parser = make_parser()
     found = set(parser._option_string_actions)
-    for action in parser._subparsers._group_actions[0].choices.values():  # type: ignore[union-attr]
-        found |= set(action._option_string_actions)
+    for command in [*below(parser).values(), *below(below(parser)["mesh"]).values()]:
+        found |= set(command._option_string_actions)
     return {option for option in found if option.startswith("--")}
 
 
 def test_every_command_option_and_field_has_its_place_in_the_page() -> None:
     for name in COMMANDS:
         assert re.search(rf"^- .*`{name}`", COMMAND_PAGE, re.MULTILINE), name
+    for name in ACTIONS:
+        assert re.search(rf"^- `mesh {name}`", COMMAND_PAGE, re.MULTILINE), name
     for word in (*options(), *FIELDS, *SET_DEVICE, *SET_PEER):
         assert f"`{word}`" in COMMAND_PAGE, word
 
@@ -236,6 +246,16 @@ def test_bash_completion_knows_the_options(name: str) -> None:
     known = {option for option in parser._option_string_actions if option.startswith("--")}
     if name != "set":
         assert set(complete(name, "--")) == known
+
+
+@needs_bash
+def test_bash_completion_of_a_mesh() -> None:
+    actions = below(below(make_parser("mesh"))["mesh"])
+    assert set(complete("mesh", "")) == set(actions) == set(ACTIONS)
+    for name, parser in actions.items():
+        known = {option for option in parser._option_string_actions if option.startswith("--")}
+        assert set(complete("mesh", name, "--")) == known, name
+        assert f"'{name}:{parser.description}'" in ZSH.read_text(), name
 
 
 @pytest.mark.skipif(

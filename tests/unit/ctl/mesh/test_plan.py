@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2wgctl.conf.values import allowed_ip
-from l2wgctl.mesh.plan import LeftOut, Plan, merged, plan
+from l2wgctl.mesh.plan import LeftOut, Plan, plan
 from l2wgctl.mesh.record import Record
 from l2wgctl.switch import SwitchOptions
 from tests.unit.ctl.mesh.world import World, key_of, meshes, record_of
@@ -213,8 +213,3 @@ def test_the_files_own_come_first_and_all_fit() -> None:
     assert found.link.host_macs == ("02:ff:00:00:00:01", "02:00:00:00:00:05")
     many = SwitchOptions(host_macs=tuple(f"02:ff:00:00:00:{n:02x}" for n in range(64)))
     assert len(plan_of(SHAPE, "h5", host=many).link.host_macs or ()) == 64
-
-
-def test_ranges_of_vlans_are_joined() -> None:
-    assert merged([(5, 7), (0, 0), (6, 9), (1, 2), (10, 10)]) == ((0, 2), (5, 10))
-    assert merged([]) == ()

@@ -8,19 +8,22 @@ from typing import Any
 
 import pytest
 
-from l2wgctl.conf import files, parse, sync
+from l2wgctl.conf import files, parse, switch, sync
 from l2wgctl.conf.check import examine
 from l2wgctl.conf.edit import edit
 from l2wgctl.conf.keys import MESH
-from l2wgctl.conf.meshvalues import claimed_network, vlans
+from l2wgctl.conf.meshvalues import claimed_network
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import Device, Endpoint, Key, MeshOptions, Peer
+from l2wgctl.switch import PEER_DEFAULTS, SWITCH_DEFAULTS, PeerState, SwitchOptions, SwitchState
 from tests.unit.ctl.conftest import PEER_A, PEER_B, PEER_C, PRIVATE
 
 HEAD = f"[Interface]\nPrivateKey = {PRIVATE}\n"
+SWITCH = "[Interface]\nSwitch = yes\n"
 NEEDED = f"[Mesh]\nEngine = https://etcd1\nTrustedKeys = {PEER_A}, {PEER_B}\n"
 WHOLE = f"""\
-{HEAD}
+{HEAD}Switch = yes
+
 [Mesh]
 Engine = https://etcd1.example.org:2379, https://[2001:db8::1]
 CA = ca.pem
@@ -83,7 +86,6 @@ def test_case_does_not_matter_and_lists_go_on() -> None:
         f"[MESH]\nengine = http://a, http://b\nENGINE = http://c:1\ntrustedkeys={PEER_A},{PEER_B}\n"
     )
     assert mesh_of(text).engines == ("http://a:2379", "http://b:2379", "http://c:1")
-    assert vlans("ALL") == (0, 4094)
 
 
 ONE_ERROR = {
@@ -147,6 +149,10 @@ ONE_ERROR = {
         f"{NEEDED}TrustedKeys = {PEER_A}\n",
         "3:1: TrustedKeys lists one twice (keep one of them)",
     ),
+    "no switch": (
+        NEEDED + "Node = berlin\n",
+        "4:1: [Mesh] needs a switch (write Switch = yes into [Interface])",
+    ),
     "node": (
         NEEDED + "Node = Berlin\n",
         "4:8: Node is not 1-63 of a-z 0-9 -: 'Berlin'",
@@ -160,7 +166,7 @@ ONE_ERROR = {
         "4:1: Hub needs Endpoints (add Endpoints = HOST:51820, where the hosts behind it reach it)",
     ),
     "behind itself": (
-        NEEDED + "Node = a\nBehind = a\n",
+        NEEDED + "Node = a\nBehind = a\n" + SWITCH,
         "5:1: Behind names this host itself (write the name of its hub)",
     ),
     "too many claims": (
@@ -177,7 +183,7 @@ ONE_ERROR = {
     ),
     "MaxMACs": (
         NEEDED + "MaxMACs = no\n",
-        "4:11: MaxMACs is not 0-1048576: 'no' (0 allows the given ones only)",
+        "4:11: MaxMACs is not 0-1048576: 'no' (0: those of AllowedMACs alone)",
     ),
     "section twice": (
         NEEDED
@@ -211,11 +217,14 @@ def test_a_password_is_not_shown() -> None:
 
 
 def test_warnings_of_a_mesh() -> None:
-    text = HEAD + f"[Mesh]\nEngine = http://etcd1, http://127.0.0.1\nTrustedKeys = {PEER_A}\n"
+    text = (
+        HEAD
+        + f"Switch = yes\n[Mesh]\nEngine = http://etcd1, http://127.0.0.1\nTrustedKeys = {PEER_A}\n"
+    )
     assert warnings(text + "Node = a\n") == [
-        "5:1: warning: TrustedKeys has only one: when it is lost, nobody can admit or revoke a "
+        "6:1: warning: TrustedKeys has only one: when it is lost, nobody can admit or revoke a "
         "host (add the one that is locked away, from 'l2wgctl mesh keygen')",
-        "4:1: warning: Engine http://etcd1:2379 is not encrypted: who listens knows every host and "
+        "5:1: warning: Engine http://etcd1:2379 is not encrypted: who listens knows every host and "
         "its addresses (write https://, and CA)",
     ]
     local = text.replace("http://etcd1, ", "").replace(PEER_A, f"{PEER_A}, {PEER_B}")
@@ -224,7 +233,7 @@ def test_warnings_of_a_mesh() -> None:
 
 def test_an_admins_file_needs_no_private_key() -> None:
     assert warnings(NEEDED) == []
-    assert warnings(NEEDED + "Node = a\n") == [
+    assert warnings(NEEDED + "Node = a\n" + SWITCH) == [
         "1:1: warning: [Interface] has no PrivateKey (make one with 'l2wgctl genkey')"
     ]
 
@@ -260,3 +269,20 @@ def test_check_command(tmp_path: Path) -> None:
     path.write_text(WHOLE)
     path.chmod(0o600)
     assert files.load(str(path)).mesh == mesh_of(WHOLE)
+
+
+def test_a_mesh_is_closed_and_keeps_what_its_agent_has_set() -> None:
+    """A reload would have bound the agent's MACs to nobody, and forgotten its peers' options."""
+    config = parse.parse(SWITCH + "HostMACs = 02:00:00:00:00:01\n" + NEEDED, "x")
+    assert config.switch is not None and config.switch.options.new_peers == "closed"
+    theirs = SWITCH_DEFAULTS._replace(
+        new_peers="closed", host_macs=("02:00:00:00:00:07",), host_addresses=("10.0.0.7/32",)
+    )
+    state = SwitchState("x", 1, theirs, 0, 0, 1, {})
+    options = PEER_DEFAULTS._replace(max_macs=0)
+    peer = PeerState("x", Key(b"\x01" * 32), options, "", True, True, 0, "up", 1, 1, {})
+    made = switch.plan(state, [peer], config)
+    assert made.link == SwitchOptions(host_macs=("02:00:00:00:00:01", "02:00:00:00:00:07"))
+    assert made.forget == () and made.peers == {}
+    opened = parse.parse(SWITCH + "NewPeers = open\n" + NEEDED, "x").switch
+    assert opened is not None and opened.options.new_peers == "open"

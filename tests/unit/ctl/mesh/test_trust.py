@@ -15,8 +15,9 @@ from l2wgctl.conf.values import allowed_ip
 from l2wgctl.errors import L2wgError
 from l2wgctl.mesh import layout, memory, signing
 from l2wgctl.mesh.claims import Claims
+from l2wgctl.mesh.ignored import IGNORED_MAX
 from l2wgctl.mesh.record import Listed, MeshList, Record, overlap
-from l2wgctl.mesh.trust import REFUSALS_MAX, Book, Verdict
+from l2wgctl.mesh.trust import Book, Verdict
 from l2wgctl.model import AllowedIP, SecretKey
 from tests.unit.ctl.mesh import strategies
 from tests.unit.ctl.mesh.world import key_of, record_of
@@ -284,13 +285,13 @@ def test_what_is_in_force_never_clashes(records: Iterable[Record]) -> None:
 def test_ten_thousand_junk_records() -> None:
     made = book(node(H1))
     said = [made.take(layout.node("office", f"x{n}"), b"junk").words for n in range(10_000)]
-    assert sum(word is not None for word in said) == REFUSALS_MAX
-    assert (len(made.refusals), made.refusals.more) == (REFUSALS_MAX, 10_000 - REFUSALS_MAX)
+    assert sum(word is not None for word in said) == IGNORED_MAX
+    assert (len(made.refusals), made.refusals.more) == (IGNORED_MAX, 10_000 - IGNORED_MAX)
     assert made.records == {"h1": H1}
     # what matters is not hidden by it
     assert made.take(*node(H1, THIEF)).words == "nodes/h1 is not signed by a trusted key: ignored"
     assert ("nodes/h1", "is not signed by a trusted key") in [*made.refusals]
-    assert len(made.refusals) == REFUSALS_MAX
+    assert len(made.refusals) == IGNORED_MAX
     for number in range(10_000):
         made.gone(layout.node("office", f"x{number}"))
     assert len(made.refusals) == 1

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0
+"""mesh keygen, sign, revoke, resign: what an admin does on his own machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..conf.meshvalues import mesh_name
+from ..errors import L2wgError, Problem, UsageError, ValueProblem, without_keys
+from ..model import MeshOptions
+from ..output import print_json, say
+from . import keyfile, signing
+from .desk import Desk, open_desk
+from .record import Listed, Request, parse_request
+from .review import lost_places, record_for, refuse, shown
+from .signing import Invalid
+from .store import Store
+
+
+def cmd_keygen(args: argparse.Namespace) -> int:
+    """Make private keys, each in a file of its own, and print the public ones for the file."""
+    if len({*args.files}) < len(args.files):
+        raise UsageError("a file is named twice", "one for each key", "mesh keygen")
+    public = [signing.public_key(keyfile.create(path)) for path in args.files]
+    if args.json:
+        print_json([{"file": path, "key": str(key)} for path, key in zip(args.files, public)])
+        return 0
+    print(f"TrustedKeys = {', '.join(map(str, public))}")
+    first, *others = args.files
+    kept = f"; lock away {' and '.join(others)}" if others else ""
+    print(f"Write this line into [Mesh] at every host. Sign with {first}{kept}.", file=sys.stderr)
+    return 0
+
+
+def open_store(options: MeshOptions, where: str) -> Store:
+    """The store of a mesh; tests put theirs in its place."""
+    from .access import opener
+
+    return opener(options, where)()
+
+
+def _desk(args: argparse.Namespace) -> Desk:
+    # by its name in the module, so that a test can replace it
+    return open_desk(args.mesh, args.file, args.key, f"mesh {args.action}", open_store)
+
+
+def _name(args: argparse.Namespace) -> str:
+    try:
+        return mesh_name(args.name)
+    except ValueProblem as problem:
+        raise UsageError(f"NAME {problem.what}", problem.hint, f"mesh {args.action}") from None
+
+
+# -- sign ------------------------------------------------------------------------------------------
+
+
+def _opened(desk: Desk, name: str) -> tuple[Request, str]:
+    """A host's request and its fingerprint.
+
+    :raises L2wgError: there is none, or none that is valid.
+    """
+    raw = desk.requests.get(name)
+    if raw is None:
+        hint = f"do this on it first: l2wgctl mesh join {desk.mesh} --as {name}"
+        raise L2wgError(f"{name} has not asked to join {desk.mesh}", hint, desk.where)
+    try:
+        sealed = signing.unseal_own(raw)
+        request = parse_request(sealed.record)
+        if (request.mesh, request.name) != (desk.mesh, name):
+            raise Invalid(f"is that of {request.name} to join {request.mesh}")
+        if request.host_key != sealed.signer:
+            raise Invalid("is not signed with its own host key")
+    except Invalid as invalid:
+        what = f"the request of {name} {invalid.why}"
+        hint = f"let the host ask again: l2wgctl mesh join {desk.mesh}"
+        raise L2wgError(what, hint, desk.where) from None
+    return request, signing.fingerprint(sealed.record)
+
+
+def waiting(desk: Desk) -> Iterator[tuple[Request, str]]:
+    """Valid requests that are not granted yet, and their fingerprints; a warning for others."""
+    for name in sorted(desk.requests):
+        try:
+            request, fingerprint = _opened(desk, name)
+        except L2wgError as error:
+            say(problem._replace(warning=True) for problem in error.problems)
+            continue
+        held = desk.book.held(name)
+        if held is None or record_for(request, desk.book) != held.record:
+            yield request, fingerprint
+
+
+def _confirm(fingerprint: str, given: str | None, name: str, where: str) -> None:
+    """See that the host shows the same fingerprint.
+
+    :raises L2wgError: it does not, or nobody can tell.
+    """
+    if given is None:
+        if not sys.stdin.isatty():
+            hint = "add --fingerprint, with what 'mesh join' has printed on the host"
+            raise L2wgError("nobody is here to compare the fingerprint", hint, where)
+        print(f"Compare the fingerprint with that on {name} itself. Is it the same? ", end="")
+        print("(yes, or the fingerprint) ", end="", flush=True)
+        given = sys.stdin.readline().strip()
+        if given.lower() == "yes":
+            return
+    if given.lower().replace("-", "") != fingerprint.replace("-", ""):
+        what = f"not signed: '{without_keys(given)}' is not the fingerprint of what {name} asks for"
+        hint = "do 'mesh join' on the host again; if it is another then, somebody forges requests"
+        raise L2wgError(what, hint, where)
+
+
+def cmd_sign(args: argparse.Namespace) -> int:
+    """Show what a host asks for, have its fingerprint compared, and sign it."""
+    desk = _desk(args)
+    if args.name is None:
+        desk.look()
+        return _list(args, desk)
+    name = _name(args)
+    desk.look()
+    request, fingerprint = _opened(desk, name)
+    held = desk.book.held(name)
+    record = record_for(request, desk.book)
+    if held is not None and held.record == record:
+        print(f"{name} has what it asks for (record {record.serial}).", file=sys.stderr)
+        granted = Listed(record.serial, False)
+        found = desk.book.list
+        if desk.shows(name) and found is not None:
+            if found.hosts.get(name) == granted:
+                return 0
+    else:
+        refuse(record, desk.book, desk.where)
+        lines = shown(request, fingerprint, held.record if held is not None else None)
+        print("\n".join(lines), file=sys.stderr)
+        _confirm(fingerprint, args.fingerprint, name, desk.where)
+    desk.write(record)
+    return _done(args, desk, name, "is signed", record.serial)
+
+
+def _list(args: argparse.Namespace, desk: Desk) -> int:
+    found = [*waiting(desk)]
+    if args.json:
+        print_json([{"name": r.name, "fingerprint": fingerprint} for r, fingerprint in found])
+        return 0
+    for request, fingerprint in found:
+        print(f"{request.name} {fingerprint}")
+    if not found:
+        print(f"Nobody waits to be signed in {desk.mesh}.", file=sys.stderr)
+    return 0
+
+
+def _done(args: argparse.Namespace, desk: Desk, name: str, what: str, serial: int) -> int:
+    """Write the list, and say what was done."""
+    revoked = desk.book.is_revoked(name) or what == "is revoked"
+    number = desk.write_list({name: Listed(serial, revoked)})
+    if args.json:
+        print_json({"name": name, "record": serial, "revoked": revoked, "list": number})
+    else:
+        print(f"{name} {what} (record {serial}, list {number}).")
+    return 0
+
+
+# -- revoke, resign --------------------------------------------------------------------------------
+
+
+def cmd_revoke(args: argparse.Namespace) -> int:
+    """Put a host out of the mesh, by a signed record that stays."""
+    name = _name(args)
+    desk = _desk(args)
+    desk.look()
+    book = desk.book
+    if not book.serial(name):
+        known = ", ".join(book.records) or "none"
+        raise L2wgError(f"{desk.mesh} has no host {name}", f"it has: {known}"[:300], desk.where)
+    if book.is_revoked(name) and (book.list is not None and book.list.hosts.get(name)):
+        print(f"{name} is revoked already (record {book.serial(name)}).", file=sys.stderr)
+        return 0
+    before = dict(book.records)
+    held = book.held(name)
+    serial = book.serial(name) if book.is_revoked(name) else book.serial(name) + 1
+    if held is not None and held.record.present:
+        # The store may withhold newer ones than we hold; the serial counts.
+        gone = held.record.revoked()
+        desk.write(replace(gone, serial=serial))
+    left = {other: record for other, record in before.items() if other != name}
+    for why in lost_places(left, before, ""):
+        say([Problem(desk.where, f"{why} any more: it is cut off", None, True)])
+    return _done(args, desk, name, "is revoked", serial)
+
+
+def cmd_resign(args: argparse.Namespace) -> int:
+    """Sign all records and the list anew; then the other keys can be taken out of the files."""
+    desk = _desk(args)
+    desk.look(rolled_back=True)
+    count, number = desk.sign_anew()
+    if args.json:
+        print_json({"records": count, "list": number})
+    else:
+        print(f"{count} records of {desk.mesh} are signed anew (list {number}).")
+    return 0

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`l2wgctl mesh`: its actions, what each takes, and which function does it.
+
+Nothing of the mesh is imported before an action is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from typing import Callable, NamedTuple
+
+Parser = argparse.ArgumentParser
+
+
+class Action(NamedTuple):
+    """`module` beside this one and `function` do it; `arguments` adds what it takes."""
+
+    module: str
+    function: str
+    help: str
+    arguments: Callable[[Parser], None]
+
+
+def _mesh(parser: Parser) -> None:
+    parser.add_argument("mesh", metavar="MESH", help="the mesh, which is also its link's name")
+    parser.add_argument("--file", metavar="FILE", help="default: /etc/l2wg/MESH.conf")
+
+
+def _keygen(parser: Parser) -> None:
+    names = ("admin.key", "reserve.key")
+    text = f"files for the private keys; default: {' and '.join(names)}"
+    parser.add_argument("files", nargs="*", default=names, metavar="FILE", help=text)
+
+
+def _key(parser: Parser) -> None:
+    parser.add_argument("--key", required=True, metavar="FILE", help="the admin's private key")
+    _mesh(parser)
+
+
+def _sign(parser: Parser) -> None:
+    _key(parser)
+    text = "the host; without it: who waits for a signature"
+    parser.add_argument("name", nargs="?", metavar="NAME", help=text)
+    text = "what the host shows; then nobody is asked"
+    parser.add_argument("--fingerprint", metavar="TEXT", help=text)
+
+
+def _revoke(parser: Parser) -> None:
+    _key(parser)
+    parser.add_argument("name", metavar="NAME", help="the host")
+
+
+def _import(parser: Parser) -> None:
+    _mesh(parser)
+    text = "signed records and lists, one a line, or another host's memory.json; - is stdin"
+    parser.add_argument("envelopes", metavar="RECORDS", help=text)
+
+
+ACTIONS = {
+    "keygen": Action("admin", "cmd_keygen", "make the keys of the admins", _keygen),
+    "sign": Action("admin", "cmd_sign", "admit a host, or let it change", _sign),
+    "revoke": Action("admin", "cmd_revoke", "put a host out of the mesh", _revoke),
+    "resign": Action("admin", "cmd_resign", "sign everything anew with another key", _key),
+    "import": Action("imports", "cmd_import", "take records past the store", _import),
+}
+
+
+def add_actions(parser: Parser, options: Callable[[Parser], None]) -> None:
+    """The actions as commands below `mesh`.
+
+    :param options: adds what every command takes.
+    """
+    found = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, action in ACTIONS.items():
+        sub = found.add_parser(name, help=action.help, description=action.help, allow_abbrev=False)
+        options(sub)
+        action.arguments(sub)
+
+
+def cmd_mesh(args: argparse.Namespace) -> int:
+    """Do an action; the exit status."""
+    action = ACTIONS[args.action]
+    function = getattr(import_module(f".{action.module}", __package__), action.function)
+    status: int = function(args)
+    return status

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An admin's desk: the mesh as the store shows it, his key, and what he has seen before.
+
+The store is not trusted here either. What was signed once is remembered below
+`$XDG_STATE_HOME/l2wg`, so that a store that was rolled back does not make him sign a serial twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ..conf import files
+from ..conf.meshvalues import mesh_name
+from ..errors import L2wgError, Problem, ValueProblem
+from ..model import Key, MeshOptions, SecretKey
+from ..output import say
+from . import keyfile, layout, memory, signing
+from .record import Listed, MeshList, Record, parse_record
+from .store import Entry, Store
+from .trust import Book
+
+#: Lists that are left in the store; agents need the newest, people may want to compare.
+LISTS_LEFT = 8
+#: Times that a list is made anew because another admin was faster.
+TRIES = 5
+
+
+def load_options(mesh: str, path: str | None) -> tuple[MeshOptions, str]:
+    """The `[Mesh]` section of the file of a mesh, and the file.
+
+    :raises L2wgError: the name is not valid, the file cannot be read, or has no such section.
+    """
+    try:
+        where = path or str(files.CONFIG_DIR / f"{mesh_name(mesh)}.conf")
+    except ValueProblem as problem:
+        raise L2wgError(f"name {problem.what}", problem.hint, "mesh") from None
+    config = files.load(where)
+    say(config.warnings)
+    if config.mesh is None:
+        raise L2wgError("has no [Mesh] section", "see l2wg.conf(5)", where)
+    return config.mesh, where
+
+
+def state_folder() -> Path:
+    """Where an admin's memory is (XDG Base Directory Specification)."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return Path(home or Path.home() / ".local/state") / "l2wg"
+
+
+class Desk:
+    """An admin at work.
+
+    :param where: names the command in errors.
+    :param secret: his key; its public half is one of `trusted`.
+    """
+
+    def __init__(
+        self, mesh: str, trusted: tuple[Key, ...], store: Store, secret: SecretKey, where: str
+    ) -> None:
+        self.mesh = mesh
+        self.where = where
+        self.store = store
+        self.secret = secret
+        self._trusted = trusted
+        self._memory = memory.file_of(mesh, state_folder())
+        #: What the store has, as it was read.
+        self.entries: dict[str, Entry] = {}
+        self.book = Book(mesh, trusted)
+        self.requests: dict[str, bytes] = {}
+
+    def look(self, rolled_back: bool = False) -> None:
+        """Read the store.
+
+        :param rolled_back: whether it may lack what was there before.
+        :raises L2wgError: it may not, and does; or the memory is damaged.
+        """
+        kept = memory.load(self._memory, self.mesh)
+        lost: list[str] = []
+        if kept is not None:
+            self.book, lost = Book.restore(kept, self._trusted)
+        entries = [
+            entry
+            for kind in (layout.NODES, layout.LISTS, layout.REQUESTS)
+            for entry in self.store.list(layout.prefix(self.mesh, kind)).entries
+        ]
+        self.entries = {entry.key: entry for entry in entries}
+        self.requests = {
+            place.name: entry.value
+            for entry in entries
+            if (place := layout.split(entry.key)) and place.kind == layout.REQUESTS
+        }
+        verdicts = self.book.take_all((entry.key, entry.value) for entry in entries)
+        newest = self.book.list
+        if newest is not None and not rolled_back and not self._shows_list(newest.serial):
+            raise L2wgError(
+                f"the store has gone back: you have seen list {newest.serial}, and it is not there",
+                f"restore it, or: l2wgctl mesh resign --key FILE {self.mesh}",
+                self.where,
+            )
+        words = [*lost, *(verdict.words for verdict in verdicts if verdict.words)]
+        say(Problem(self.where, line, None, True) for line in words)
+
+    def _shows_list(self, serial: int) -> bool:
+        """Whether the newest list that was ever seen is in the store."""
+        key = layout.mesh_list(self.mesh, serial)
+        refused = {place for place, _ in self.book.refusals}
+        return key in self.entries and f"lists/{key.rpartition('/')[2]}" not in refused
+
+    def shows(self, name: str) -> bool:
+        """Whether the store has the newest record of a host that was ever seen."""
+        held, entry = self.book.held(name), self.entries.get(layout.node(self.mesh, name))
+        return held is not None and entry is not None and entry.value == held.raw
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def _put(self, key: str, value: bytes) -> bool:
+        before = self.entries.get(key)
+        done = self.store.put_if(key, value, 0 if before is None else before.revision)
+        if done is None:
+            return False
+        self.entries[key] = Entry(key, value, 0, done)
+        self.book.take(key, value)
+        return True
+
+    def write(self, record: Record) -> None:
+        """Sign a record and put it into the store.
+
+        :raises L2wgError: somebody has changed it meanwhile; or it has a value that is not valid.
+        """
+        # what nobody could read must not be signed
+        assert parse_record(record.canonical()) == record
+        raw = signing.seal(record.canonical(), self.secret)
+        if not self._put(layout.node(self.mesh, record.name), raw):
+            what = f"somebody else has just written the record of {record.name}"
+            raise L2wgError(what, "look again", self.where)
+
+    def write_list(self, more: dict[str, Listed] | None = None) -> int:
+        """Sign a list of all hosts and put it into the store; its serial.
+
+        :param more: hosts that are another in it than their records say.
+        :raises L2wgError: others write lists all the time.
+        """
+        for _ in range(TRIES):
+            hosts = {**self.book.listed(), **(more or {})}
+            serial = (self.book.list.serial if self.book.list is not None else 0) + 1
+            made = MeshList(self.mesh, serial, dict(sorted(hosts.items())))
+            if self._put(
+                layout.mesh_list(self.mesh, serial), signing.seal(made.canonical(), self.secret)
+            ):
+                self._prune(serial)
+                self.remember()
+                return serial
+            self._reread(layout.mesh_list(self.mesh, serial))
+        raise L2wgError("others write lists all the time", "do it again", self.where)
+
+    def _reread(self, key: str) -> None:
+        """Somebody has been faster: take what is there now, and what has come with it."""
+        for entry in self._now(key):
+            self.entries[entry.key] = entry
+            self.book.take(entry.key, entry.value)
+
+    def _now(self, key: str) -> tuple[Entry, ...]:
+        there = self.store.get(key)
+        nodes = self.store.list(layout.prefix(self.mesh, layout.NODES)).entries
+        return (*nodes, *((there,) if there is not None else ()))
+
+    def _prune(self, newest: int) -> None:
+        for key in sorted(self.entries):
+            place = layout.split(key)
+            if place and place.kind == layout.LISTS and place.serial <= newest - LISTS_LEFT:
+                self.store.delete(key)
+                del self.entries[key]
+
+    def sign_anew(self) -> tuple[int, int]:
+        """Put everything into the store, signed with this key; how many records, which list."""
+        own = signing.public_key(self.secret)
+        count = 0
+        for name in sorted(self.book.listed()):
+            held = self.book.held(name)
+            if held is None or (held.signer == own and self.shows(name)):
+                continue
+            self.write(held.record)
+            count += 1
+        return count, self.write_list()
+
+    def remember(self) -> None:
+        """Keep what was seen and signed; a warning if that cannot be written."""
+        try:
+            memory.save(self._memory, self.book.snapshot())
+        except L2wgError as error:
+            say(problem._replace(warning=True) for problem in error.problems)
+
+
+def open_desk(
+    mesh: str,
+    path: str | None,
+    key: str,
+    where: str,
+    opener: Callable[[MeshOptions, str], Store],
+) -> Desk:
+    """A desk for a command.
+
+    :param path: the file of the mesh, if it is not the usual one.
+    :param key: the file with the admin's key.
+    :raises L2wgError: a file cannot be used, or the key is not trusted.
+    """
+    options, config = load_options(mesh, path)
+    secret = keyfile.read(key)
+    public = signing.public_key(secret)
+    if public not in options.trusted_keys:
+        raise L2wgError(
+            f"the key {public} is none of the TrustedKeys of {config}",
+            "what it signs, no host believes; add it at every host first",
+            key,
+        )
+    return Desk(mesh, options.trusted_keys, opener(options, config), secret, where)

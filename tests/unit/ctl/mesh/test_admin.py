@@ -1,0 +1,557 @@
+# SPDX-License-Identifier: GPL-2.0
+"""mesh keygen, sign, revoke, resign, import: what an admin does, on a store in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from l2wgctl.mesh import admin, keyfile, layout, memory, record, signing
+from l2wgctl.mesh.commands import ACTIONS
+from l2wgctl.mesh.record import MeshList, Record, Request
+from l2wgctl.mesh.trust import Book
+from l2wgctl.model import Endpoint, Key, SecretKey
+from tests.support.memory_store import MemoryStore
+from tests.unit.ctl.conftest import Result
+from tests.unit.ctl.mesh.world import key_of, record_of
+
+Run = Callable[..., Result]
+HOST = SecretKey(b"\x07" * 32)
+ROOT = Path(__file__).resolve().parents[4]
+
+
+class Place:
+    """An admin's machine: two keys, the file of the mesh, and a store."""
+
+    def __init__(self, folder: Path, run: Run, store: MemoryStore) -> None:
+        self.folder, self.run, self.store = folder, run, store
+        self.key, self.reserve = folder / "admin.key", folder / "reserve.key"
+        self.made = run("mesh", "keygen", self.key, self.reserve)
+        self.file = folder / "office.conf"
+        self.trust(self.made.out)
+
+    def trust(self, line: str) -> None:
+        self.file.write_text(f"[Mesh]\nEngine = https://etcd1\n{line}")
+
+    def keys(self) -> list[Key]:
+        return [signing.public_key(keyfile.read(str(path))) for path in (self.key, self.reserve)]
+
+    def ask(self, number: int, **fields: object) -> str:
+        """A host asks; its fingerprint."""
+        found = record_of(number)
+        shape = {name: getattr(found, name) for name in Request.__dataclass_fields__}
+        shape["host_key"] = signing.public_key(HOST)
+        if number != 1:
+            shape["host_key"] = signing.public_key(SecretKey(bytes([number + 50]) * 32))
+        request = Request(**{**shape, **fields})
+        secret = HOST if number == 1 else SecretKey(bytes([number + 50]) * 32)
+        raw = signing.seal(request.canonical(), secret, with_key=True)
+        self.store.put(layout.request("office", request.name), raw)
+        return signing.fingerprint(request.canonical())
+
+    def mesh(self, action: str, *words: object, key: Path | None = None) -> Result:
+        return self.run("mesh", action, "--key", key or self.key, "--file", self.file, *words)
+
+    def sign(self, number: int, **fields: object) -> Result:
+        fingerprint = self.ask(number, **fields)
+        return self.mesh("sign", "office", f"h{number}", "--fingerprint", fingerprint)
+
+    def book(self, *trusted: Key) -> Book:
+        """What a new host believes."""
+        book = Book("office", trusted or self.keys())
+        book.take_all((entry.key, entry.value) for entry in self.store.list("/").entries)
+        return book
+
+    def record(self, name: str) -> Record:
+        held = self.book().held(name)
+        assert held is not None
+        return held.record
+
+    def newest(self) -> MeshList:
+        found = self.book().list
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    made = MemoryStore()
+    monkeypatch.setattr(admin, "open_store", lambda options, where: made)
+    return made
+
+
+@pytest.fixture
+def place(tmp_path: Path, run: Run, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(memory, "FOLDER", tmp_path / "var")
+    return Place(tmp_path, run, store)
+
+
+def error(result: Result) -> str:
+    """The one line of a failure that did nothing."""
+    assert result.status == 1 and result.out == ""
+    return result.err.splitlines()[-1].removeprefix("l2wgctl: ")
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(text))
+
+
+# -- keygen ----------------------------------------------------------------------------------------
+
+
+def test_keygen(place: Place) -> None:
+    public = re.fullmatch(r"TrustedKeys = (\S+), (\S+)\n", place.made.out)
+    assert public and [*map(str, place.keys())] == [public[1], public[2]]
+    assert place.made.err == (
+        f"Write this line into [Mesh] at every host. Sign with {place.key}; lock away "
+        f"{place.reserve}.\n"
+    )
+    for path in (place.key, place.reserve):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.read_text().strip() not in place.made.out + place.made.err
+
+
+def test_keygen_overwrites_nothing(place: Place) -> None:
+    before = place.key.read_text()
+    assert error(place.run("mesh", "keygen", place.key)) == (
+        f"{place.key}: is there already (name another file)"
+    )
+    assert place.key.read_text() == before
+    assert place.run("mesh", "keygen", "a", "a") == (
+        2,
+        "",
+        "l2wgctl: mesh keygen: a file is named twice (one for each key)\n",
+    )
+    found = json.loads(place.run("mesh", "keygen", place.folder / "c", "--json").out)
+    assert found[0]["file"] == str(place.folder / "c") and len(found[0]["key"]) == 44
+
+
+def test_a_key_file_is_checked(place: Place) -> None:
+    place.ask(1)
+    place.key.chmod(0o640)
+    assert error(place.mesh("sign", "office", "h1")) == (
+        f"{place.key}: is open to others (mode 0640) (chmod 600 {place.key})"
+    )
+    place.key.chmod(0o600)
+    place.key.write_text("not " + place.key.read_text())
+    assert error(place.mesh("sign", "office", "h1")) == (
+        f"{place.key}: holds no private key of an admin (name the file that 'l2wgctl mesh keygen' "
+        "has written)"
+    )
+    other = place.folder / "other.key"
+    made = place.run("mesh", "keygen", other).out.removeprefix("TrustedKeys = ").strip()
+    assert error(place.mesh("sign", "office", "h1", key=other)) == (
+        f"{other}: the key {made} is none of the TrustedKeys of {place.file} (what it signs, no "
+        "host believes; add it at every host first)"
+    )
+    assert "no such file" in error(place.mesh("sign", "office", "h1", key=place.folder / "no"))
+
+
+# -- sign ------------------------------------------------------------------------------------------
+
+
+def test_sign(place: Place) -> None:
+    fingerprint = place.ask(1)
+    assert re.fullmatch(r"([a-z2-7]{4}-){7}[a-z2-7]{4}", fingerprint)
+    done = place.mesh("sign", "office", "h1", "--fingerprint", fingerprint)
+    assert (done.status, done.out) == (0, "h1 is signed (record 1, list 1).\n")
+    assert done.err == (
+        "h1 asks to join office:\n"
+        f"  fingerprint {fingerprint}\n"
+        f"  key         {key_of(1, 1)}\n"
+        f"  host key    {signing.public_key(HOST)}\n"
+        "  addresses   10.0.0.2/32\n"
+        "  MACs        02:00:00:00:00:01\n"
+        "  other MACs  up to 1\n"
+        "  VLANs       untagged\n"
+        "  endpoints   192.0.2.2:51820\n"
+        "  behind      (nobody)\n"
+        "  hub         no\n"
+    )
+    assert place.book().records == {"h1": replace(record_of(1), host_key=signing.public_key(HOST))}
+    assert place.newest().hosts == {"h1": record.Listed(1)}
+
+
+def test_the_fingerprint_is_compared(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    fingerprint = place.ask(1)
+    words = ("sign", "office", "h1")
+    assert error(place.mesh(*words)) == (
+        "mesh sign: nobody is here to compare the fingerprint (add --fingerprint, with what "
+        "'mesh join' has printed on the host)"
+    )
+    refused = (
+        "mesh sign: not signed: 'no' is not the fingerprint of what h1 asks for (do 'mesh join' on "
+        "the host again; if it is another then, somebody forges requests)"
+    )
+    assert error(place.mesh(*words, "--fingerprint", "no")) == refused
+    for text in ("no\n", "\n", "", "y\n"):
+        answer(monkeypatch, text)
+        assert place.mesh(*words).status == 1
+    assert place.book().records == {} and place.book().list is None, "nothing is written"
+    for text in ("yes\n", f"{fingerprint.upper().replace('-', '')}\n"):
+        answer(monkeypatch, text)
+        done = place.mesh(*words)
+        assert done.status == 0 and "Compare the fingerprint with that on h1" in done.out
+        for entry in place.store.list("/").entries:
+            if layout.REQUESTS not in entry.key:
+                place.store.delete(entry.key)
+        (place.folder / "state/l2wg/office/memory.json").unlink()
+
+
+def test_a_forged_request_is_not_signed(place: Place) -> None:
+    """Whoever writes to the store changes a request: its fingerprint is another one then."""
+    fingerprint = place.ask(1)
+    place.ask(1, key=key_of(9, 9))
+    done = place.mesh("sign", "office", "h1", "--fingerprint", fingerprint)
+    assert done.status == 1 and "is not the fingerprint of what h1 asks for" in done.err
+
+
+def test_what_is_no_request(place: Place) -> None:
+    assert error(place.mesh("sign", "office", "h1")) == (
+        "mesh sign: h1 has not asked to join office (do this on it first: l2wgctl mesh join office "
+        "--as h1)"
+    )
+    place.store.put(layout.request("office", "h1"), b"junk")
+    hint = "(let the host ask again: l2wgctl mesh join office)"
+    assert error(place.mesh("sign", "office", "h1")) == (
+        f"mesh sign: the request of h1 is not a signed record {hint}"
+    )
+    place.ask(1)
+    copy = place.store.entries[layout.request("office", "h1")]
+    place.store.put(layout.request("office", "h2"), copy.value)
+    assert error(place.mesh("sign", "office", "h2")) == (
+        f"mesh sign: the request of h2 is that of h1 to join office {hint}"
+    )
+    place.ask(2, host_key=signing.public_key(HOST))
+    assert error(place.mesh("sign", "office", "h2")) == (
+        f"mesh sign: the request of h2 is not signed with its own host key {hint}"
+    )
+    assert place.mesh("sign", "office", "H2").err.startswith(
+        "l2wgctl: mesh sign: NAME is not 1-63 of a-z 0-9 -: 'H2'"
+    )
+
+
+def test_a_conflict_is_refused_in_the_first_place(place: Place) -> None:
+    assert place.sign(1).status == 0
+    hint = "(change what one of them asks for, or: l2wgctl mesh revoke office NAME)"
+    assert error(place.sign(2, macs=("02:00:00:00:00:01",))) == (
+        f"mesh sign: not signed: h2 claims the MAC 02:00:00:00:00:01, which is h1's {hint}"
+    )
+    assert error(place.sign(2, key=key_of(1, 1))) == (
+        f"mesh sign: not signed: h2 claims the key {key_of(1, 1)}, which is h1's {hint}"
+    )
+    assert error(place.sign(2, behind="h1", endpoints=())) == (
+        f"mesh sign: not signed: h2 is behind h1, which is no hub {hint}"
+    )
+    assert error(place.sign(2, behind="h5", endpoints=())) == (
+        f"mesh sign: not signed: h2 is behind h5, which is no host of the mesh {hint}"
+    )
+    assert [*place.book().records] == ["h1"]
+
+
+def test_a_hub_with_hosts_behind_it_stays_one(place: Place) -> None:
+    done = place.sign(1, hub=True)
+    assert done.status == 0 and "A hub reads all that it carries" in done.err
+    assert place.sign(2, behind="h1", endpoints=()).status == 0
+    assert "h2 is behind h1, which is no hub" in error(place.sign(1))
+    gone = place.mesh("revoke", "office", "h1")
+    assert gone.err == (
+        "l2wgctl: mesh revoke: warning: h2 is behind h1, which is no host of the mesh any more: it "
+        "is cut off\n"
+    )
+
+
+def test_a_change_shows_what_it_was(place: Place) -> None:
+    place.sign(1)
+    done = place.sign(1, key=key_of(1, 3), macs=(), max_macs=0, vlans=((0, 0), (5, 9)))
+    assert done.out == "h1 is signed (record 2, list 2).\n"
+    assert done.err.startswith("h1, a host of office, asks for a change:\n")
+    assert f"  key         {key_of(1, 3)}   (it was {key_of(1, 1)})\n" in done.err
+    assert "  VLANs       untagged, 5-9   (it was untagged)\n" in done.err
+    assert "  endpoints   192.0.2.2:51820\n" in done.err
+    assert "It has no MAC and may use none" in done.err
+    assert (place.record("h1").serial, place.record("h1").previous) == (2, key_of(1, 1))
+    # another change does not end the renewal: nobody can tell here whether it is over
+    place.sign(1, key=key_of(1, 3), max_macs=7)
+    assert (place.record("h1").serial, place.record("h1").previous) == (3, key_of(1, 1))
+
+
+def test_what_is_granted_is_not_asked_again(place: Place) -> None:
+    place.sign(1)
+    again = place.sign(1)
+    assert (again.status, again.out) == (0, "")
+    assert again.err == "h1 has what it asks for (record 1).\n"
+    assert place.newest().serial == 1
+
+
+def test_a_list_that_was_not_written_is_written_then(place: Place) -> None:
+    place.sign(1)
+    place.store.delete(layout.mesh_list("office", 1))
+    (place.folder / "state/l2wg/office/memory.json").unlink()
+    assert place.sign(1).out == "h1 is signed (record 1, list 1).\n"
+
+
+def test_who_waits(place: Place) -> None:
+    one, two = place.ask(1), place.ask(2, endpoints=())
+    place.store.put(layout.request("office", "h3"), b"junk")
+    done = place.mesh("sign", "office")
+    assert done.out == f"h1 {one}\nh2 {two}\n"
+    assert done.err == (
+        "l2wgctl: mesh sign: warning: the request of h3 is not a signed record (let the host ask "
+        "again: l2wgctl mesh join office)\n"
+    )
+    place.mesh("sign", "office", "h1", "--fingerprint", one)
+    assert json.loads(place.mesh("sign", "office", "--json").out) == [
+        {"name": "h2", "fingerprint": two}
+    ]
+    place.store.delete(layout.request("office", "h2"))
+    place.store.delete(layout.request("office", "h3"))
+    assert place.mesh("sign", "office").err == "Nobody waits to be signed in office.\n"
+
+
+def test_a_host_that_can_reach_and_not_be_reached(place: Place) -> None:
+    assert "It has no endpoint and no hub" in place.sign(1, endpoints=()).err
+
+
+def test_two_admins_at_once(place: Place) -> None:
+    place.sign(1)
+    fingerprint = place.ask(2)
+    other = place.ask(3)
+
+    def faster(key: str) -> None:
+        place.store.before_put = lambda key: None
+        done = place.mesh("sign", "office", "h3", "--fingerprint", other, key=place.reserve)
+        assert done.status == 0
+
+    def at_the_list(key: str) -> None:
+        if layout.LISTS in key:
+            faster(key)
+
+    place.store.before_put = at_the_list
+    done = place.mesh("sign", "office", "h2", "--fingerprint", fingerprint)
+    assert done.out == "h2 is signed (record 1, list 3).\n"
+    assert {*place.newest().hosts} == {"h1", "h2", "h3"} and place.book().missing() == {}
+
+    def the_same(key: str) -> None:
+        place.store.before_put = lambda key: None
+        place.store.put(layout.node("office", "h4"), b"x")
+
+    fingerprint = place.ask(4)
+    place.store.before_put = the_same
+    assert error(place.mesh("sign", "office", "h4", "--fingerprint", fingerprint)) == (
+        "mesh sign: somebody else has just written the record of h4 (look again)"
+    )
+    # junk in a place is no obstacle, nor in that of the next list
+    place.store.put(layout.mesh_list("office", 4), b"junk")
+    done = place.mesh("sign", "office", "h4", "--fingerprint", fingerprint)
+    assert done.out == "h4 is signed (record 1, list 4).\n"
+
+
+def test_few_old_lists_are_left(place: Place) -> None:
+    for number in range(12):
+        assert place.sign(1, max_macs=number).status == 0
+    kept = [layout.split(entry.key) for entry in place.store.list("/l2wg/office/lists").entries]
+    assert [found.serial for found in kept if found] == [*range(5, 13)]
+
+
+def test_json(place: Place) -> None:
+    fingerprint = place.ask(1)
+    done = place.mesh("sign", "office", "h1", "--fingerprint", fingerprint, "--json")
+    assert json.loads(done.out) == {"name": "h1", "record": 1, "revoked": False, "list": 1}
+
+
+# -- a store that lies -----------------------------------------------------------------------------
+
+
+def test_a_store_that_went_back_is_not_signed_into(place: Place) -> None:
+    """Else a serial would get two contents, and hosts that know the first would stay with it."""
+    place.sign(1)
+    before = dict(place.store.entries)
+    place.sign(1, max_macs=9)
+    place.store.entries = before
+    assert error(place.sign(1, max_macs=3)) == (
+        "mesh sign: the store has gone back: you have seen list 2, and it is not there (restore "
+        "it, or: l2wgctl mesh resign --key FILE office)"
+    )
+    done = place.mesh("resign", "office")
+    assert done.out == "1 records of office are signed anew (list 3).\n"
+    assert (place.record("h1").max_macs, place.record("h1").serial) == (9, 2)
+    assert place.sign(1, max_macs=3).out == "h1 is signed (record 3, list 4).\n"
+
+
+def test_an_old_record_put_back_is_seen(place: Place) -> None:
+    place.sign(1)
+    old = place.store.entries[layout.node("office", "h1")]
+    place.sign(1, max_macs=9)
+    place.store.put(old.key, old.value)
+    done = place.sign(1, max_macs=3)
+    assert "nodes/h1 has the serial 1, and this host has seen 2: ignored" in done.err
+    assert done.out == "h1 is signed (record 3, list 3).\n"
+
+
+# -- revoke, resign --------------------------------------------------------------------------------
+
+
+def test_revoke(place: Place) -> None:
+    place.sign(1)
+    assert place.mesh("revoke", "office", "h1").out == "h1 is revoked (record 2, list 2).\n"
+    assert place.book().records == {} and place.newest().hosts == {"h1": record.Listed(2, True)}
+    again = place.mesh("revoke", "office", "h1")
+    assert (again.status, again.out) == (0, "")
+    assert again.err == "h1 is revoked already (record 2).\n"
+    back = place.sign(1)
+    assert back.err.startswith("h1, which was revoked, asks to join office again:\n")
+    assert (place.record("h1").serial, place.record("h1").previous) == (3, None)
+
+
+def test_revoke_what_the_store_hides(place: Place) -> None:
+    """A thief has deleted the record; the admin's memory and the list have it."""
+    place.sign(1)
+    place.store.delete(layout.node("office", "h1"))
+    assert place.mesh("revoke", "office", "h1").out == "h1 is revoked (record 2, list 2).\n"
+    assert place.record("h1").state == "revoked"
+    place.sign(2)
+    place.store.delete(layout.node("office", "h2"))
+    (place.folder / "state/l2wg/office/memory.json").unlink()
+    assert place.mesh("revoke", "office", "h2").out == "h2 is revoked (record 2, list 4).\n"
+    assert place.newest().hosts["h2"] == record.Listed(2, True)
+
+
+def test_revoke_nobody(place: Place) -> None:
+    place.sign(1)
+    assert error(place.mesh("revoke", "office", "h9")) == (
+        "mesh revoke: office has no host h9 (it has: h1)"
+    )
+
+
+def test_resign_with_the_other_key(place: Place) -> None:
+    place.sign(1)
+    place.sign(2)
+    place.mesh("revoke", "office", "h2")
+    done = place.mesh("resign", "office", key=place.reserve)
+    assert done.out == "2 records of office are signed anew (list 4).\n"
+    only = place.book(place.keys()[1])
+    assert [*only.records] == ["h1"] and only.is_revoked("h2") and len(only.refusals) <= 8
+    assert only.serial("h1") == 1, "the records are the same"
+    again = place.mesh("resign", "office", key=place.reserve)
+    assert again.out == "0 records of office are signed anew (list 5).\n"
+
+
+# -- import ----------------------------------------------------------------------------------------
+
+
+def test_import(place: Place) -> None:
+    place.sign(1)
+    path = place.folder / "records"
+    raws = [e.value for e in place.store.list("/").entries if layout.REQUESTS not in e.key]
+    path.write_bytes(b"\n".join([*raws, b""]))
+    words = ("mesh", "import", "--file", place.file, "office")
+    done = place.run(*words, path)
+    assert done.out == f"lists/{1:019d}\nnodes/h1\n"
+    assert done.err == "2 are new here, 0 were known.\n"
+    waiting = memory.take_import(memory.file_of("office"))
+    book = Book("office", place.keys())
+    assert [book.take_envelope(raw)[1].changed for raw in waiting] == [True, True]
+    # another host's memory, and what is known already
+    copy = place.folder / "memory.json"
+    memory.save(copy, book.snapshot())
+    assert place.run(*words, copy).err == "2 are new here, 0 were known.\n"
+    memory.save(memory.file_of("office"), book.snapshot())
+    assert place.run(*words, copy, "--json").out == "[]\n"
+
+
+def test_import_takes_all_or_nothing(place: Place) -> None:
+    place.sign(1)
+    path = place.folder / "records"
+    good = place.store.entries[layout.node("office", "h1")].value
+    words = ("mesh", "import", "--file", place.file, "office", path)
+    for raw, why in [
+        (b"junk", "is not a signed record"),
+        (signing.seal(record_of(2).canonical(), HOST), "is not signed by a trusted key"),
+        (
+            signing.seal(replace(record_of(1), mesh="b").canonical(), keyfile.read(str(place.key))),
+            "nodes/h1 is of the mesh b: ignored",
+        ),
+    ]:
+        path.write_bytes(good + b"\n" + raw + b"\n")
+        assert error(place.run(*words)) == f"{path}:2: {why}: nothing is imported"
+        assert memory.take_import(memory.file_of("office")) == []
+    path.write_bytes(b"\n")
+    assert error(place.run(*words)) == f"{path}: holds no signed records (one a line)"
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+
+def test_no_file_and_no_section(place: Place) -> None:
+    done = place.run("mesh", "sign", "--key", place.key, "--file", place.folder / "x.conf", "x")
+    assert error(done).startswith(f"{place.folder}/x.conf: no such file")
+    place.file.write_text("[Interface]\n")
+    assert error(place.mesh("sign", "office")) == (
+        f"{place.file}: has no [Mesh] section (see l2wg.conf(5))"
+    )
+    assert error(place.run("mesh", "sign", "--key", place.key, "Office")).startswith(
+        "mesh: name is not 1-63 of a-z 0-9 -: 'Office'"
+    )
+
+
+def test_usage(run: Run) -> None:
+    assert run("mesh").status == 2 and "ACTION" in run("mesh").err
+    assert run("mesh", "sign", "office").err.startswith(
+        "l2wgctl: mesh sign: the following arguments are required: --key"
+    )
+
+
+def test_nothing_shows_a_private_key(place: Place) -> None:
+    secret = place.key.read_text().strip()
+    done = [place.sign(1), place.sign(2), place.mesh("revoke", "office", "h1")]
+    done += [place.mesh("resign", "office"), place.mesh("sign", "office")]
+    done.append(place.mesh("sign", "office", secret))
+    done.append(place.run("mesh", "sign", "--key", secret, "--file", place.file, "office"))
+    for result in done:
+        assert secret not in result.out + result.err
+    assert secret not in "".join(entry.value.decode() for entry in place.store.list("/").entries)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["help"], ["check", "x.conf"], ["mesh", "-h"]])
+def test_other_commands_import_nothing_of_the_mesh(words: list[str]) -> None:
+    code = (
+        "import sys; from l2wgctl.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit: pass\n"
+        "print('LOADED', *sorted(m for m in sys.modules if 'l2wgctl.mesh' in m or 'ed25519' in m))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = done.stdout.rpartition("LOADED")[2].split()
+    parsers = {"l2wgctl.mesh", "l2wgctl.mesh.commands"}  # for the help of all
+    assert {*loaded} <= (set() if words[0] == "check" else parsers)
+
+
+def test_every_action_has_its_function() -> None:
+    from importlib import import_module
+
+    for action in ACTIONS.values():
+        assert callable(getattr(import_module(f"l2wgctl.mesh.{action.module}"), action.function))
+
+
+def test_endpoints_are_compared_as_they_are() -> None:
+    """The order of endpoints says which is the best: another order is another request."""
+    one, other = Endpoint("a", 1), Endpoint("b", 1)
+    assert record_of(1, endpoints=(one, other)).canonical() != (
+        record_of(1, endpoints=(other, one)).canonical()
+    )
