@@ -37,7 +37,7 @@ static bool l2wg_bound_any(const struct l2wg_switch *sw)
 static struct l2wg_member *l2wg_holders(struct l2wg_switch *sw, u64 key,
 					const struct l2wg_member *m, bool *mine, bool *others)
 {
-	struct l2wg_member *found = NULL;
+	struct l2wg_member *holder, *found = NULL;
 	struct l2wg_bound *bound;
 	struct l2wg_hold *hold;
 
@@ -45,11 +45,13 @@ static struct l2wg_member *l2wg_holders(struct l2wg_switch *sw, u64 key,
 	if (!bound)
 		return NULL;
 	list_for_each_entry_rcu(hold, &bound->holders, of_bound) {
-		if (hold->member == m)
+		/* l2wg_bound_hand_over_locked() may write it. */
+		holder = READ_ONCE(hold->member);
+		if (holder == m)
 			*mine = true;
 		else
 			*others = true;
-		found = hold->member;
+		found = holder;
 	}
 	return found;
 }
@@ -298,6 +300,35 @@ void l2wg_bound_flush_locked(struct l2wg_switch *sw, struct l2wg_member *m, bool
 	list_for_each_entry_safe(hold, next, &m->holds, of_member)
 		if (hold->fdb == fdb)
 			l2wg_hold_del(sw, hold);
+}
+
+/**
+ * l2wg_bound_hand_over_locked() - give a member the bindings of another one
+ * @sw:		the switch
+ * @m:		who gets them
+ * @old:	who has them
+ * @fdb:	those by `bridge fdb`; else those by its options
+ *
+ * At no moment is an address that is bound to one of the two anybody's.
+ *
+ * Context: RCU read side, sw->lock is held.
+ */
+void l2wg_bound_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
+				 struct l2wg_member *old, bool fdb)
+{
+	struct l2wg_hold *hold, *next;
+
+	lockdep_assert_held(&sw->lock);
+	list_for_each_entry_safe(hold, next, &old->holds, of_member) {
+		if (hold->fdb != fdb)
+			continue;
+		if (l2wg_hold_of(hold->bound, m, fdb)) {
+			l2wg_hold_del(sw, hold);
+			continue;
+		}
+		WRITE_ONCE(hold->member, m);
+		list_move_tail(&hold->of_member, &m->holds);
+	}
 }
 
 /**

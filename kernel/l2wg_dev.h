@@ -94,5 +94,6 @@ void l2wg_switch_polled(struct wg_peer *peer);
 int l2wg_peer_created(struct wg_peer *peer);
 void l2wg_peer_dead(struct wg_peer *peer);
 void l2wg_peer_removed(struct wg_peer *peer);
+void l2wg_peer_session(struct wg_peer *peer);
 
 #endif /* _L2WG_DEV_H */

@@ -365,7 +365,7 @@ static int l2wg_fdb_dump_bound(const struct l2wg_fdb_dump *dump)
 		if (IS_ERR(bound))
 			continue;
 		list_for_each_entry_rcu(hold, &bound->holders, of_bound) {
-			ret = l2wg_fdb_dump_one(dump, hold->member, bound->key,
+			ret = l2wg_fdb_dump_one(dump, READ_ONCE(hold->member), bound->key,
 						hold->fdb ? NUD_PERMANENT : NUD_NOARP, jiffies);
 			if (ret)
 				break;

@@ -7,8 +7,6 @@
 #include "l2wg_switch.h"
 #include "l2wg_compat.h"
 
-#include "timers.h"
-
 #include <net/genetlink.h>
 
 MODULE_ALIAS_GENL_FAMILY(L2WG_GENL_NAME);
@@ -60,6 +58,7 @@ static const struct nla_policy peer_policy[L2WG_A_PEER_MAX + 1] = {
 	[L2WG_A_PEER_ROUTER]		= NLA_POLICY_MAX(NLA_U8, 1),
 	[L2WG_A_PEER_GUARDS]		= NLA_POLICY_MAX(NLA_U32, L2WG_GUARDS_ALL),
 	[L2WG_A_PEER_MARK]		= { .type = NLA_U32 },
+	[L2WG_A_PEER_OLD_PUBLIC_KEY]	= NLA_POLICY_EXACT_LEN(L2WG_KEY_LEN),
 };
 
 static const struct nla_policy fdb_policy[L2WG_A_FDB_MAX + 1] = {
@@ -395,34 +394,21 @@ static int l2wg_put_vlans(struct sk_buff *skb, const struct l2wg_vlans *vlans)
 	return 0;
 }
 
-static int l2wg_put_session(struct sk_buff *skb, const struct l2wg_member *m)
+static int l2wg_put_session(struct sk_buff *skb, struct l2wg_member *m)
 {
-	enum l2wg_session session = L2WG_SESSION_IDLE;
-	struct wg_peer *peer;
-	s64 since = 0;
+	enum l2wg_session session;
+	time64_t since;
 	u32 heard;
 
-	peer = rcu_dereference(m->peer);
-	if (!peer)
+	if (!rcu_access_pointer(m->peer))
 		return 0;
-	if (l2wg_peer_has_session(peer)) {
-		session = L2WG_SESSION_UP;
-		since = ktime_get_real_seconds() - READ_ONCE(peer->walltime_last_handshake.tv_sec);
-	} else if (timer_pending(&peer->timer_retransmit_handshake)) {
-		/* A flood starts one try, which counts as the last one. */
-		unsigned int tries = READ_ONCE(peer->timer_handshake_attempts);
-
-		session = L2WG_SESSION_TRYING;
-		since = div_u64(ktime_get_coarse_boottime_ns() -
-				atomic64_read(&peer->last_sent_handshake), NSEC_PER_SEC);
-		if (tries <= MAX_TIMER_HANDSHAKES)
-			since += tries * REKEY_TIMEOUT;
-	}
+	session = l2wg_session_look(m, &since);
 	heard = jiffies_to_msecs(jiffies - READ_ONCE(m->heard));
 	return nla_put_flag(skb, L2WG_A_PEER_PRESENT) ||
 	       nla_put_u32(skb, L2WG_A_PEER_SESSION, session) ||
 	       (session != L2WG_SESSION_IDLE &&
-		nla_put_u32(skb, L2WG_A_PEER_SESSION_AGE, max_t(s64, since, 0))) ||
+		nla_put_u32(skb, L2WG_A_PEER_SESSION_AGE,
+			    ktime_get_boottime_seconds() - since)) ||
 	       (READ_ONCE(m->rx_bytes) && nla_put_u32(skb, L2WG_A_PEER_HEARD_AGE, heard));
 }
 
@@ -498,6 +484,32 @@ static int l2wg_peer_get_one(struct sk_buff *request, struct genl_info *info)
 		return ret;
 	}
 	return genlmsg_reply(skb, info);
+}
+
+static int l2wg_peer_replace(struct sk_buff *request, struct genl_info *info)
+{
+	struct l2wg_switch *sw;
+	int ret;
+
+	ret = l2wg_need_key(info->attrs, info->extack);
+	if (ret)
+		return ret;
+	if (!info->attrs[L2WG_A_PEER_OLD_PUBLIC_KEY]) {
+		NL_SET_ERR_MSG(info->extack, "name the peer that it replaces: its public key");
+		return -EINVAL;
+	}
+	sw = l2wg_named_by(info);
+	if (IS_ERR(sw))
+		return PTR_ERR(sw);
+	/* As the driver does where it makes and removes peers */
+	rtnl_lock();
+	mutex_lock(&sw->wg->device_update_lock);
+	ret = l2wg_replace(sw, nla_data(info->attrs[L2WG_A_PEER_OLD_PUBLIC_KEY]),
+			   nla_data(info->attrs[L2WG_A_PEER_PUBLIC_KEY]), info->extack);
+	mutex_unlock(&sw->wg->device_update_lock);
+	rtnl_unlock();
+	dev_put(sw->dev);
+	return ret;
 }
 
 /* A dump that goes over a hash table of one switch */
@@ -788,7 +800,7 @@ static int l2wg_fdb_dump_bound_msgs(struct sk_buff *skb, struct netlink_callback
 		list_for_each_entry_rcu(hold, &bound->holders, of_bound) {
 			if (n++ < cb->args[1])
 				continue;
-			ret = l2wg_fdb_msg(skb, walk->sw, cb, hold->member, bound->key,
+			ret = l2wg_fdb_msg(skb, walk->sw, cb, READ_ONCE(hold->member), bound->key,
 					   hold->fdb ? L2WG_ENTRY_STATIC : L2WG_ENTRY_BOUND, NULL);
 			if (ret)
 				goto out;
@@ -857,17 +869,54 @@ static int l2wg_fdb_flush(struct sk_buff *request, struct genl_info *info)
 	return ret;
 }
 
-static const struct genl_multicast_group l2wg_groups[] = {
-	{
-		.name = L2WG_MCGRP_EVENTS,
-		/* Who talks to whom is no business of everybody's. */
+/* Who talks to whom is no business of everybody's. */
 #if defined(GENL_MCAST_CAP_NET_ADMIN)
-		.flags = GENL_MCAST_CAP_NET_ADMIN,
+#define L2WG_GROUP(title) { .name = (title), .flags = GENL_MCAST_CAP_NET_ADMIN }
 #elif defined(L2WG_HAVE_GENL_MCAST_FLAGS)
-		.flags = GENL_UNS_ADMIN_PERM,
+#define L2WG_GROUP(title) { .name = (title), .flags = GENL_UNS_ADMIN_PERM }
+#else
+#define L2WG_GROUP(title) { .name = (title) }
 #endif
-	},
+
+enum { GROUP_EVENTS, GROUP_SESSIONS };
+
+/* Sessions have one of their own: however many events a flooder makes, they fill
+ * no buffer of those who want to know whom they can reach.
+ */
+static const struct genl_multicast_group l2wg_groups[] = {
+	[GROUP_EVENTS]		= L2WG_GROUP(L2WG_MCGRP_EVENTS),
+	[GROUP_SESSIONS]	= L2WG_GROUP(L2WG_MCGRP_SESSIONS),
 };
+
+static bool l2wg_is_wanted(const struct l2wg_switch *sw, unsigned int group)
+{
+	return genl_has_listeners(&l2wg_family, dev_net(sw->dev), group);
+}
+
+/* A notification as far as all have it, or NULL if there is no memory */
+static struct sk_buff *l2wg_note_new(struct l2wg_switch *sw, enum l2wg_cmd cmd,
+				     const struct l2wg_member *m, void **hdr)
+{
+	struct sk_buff *skb;
+
+	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_ATOMIC);
+	if (!skb)
+		return NULL;
+	*hdr = genlmsg_put(skb, 0, 0, &l2wg_family, 0, cmd);
+	if (*hdr && !l2wg_put_name(skb, sw) &&
+	    (m == &sw->local ||
+	     !nla_put(skb, L2WG_A_EVENT_PUBLIC_KEY, sizeof(m->key), m->key)))
+		return skb;
+	nlmsg_free(skb);
+	return NULL;
+}
+
+static void l2wg_note_send(struct l2wg_switch *sw, struct sk_buff *skb, void *hdr,
+			   unsigned int group)
+{
+	genlmsg_end(skb, hdr);
+	genlmsg_multicast_netns(&l2wg_family, dev_net(sw->dev), skb, 0, group, GFP_ATOMIC);
+}
 
 /**
  * l2wg_event() - tell those who listen what has happened
@@ -883,22 +932,17 @@ static const struct genl_multicast_group l2wg_groups[] = {
 void l2wg_event(struct l2wg_switch *sw, enum l2wg_event event, const struct l2wg_member *m,
 		const struct l2wg_member *old, u64 key, enum l2wg_switch_counter counter)
 {
-	struct net *net = dev_net(sw->dev);
 	u8 addr[ETH_ALEN];
 	struct sk_buff *skb;
 	void *hdr;
 
-	if (likely(!genl_has_listeners(&l2wg_family, net, 0)) || !__ratelimit(&sw->events))
+	if (likely(!l2wg_is_wanted(sw, GROUP_EVENTS)) || !__ratelimit(&sw->events))
 		return;
-	skb = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_ATOMIC);
+	skb = l2wg_note_new(sw, L2WG_CMD_EVENT, m, &hdr);
 	if (!skb)
 		return;
-	hdr = genlmsg_put(skb, 0, 0, &l2wg_family, 0, L2WG_CMD_EVENT);
 	l2wg_key_addr(key, addr);
-	if (!hdr || l2wg_put_name(skb, sw) ||
-	    nla_put_u32(skb, L2WG_A_EVENT_TYPE, event) ||
-	    (m != &sw->local &&
-	     nla_put(skb, L2WG_A_EVENT_PUBLIC_KEY, sizeof(m->key), m->key)) ||
+	if (nla_put_u32(skb, L2WG_A_EVENT_TYPE, event) ||
 	    (old && old != &sw->local &&
 	     nla_put(skb, L2WG_A_EVENT_OLD_PUBLIC_KEY, sizeof(old->key), old->key)) ||
 	    nla_put(skb, L2WG_A_EVENT_MAC, sizeof(addr), addr) ||
@@ -907,8 +951,35 @@ void l2wg_event(struct l2wg_switch *sw, enum l2wg_event event, const struct l2wg
 		nlmsg_free(skb);
 		return;
 	}
-	genlmsg_end(skb, hdr);
-	genlmsg_multicast_netns(&l2wg_family, net, skb, 0, 0, GFP_ATOMIC);
+	l2wg_note_send(sw, skb, hdr, GROUP_EVENTS);
+}
+
+/**
+ * l2wg_event_session() - tell those who listen that a session is in another state
+ * @sw:		the switch
+ * @m:		the member
+ * @session:	the state
+ *
+ * Without a limit: handshakes have one.
+ *
+ * Context: RCU read side, softirqs off.
+ */
+void l2wg_event_session(struct l2wg_switch *sw, const struct l2wg_member *m,
+			enum l2wg_session session)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	if (!l2wg_is_wanted(sw, GROUP_SESSIONS))
+		return;
+	skb = l2wg_note_new(sw, L2WG_CMD_SESSION, m, &hdr);
+	if (!skb)
+		return;
+	if (nla_put_u32(skb, L2WG_A_EVENT_SESSION, session)) {
+		nlmsg_free(skb);
+		return;
+	}
+	l2wg_note_send(sw, skb, hdr, GROUP_SESSIONS);
 }
 
 static const struct genl_ops l2wg_ops[] = {
@@ -943,6 +1014,12 @@ static const struct genl_ops l2wg_ops[] = {
 	}, {
 		.cmd = L2WG_CMD_PEER_DEL,
 		.doit = l2wg_peer_del,
+		.policy = peer_policy,
+		.maxattr = L2WG_A_PEER_MAX,
+		.flags = GENL_UNS_ADMIN_PERM,
+	}, {
+		.cmd = L2WG_CMD_PEER_REPLACE,
+		.doit = l2wg_peer_replace,
 		.policy = peer_policy,
 		.maxattr = L2WG_A_PEER_MAX,
 		.flags = GENL_UNS_ADMIN_PERM,

@@ -176,6 +176,40 @@ void l2wg_member_set_vlans(struct l2wg_member *m, struct l2wg_vlans *vlans)
 }
 
 /**
+ * l2wg_member_copy() - give a member the options of another one
+ * @m:		the member, which has none
+ * @from:	the other one
+ *
+ * All but its AllowedMACs, which it keeps.
+ *
+ * Context: Process, device_update_lock is held; takes sw->lock.
+ * Return: 0 or -ENOMEM.
+ */
+int l2wg_member_copy(struct l2wg_member *m, const struct l2wg_member *from)
+{
+	struct l2wg_vlans *vlans;
+
+	vlans = rcu_dereference_protected(from->vlans,
+					  lockdep_is_held(&m->sw->wg->device_update_lock));
+	if (vlans) {
+		vlans = kmemdup(vlans, sizeof(*vlans), GFP_KERNEL);
+		if (!vlans)
+			return -ENOMEM;
+	}
+	l2wg_member_set_vlans(m, vlans);
+	WRITE_ONCE(m->max_macs, from->max_macs);
+	WRITE_ONCE(m->pvid, from->pvid);
+	WRITE_ONCE(m->relay, from->relay);
+	WRITE_ONCE(m->isolated, from->isolated);
+	WRITE_ONCE(m->router, from->router);
+	WRITE_ONCE(m->guards, from->guards);
+	WRITE_ONCE(m->mark, from->mark);
+	WRITE_ONCE(m->configured, true);
+	l2wg_member_changed(m);
+	return 0;
+}
+
+/**
  * l2wg_member_forget() - take a member's options back
  * @m:	the member, which is freed unless it is a peer
  *
@@ -259,6 +293,9 @@ int l2wg_peer_created(struct wg_peer *peer)
 	m->id = ++sw->next_id;
 	m->tried = false;
 	m->had_session = false;
+	m->session = L2WG_SESSION_IDLE;
+	m->session_since = ktime_get_boottime_seconds();
+	m->unanswered = 0;
 	m->rx_bytes = 0;
 	m->heard = jiffies;
 	rcu_assign_pointer(m->peer, peer);

@@ -416,8 +416,10 @@ static int l2wg_switch_open(struct net_device *dev)
 
 	l2wg_flood_open(sw);
 	ret = l2wg_open(dev);
-	if (!ret)
+	if (!ret) {
 		queue_delayed_work(system_power_efficient_wq, &sw->age_work, HZ);
+		l2wg_session_open(sw);
+	}
 	return ret;
 }
 
@@ -433,6 +435,7 @@ static int l2wg_switch_stop(struct net_device *dev)
 	l2wg_flood_stop(sw);
 	ret = l2wg_stop(dev);
 	cancel_delayed_work_sync(&sw->age_work);
+	l2wg_session_stop(sw);
 	l2wg_flood_stop(sw);
 	l2wg_table_flush(sw, NULL, -1);
 	return ret;
@@ -457,6 +460,7 @@ static int l2wg_switch_init(struct net_device *dev)
 	sw->dev = dev;
 	sw->wg = netdev_priv(dev);
 	l2wg_flood_init(sw);
+	l2wg_session_init(sw);
 	ratelimit_state_init(&sw->events, HZ, EVENTS);
 	ratelimit_state_init(&sw->notes, HZ, EVENTS);
 	/* Nobody asks how many there were too many. */

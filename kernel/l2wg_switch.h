@@ -6,6 +6,8 @@
  * l2wg_table.c		(VLAN, MAC address) -> member, learned
  * l2wg_bound.c		MAC addresses that are bound to members or to the host
  * l2wg_member.c	the members: a peer's options, or a future peer's
+ * l2wg_replace.c	one key takes the place of another
+ * l2wg_session.c	whether a peer's session is up, being tried, or idle
  * l2wg_host.c		what is the host's own
  * l2wg_claim.c		addresses that a frame claims, in IP, ARP and ND
  * l2wg_guard.c		DHCP, router advertisements, spanning tree
@@ -20,6 +22,7 @@
  *	sw->lock		table and bindings, counts of entries; softirqs off.
  *				Never held over a peer's queue.
  *	sw->flood_lock		waiting floods, waiting handshakes; softirqs off
+ *	sw->session_lock	states of sessions, told in their order; softirqs off
  *
  * Lifetime: a member is reached by a table entry, a binding, the list or its
  * peer, all under RCU, and is freed after a grace period when its peer has gone
@@ -141,6 +144,12 @@ struct l2wg_member {
 	bool tried;
 	bool had_session;
 
+	/* under sw->session_lock */
+	enum l2wg_session session;	/* as it was last looked at */
+	time64_t session_since;		/* s, boot time */
+	unsigned long unanswered;	/* jiffies when a handshake was begun, or 0 */
+	unsigned long last_try;		/* jiffies */
+
 	u64 rx_bytes;			/* the peer's, when it was last looked at */
 	unsigned long heard;		/* jiffies of the last authenticated packet */
 
@@ -201,6 +210,8 @@ struct l2wg_switch {
 	struct delayed_work flood_work;
 	struct delayed_work try_work;
 	struct delayed_work age_work;
+	spinlock_t session_lock;	/* of the states of sessions, and of telling them */
+	struct delayed_work session_work;
 	struct ratelimit_state events;
 	struct ratelimit_state notes;	/* of `bridge monitor fdb` */
 
@@ -326,6 +337,8 @@ bool l2wg_guard_objects(const struct l2wg_member *m, const struct sk_buff *skb,
 /* l2wg_genl.c */
 void l2wg_event(struct l2wg_switch *sw, enum l2wg_event event, const struct l2wg_member *m,
 		const struct l2wg_member *old, u64 key, enum l2wg_switch_counter counter);
+void l2wg_event_session(struct l2wg_switch *sw, const struct l2wg_member *m,
+			enum l2wg_session session);
 int l2wg_switch_genl_register(void);
 void l2wg_switch_genl_unregister(void);
 
@@ -339,6 +352,8 @@ enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_me
 					  u64 key);
 unsigned int l2wg_table_flush(struct l2wg_switch *sw, struct l2wg_member *m, int vid);
 void l2wg_table_flush_locked(struct l2wg_switch *sw, struct l2wg_member *m, int vid);
+void l2wg_table_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
+				 struct l2wg_member *old);
 void l2wg_table_forget_mac(struct l2wg_switch *sw, const u8 *addr);
 bool l2wg_table_delete(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key);
 int l2wg_cache_init(void);
@@ -379,6 +394,8 @@ int l2wg_bound_del(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key,
 void l2wg_bound_keep(struct l2wg_switch *sw, struct l2wg_member *m, const u64 *keys,
 		     unsigned int n);
 void l2wg_bound_flush_locked(struct l2wg_switch *sw, struct l2wg_member *m, bool fdb);
+void l2wg_bound_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
+				 struct l2wg_member *old, bool fdb);
 
 /* l2wg_member.c */
 int l2wg_members_init(struct l2wg_switch *sw);
@@ -388,11 +405,22 @@ struct l2wg_member *l2wg_member_find(struct l2wg_switch *sw, const u8 *key);
 struct l2wg_member *l2wg_member_get(struct l2wg_switch *sw, const u8 *key);
 void l2wg_member_changed(struct l2wg_member *m);
 void l2wg_member_set_vlans(struct l2wg_member *m, struct l2wg_vlans *vlans);
+int l2wg_member_copy(struct l2wg_member *m, const struct l2wg_member *from);
 void l2wg_member_unused(struct l2wg_member *m);
 void l2wg_member_forget(struct l2wg_member *m);
 struct l2wg_member *l2wg_member_of_handle(struct l2wg_switch *sw, const struct in6_addr *addr,
 					  struct netlink_ext_ack *extack);
 void l2wg_member_handle(const struct l2wg_member *m, struct in6_addr *addr);
+
+/* l2wg_replace.c */
+int l2wg_replace(struct l2wg_switch *sw, const u8 *old_key, const u8 *new_key,
+		 struct netlink_ext_ack *extack);
+
+/* l2wg_session.c */
+enum l2wg_session l2wg_session_look(struct l2wg_member *m, time64_t *since);
+void l2wg_session_open(struct l2wg_switch *sw);
+void l2wg_session_stop(struct l2wg_switch *sw);
+void l2wg_session_init(struct l2wg_switch *sw);
 
 /* l2wg_vlan.c */
 void l2wg_vlan_read(const struct sk_buff *skb, u16 pvid, struct l2wg_frame_info *info);

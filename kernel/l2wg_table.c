@@ -337,6 +337,39 @@ void l2wg_table_flush_locked(struct l2wg_switch *sw, struct l2wg_member *m, int 
 }
 
 /**
+ * l2wg_table_hand_over_locked() - what was learned from a member is at another one
+ * @sw:		the switch
+ * @m:		where it is now; its options and bindings are set
+ * @old:	where it was
+ *
+ * What @m may not have is forgotten. Moves are not counted: no station has gone
+ * anywhere.
+ *
+ * Context: RCU read side, sw->lock is held.
+ */
+void l2wg_table_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
+				 struct l2wg_member *old)
+{
+	enum l2wg_bound_verdict bound;
+	struct l2wg_entry *entry, *next;
+
+	lockdep_assert_held(&sw->lock);
+	list_for_each_entry_safe(entry, next, &old->entries, list) {
+		bound = l2wg_bound_check(sw, m, entry->key);
+		if (!l2wg_member_in(m, l2wg_key_vid(entry->key)) ||
+		    (bound == L2WG_FREE ? m->count >= READ_ONCE(m->max_macs) :
+		     bound != L2WG_SHARED)) {
+			l2wg_entry_del(sw, entry);
+			continue;
+		}
+		list_move_tail(&entry->list, &m->entries);
+		rcu_assign_pointer(entry->member, m);
+		l2wg_recount(sw, old, -1);
+		l2wg_recount(sw, m, 1);
+	}
+}
+
+/**
  * l2wg_table_flush() - forget what was learned
  * @sw:		the switch
  * @m:		from this member, or NULL for all and the host

@@ -38,6 +38,8 @@ SESSIONS = ("idle", "trying", "up")
 LEARNED, BOUND, STATIC = "learned", "bound", "static"
 STATES = (LEARNED, BOUND, STATIC)
 EVENTS = ("learned", "moved", "damped", "limit", "violation")
+#: The type of what `Switches.sessions()` tells.
+SESSION = "session"
 #: Not the kernel's: events were lost, because they came faster than they were read.
 LOST = "lost"
 
@@ -118,9 +120,9 @@ class PeerState(NamedTuple):
     """What a switch knows of a key.
 
     `present`: it is a peer now. `configured`: it has options. `learned`: entries of the table.
-    `session`: one of SESSIONS, None of a key that is no peer; `session_age`: seconds since the
-    handshake, or since the tries began. `heard_age`: milliseconds since its last authenticated
-    packet, None if there was none. `handle` is what `bridge fdb` calls it.
+    `session`: one of SESSIONS, None of a key that is no peer; `session_age`: seconds up or
+    trying, None when idle. `heard_age`: milliseconds since its last authenticated packet, None if
+    there was none. `handle` is what `bridge fdb` calls it.
     """
 
     link: str
@@ -155,9 +157,10 @@ class Entry(NamedTuple):
 class Event(NamedTuple):
     """Something that has happened on the switch `link`.
 
-    `type`: one of EVENTS, LOST, or `event-N` for one that a newer module has. `public_key`: whose
-    frame it was, None of the host. `old_public_key`: where a moved address was before, None:
-    behind the host. `counter`: the check that has failed, one of COUNTERS.
+    `type`: one of EVENTS, SESSION, LOST, or `event-N` for one that a newer module has.
+    `public_key`: whose frame it was, None of the host. `old_public_key`: where a moved address was
+    before, None: behind the host. `counter`: the check that has failed, one of COUNTERS.
+    `session`: its new state, one of SESSIONS.
     """
 
     type: str
@@ -167,6 +170,7 @@ class Event(NamedTuple):
     mac: str | None = None
     vlan: int | None = None
     counter: str | None = None
+    session: str | None = None
 
 
 def handle(key: bytes) -> str:

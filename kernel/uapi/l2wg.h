@@ -12,6 +12,7 @@
 #define L2WG_GENL_NAME "l2wg"
 #define L2WG_GENL_VERSION 1
 #define L2WG_MCGRP_EVENTS "events"
+#define L2WG_MCGRP_SESSIONS "sessions"
 
 #define L2WG_KEY_LEN 32
 
@@ -148,9 +149,10 @@ enum l2wg_peer_attr {
 	L2WG_A_PEER_CONFIGURED,		/* flag: it has options, read-only */
 	L2WG_A_PEER_LEARNED,		/* u32, read-only */
 	L2WG_A_PEER_SESSION,		/* u32, enum l2wg_session, read-only */
-	L2WG_A_PEER_SESSION_AGE,	/* u32, seconds in this state, read-only */
+	L2WG_A_PEER_SESSION_AGE,	/* u32, seconds in that state, read-only */
 	L2WG_A_PEER_HEARD_AGE,		/* u32, ms since an authenticated packet, read-only */
 	L2WG_A_PEER_COUNTERS,		/* nest, read-only */
+	L2WG_A_PEER_OLD_PUBLIC_KEY,	/* 32 bytes; L2WG_CMD_PEER_REPLACE */
 	__L2WG_A_PEER_END
 };
 
@@ -181,6 +183,7 @@ enum l2wg_event_attr {
 	L2WG_A_EVENT_MAC,		/* 6 bytes */
 	L2WG_A_EVENT_VLAN,		/* u16 */
 	L2WG_A_EVENT_COUNTER,		/* u32, enum l2wg_switch_counter */
+	L2WG_A_EVENT_SESSION,		/* u32, enum l2wg_session; L2WG_CMD_SESSION */
 	__L2WG_A_EVENT_END
 };
 
@@ -196,6 +199,8 @@ enum l2wg_cmd {
 	L2WG_CMD_FDB_GET,		/* dump */
 	L2WG_CMD_FDB_FLUSH,		/* of a peer, of a VLAN, or all */
 	L2WG_CMD_EVENT,			/* notification */
+	L2WG_CMD_PEER_REPLACE,		/* by another key */
+	L2WG_CMD_SESSION,		/* notification */
 	__L2WG_CMD_END
 };
 

@@ -23,7 +23,7 @@ from ..switch import Entry, PeerOptions, PeerState, SwitchOptions, SwitchState
 from . import channel
 from . import switch_messages as messages
 from .switch_events import Events
-from .switch_uapi import GENL_NAME, GENL_VERSION, MCGRP_EVENTS, Cmd, Fdb
+from .switch_uapi import GENL_NAME, GENL_VERSION, MCGRP_EVENTS, MCGRP_SESSIONS, Cmd, Fdb, Peer
 
 #: AllowedMACs -> those that shall be.
 _Change = Callable[["tuple[str, ...]"], "tuple[str, ...]"]
@@ -142,6 +142,19 @@ class Switches:
         """
         self.del_peers(link, [key])
 
+    def replace_peer(self, link: str, old: bytes, new: bytes) -> None:
+        """Put a key in the place of another one, which is removed, in one message.
+
+        The new key gets the old one's bindings, AllowedIPs and learned entries; its options, unless
+        it has some; and if it is no peer yet, its endpoint, preshared key and keepalive.
+
+        :raises KernelError: nothing has changed: the switch does not know the old key (ENOENT), or
+            the new one is the old one or the link's own (EINVAL).
+        """
+        payload = channel.attribute(Peer.OLD_PUBLIC_KEY, old)
+        payload += messages.encode_peer(new, PeerOptions())
+        self._ask(Cmd.PEER_REPLACE, link, f"replace peer {Key(old)}", payload)
+
     def _all(self, cmd: Cmd, link: str, payloads: list[bytes], keys: Sequence[bytes]) -> None:
         try:
             refused = self._channel.do_all(self._family, cmd, GENL_VERSION, payloads)
@@ -198,13 +211,25 @@ class Switches:
 
         :param timeout: end after so many seconds without an event; None: never.
         """
+        return self._listen(MCGRP_EVENTS, link, timeout)
+
+    def sessions(self, link: str | None = None, *, timeout: float | None = None) -> Events:
+        """Sessions with peers that are in another state (`Event.session`) from now on.
+
+        None of them is lost in a flood of events: this is a multicast group of its own.
+
+        :param timeout: as of `events`.
+        """
+        return self._listen(MCGRP_SESSIONS, link, timeout)
+
+    def _listen(self, group_name: str, link: str | None, timeout: float | None) -> Events:
         try:
-            group = self._channel.group_id(GENL_NAME, MCGRP_EVENTS)
+            group = self._channel.group_id(GENL_NAME, group_name)
             if group is None:
-                raise channel.Refused(errno.ENOENT, "no group of events")
+                raise channel.Refused(errno.ENOENT, f"no multicast group {group_name}")
             return Events(self._family, group, link, timeout)
         except channel.Refused as refused:
-            raise _in_words(refused, link or "", "listen for events") from None
+            raise _in_words(refused, link or "", f"listen for {group_name}") from None
 
 
 def no_family() -> KernelError:

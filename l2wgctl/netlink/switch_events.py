@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Events of switches: the multicast group of the family `l2wg`, as an iterator."""
+"""Events of switches: a multicast group of the family `l2wg`, as an iterator."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Events(Iterator[Event]):
             return
         for kind, _, _, at, to in channel.messages(buffer):
             # the command, the first byte of struct genlmsghdr
-            if kind == self._family and buffer[at] == Cmd.EVENT:
+            if kind == self._family and buffer[at] in (Cmd.EVENT, Cmd.SESSION):
                 event = decode_event(buffer[at + 4 : to])
                 if self._link in (None, event.link):
                     self._waiting.append(event)

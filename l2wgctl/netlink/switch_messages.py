@@ -18,6 +18,7 @@ from ..switch import (
     EVENTS,
     GUARDS,
     OPEN,
+    SESSION,
     SESSIONS,
     STATES,
     Entry,
@@ -315,17 +316,18 @@ def decode_entry(told: Attrs) -> Entry:
 
 @_decoder
 def decode_event(told: Attrs) -> Event:
-    """A message of the multicast group.
+    """A message of one of the multicast groups; what is told of a session has no type.
 
     :raises NetlinkFormatError: it is not what the specification says.
     """
-    counter = _number(told, Ev.COUNTER)
+    counter, session = _number(told, Ev.COUNTER), _number(told, Ev.SESSION)
     return Event(
-        _of(EVENTS, number(told[Ev.TYPE]), "event"),
+        SESSION if session is not None else _of(EVENTS, number(told[Ev.TYPE]), "event"),
         _name(told),
         _key(told, Ev.PUBLIC_KEY),
         _key(told, Ev.OLD_PUBLIC_KEY),
         mac_text(told[Ev.MAC]) if Ev.MAC in told else None,
         _number(told, Ev.VLAN),
         None if counter is None else _of(("", *COUNTERS), counter, "counter"),
+        None if session is None else _of(SESSIONS, session, "session"),
     )

@@ -8,6 +8,7 @@ from enum import IntEnum
 GENL_NAME = "l2wg"
 GENL_VERSION = 1
 MCGRP_EVENTS = "events"
+MCGRP_SESSIONS = "sessions"
 
 
 class Cmd(IntEnum):
@@ -21,6 +22,8 @@ class Cmd(IntEnum):
     FDB_GET = 6
     FDB_FLUSH = 7
     EVENT = 8
+    PEER_REPLACE = 9
+    SESSION = 10
 
 
 class Link(IntEnum):
@@ -63,6 +66,7 @@ class Peer(IntEnum):
     SESSION_AGE = 18
     HEARD_AGE = 19
     COUNTERS = 20
+    OLD_PUBLIC_KEY = 21
 
 
 class Fdb(IntEnum):
@@ -89,6 +93,7 @@ class Event(IntEnum):
     MAC = 6
     VLAN = 7
     COUNTER = 8
+    SESSION = 9
 
 
 #: enum l2wg_mac_attr, l2wg_prefix_attr and l2wg_vlan_attr

@@ -88,6 +88,14 @@ def test_commands() -> None:
     assert [upper(f"l2wg-cmd-{x}") for x in names] == enum("l2wg_cmd")
 
 
+def test_multicast_groups() -> None:
+    names = re.findall(r"^      name: (.+)$", section("mcast-groups"), re.MULTILINE)
+    assert names == re.findall(r'^#define L2WG_MCGRP_\w+ "(\w+)"$', HEADER, re.MULTILINE)
+    assert names == [switch_uapi.MCGRP_EVENTS, switch_uapi.MCGRP_SESSIONS]
+    # each has operations, and none is named that is not there
+    assert set(re.findall(r"^      mcgrp: (.+)$", SPEC, re.MULTILINE)) == set(names)
+
+
 def test_names_of_counters_are_those_of_ethtool() -> None:
     source = (paths.KERNEL / "l2wg_switch.c").read_text()
     found = re.findall(r"\[L2WG_COUNTER_(\w+) - 1\]\s*= \"(\w+)\"", source)

@@ -111,6 +111,11 @@ class Family:
         with inside(self.host):
             return self.switches.events(timeout=timeout)
 
+    def sessions(self, timeout: float = 60) -> Events:
+        """The same of sessions."""
+        with inside(self.host):
+            return self.switches.sessions(timeout=timeout)
+
 
 def key(host_or_key: Host | str) -> bytes:
     """A public key."""
@@ -156,6 +161,13 @@ def forget_peer(on: Host, peer: Host | str, link: str = "wg1") -> None:
     """Take a peer's options back."""
     with Family(on) as family:
         family.do(Cmd.PEER_DEL, named(link) + attr(Peer.PUBLIC_KEY, key(peer)))
+
+
+def replace_peer(on: Host, old: Host | str, new: Host | str, link: str = "wg1") -> None:
+    """Put a key in the place of another one."""
+    keys = attr(Peer.OLD_PUBLIC_KEY, key(old)) + attr(Peer.PUBLIC_KEY, key(new))
+    with Family(on) as family:
+        family.do(Cmd.PEER_REPLACE, named(link) + keys)
 
 
 def get_link(on: Host, link: str = "wg1") -> dict[int, bytes]:

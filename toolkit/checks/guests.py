@@ -43,6 +43,7 @@ SECONDS = {
     "test_scenarios.py": 140,
     "test_senders.py": 30,
     "test_switch.py": 180,
+    "test_switch_peers.py": 130,
     "test_switch_rule.py": 250,
     "test_traffic.py": 110,
     "test_underlays.py": 90,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 NESTED = 0x8000
 LINK_GET, LINK_SET, PEER_GET, PEER_SET, PEER_DEL, FDB_GET, FDB_FLUSH, EVENT = range(1, 9)
+PEER_REPLACE = 9
 COUNTERS = 23
 
 
@@ -124,12 +125,27 @@ class FakeSwitches:
                 raise Refuse(errno.ENOENT)
             switch.log.append(f"del {key.hex()[:4]}")
             del switch.members[key]
+        elif command == PEER_REPLACE:
+            self._replace(switch, given[21], key)
         elif command == FDB_GET:
             made = [self._entry(switch, *entry) for entry in self._table(switch)]
             return made * 2 if self.twice else made
         elif command == FDB_FLUSH:
             return self._flush(switch, given)
         return []
+
+    @staticmethod
+    def _replace(switch: FakeSwitch, old: bytes, new: bytes) -> None:
+        if old not in switch.members:
+            raise Refuse(errno.ENOENT, "the old key is no peer and has no options")
+        if old == new:
+            raise Refuse(errno.EINVAL, "the two keys are the same")
+        gone = switch.members.pop(old)
+        heir = switch.member(new)
+        if not heir.configured:
+            heir.options, heir.configured = gone.options, gone.configured
+        switch.entries = [(m, v, new if k == old else k, s, a) for m, v, k, s, a in switch.entries]
+        switch.log.append(f"replace {old.hex()[:4]} {new.hex()[:4]}")
 
     def _flush(self, switch: FakeSwitch, given: dict[int, bytes]) -> list[bytes]:
         (vlan,) = struct.unpack("=H", given[4]) if 4 in given else (None,)

@@ -218,6 +218,27 @@ def test_events_as_bytes() -> None:
     assert messages.decode_event(later) == Event("event-77", "wg1", counter="counter-99")
 
 
+def test_a_session_as_bytes() -> None:
+    told = u32(1, 7) + attr(2, b"wg1\0") + attr(4, KEY) + u32(9, 2)
+    assert messages.decode_event(told) == Event("session", "wg1", KEY, session="up")
+
+
+def test_a_key_in_the_place_of_another() -> None:
+    switches, fake = world()
+    switches.set_peer("wg1", KEY, PeerOptions(relay=True))
+    fake.entries = [(MAC, 0, KEY, 0, 5)]
+    switches.replace_peer("wg1", KEY, OTHER)
+    assert fake.log[-1] == "replace 0001 0102"
+    assert [(x.mac, x.public_key) for x in switches.table("wg1")] == [(MAC, OTHER)]
+    for old, new, why in (
+        (KEY, OTHER, "the switch knows nothing of this key (see 'l2wgctl show wg1')"),
+        (OTHER, OTHER, "Invalid argument [the two keys are the same]"),
+    ):
+        with pytest.raises(KernelError) as caught:
+            switches.replace_peer("wg1", old, new)
+        assert str(caught.value) == f"replace peer {old}: wg1: {why}"
+
+
 def test_counters_with_padding_and_of_later_versions() -> None:
     pad = attr(0, b"")
     nest = b"".join(pad + attr(x, struct.pack("=Q", x)) for x in range(1, 30))
