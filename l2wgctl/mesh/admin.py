@@ -123,7 +123,7 @@ def cmd_sign(args: argparse.Namespace) -> int:
     desk.look()
     request, fingerprint = _opened(desk, name)
     held = desk.book.held(name)
-    record = record_for(request, desk.book)
+    record = record_for(request, desk.book, desk.in_use(name))
     if held is not None and held.record == record:
         print(f"{name} has what it asks for (record {record.serial}).", file=sys.stderr)
         granted = Listed(record.serial, False)

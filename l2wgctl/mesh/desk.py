@@ -17,7 +17,7 @@ from ..errors import L2wgError, Problem, ValueProblem
 from ..model import Key, MeshOptions, SecretKey
 from ..output import say
 from . import keyfile, layout, memory, signing
-from .record import Listed, MeshList, Record, parse_record
+from .record import Listed, MeshList, Record, parse_alive, parse_record
 from .store import Entry, Store
 from .trust import Book
 
@@ -112,6 +112,22 @@ class Desk:
         """Whether the store has the newest record of a host that was ever seen."""
         held, entry = self.book.held(name), self.entries.get(layout.node(self.mesh, name))
         return held is not None and entry is not None and entry.value == held.raw
+
+    def in_use(self, name: str) -> Key | None:
+        """The key that a host says that it uses, if it does and has signed that."""
+        held, entry = self.book.held(name), self.store.get(layout.alive(self.mesh, name))
+        if held is None or entry is None:
+            return None
+        try:
+            sealed = signing.unseal_own(entry.value)
+            alive = parse_alive(sealed.record)
+        except signing.Invalid:
+            return None
+        ours = sealed.signer == held.record.host_key and (alive.mesh, alive.name) == (
+            self.mesh,
+            name,
+        )
+        return alive.key if ours else None
 
     # -- writing -------------------------------------------------------------------------------
 

@@ -71,18 +71,24 @@ class _Hub:
     record: Record
     members: list[Record] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._macs = len(self.record.macs)
+        self._max_macs = self.record.max_macs
+        self._vlans = joined(self.record.vlans)
+
     @property
     def all(self) -> tuple[Record, ...]:
         return (self.record, *self.members)
 
-    def has_room(self, more: Record) -> bool:
-        """Whether a switch takes that much of one peer."""
-        found = [*self.all, more]
-        return (
-            sum(len(record.macs) for record in found) <= MACS_OF_PEER
-            and sum(record.max_macs for record in found) <= MAX_ENTRIES
-            and len(joined(vlan for record in found for vlan in record.vlans)) <= RANGES_OF_PEER
-        )
+    def takes(self, more: Record) -> bool:
+        """Take a host behind the hub; False: that is more than a switch takes of one peer."""
+        macs, max_macs = self._macs + len(more.macs), self._max_macs + more.max_macs
+        vlans = joined((*self._vlans, *more.vlans))
+        if macs > MACS_OF_PEER or max_macs > MAX_ENTRIES or len(vlans) > RANGES_OF_PEER:
+            return False
+        self._macs, self._max_macs, self._vlans = macs, max_macs, vlans
+        self.members.append(more)
+        return True
 
 
 def topology(records: Mapping[str, Record]) -> tuple[dict[str, _Hub], list[LeftOut]]:
@@ -102,10 +108,8 @@ def topology(records: Mapping[str, Record]) -> tuple[dict[str, _Hub], list[LeftO
             left.append(LeftOut(name, f"is behind {record.behind}, which {why}"))
         elif not hub.record.hub:
             left.append(LeftOut(name, f"is behind {record.behind}, which is no hub"))
-        elif not hub.has_room(record):
+        elif not hub.takes(record):
             left.append(LeftOut(name, f"is behind {record.behind}, which has too many MACs"))
-        else:
-            hub.members.append(record)
     return hubs, left
 
 

@@ -33,6 +33,7 @@ Vlans = tuple[tuple[int, int], ...]
 #: Frames without a tag, and no others.
 UNTAGGED: Vlans = ((0, 0),)
 T = TypeVar("T")
+_JSON = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Alive:
 
 
 def _bytes(fields: Mapping[str, object]) -> bytes:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return _JSON.encode(fields).encode()
 
 
 def _text(key: Key | None) -> str | None:

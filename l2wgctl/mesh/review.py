@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Callable
 
 from ..errors import L2wgError
+from ..model import Key
 from .plan import topology
 from .record import Record, Request
 from .trust import Book
@@ -37,19 +38,26 @@ def _range(vlan: tuple[int, int]) -> str:
     return ("untagged" if first == 0 else str(first)) if first == last else f"{first}-{last}"
 
 
-def record_for(request: Request, book: Book) -> Record:
+def record_for(request: Request, book: Book, in_use: Key | None = None) -> Record:
     """The record that grants a request: the next serial, and the old key until the new one is in
-    use. It is the present record if that grants the request already."""
+    use. It is the present record if that grants the request already, and no renewal has ended.
+
+    :param in_use: the key that the host says that it uses (`Alive.key`).
+    """
     held = book.held(request.name)
     asked = {field.name: getattr(request, field.name) for field in fields(Request)}
     if held is not None and held.record.present:
         same = replace(held.record, **asked)
-        if same == held.record and held.record.serial >= book.serial(request.name):
+        over = same.previous is not None and in_use == same.key
+        if same == held.record and same.serial >= book.serial(request.name) and not over:
             return held.record
     old = held.record if held is not None and held.record.present else None
-    previous = old.key if old is not None and old.key != request.key else None
-    if old is not None and previous is None:
-        previous = old.previous  # nobody knows yet whether the last change of the key is over
+    previous = None
+    if old is not None:
+        # Without a sign of life nobody knows whether an earlier renewal is over.
+        previous = old.previous if old.key == request.key else old.key
+        if in_use is not None and in_use in (old.key, old.previous):
+            previous = in_use if in_use != request.key else None
     return Record(**asked, serial=book.serial(request.name) + 1, previous=previous)
 
 

@@ -18,7 +18,7 @@ from . import layout, signing
 from .claims import Claims
 from .ignored import Ignored
 from .record import Listed, MeshList, Record, parse_list, parse_record
-from .signing import LIST_MAX, Invalid
+from .signing import LIST_MAX, RECORD_MAX, Invalid
 
 
 class Held(NamedTuple):
@@ -65,6 +65,7 @@ class Book:
 
     def __init__(self, mesh: str, trusted: Sequence[Key]) -> None:
         self.mesh = mesh
+        #: The one that has verified last comes first: a mesh has one or two admins.
         self.trusted = tuple(trusted)
         self.list: MeshList | None = None
         self._list_raw: bytes | None = None
@@ -183,7 +184,7 @@ class Book:
 
         :raises Invalid: it is neither a record nor a list of this mesh that an admin has signed.
         """
-        sealed = signing.unseal(raw, self.trusted, LIST_MAX)
+        sealed = self._unseal(raw, LIST_MAX)
         try:
             key = layout.node(self.mesh, parse_record(sealed.record).name)
         except Invalid as no_record:
@@ -206,7 +207,7 @@ class Book:
     def _take_list(self, digits: str, raw: bytes) -> bool:
         if raw == self._list_raw:
             return False
-        sealed = signing.unseal(raw, self.trusted, LIST_MAX)
+        sealed = self._unseal(raw, LIST_MAX)
         found = parse_list(sealed.record)
         self._ours(found.mesh)
         if found.serial != int(digits):
@@ -226,6 +227,13 @@ class Book:
                 self._leave(name)
         return True
 
+    def _unseal(self, raw: bytes, limit: int = RECORD_MAX) -> signing.Sealed:
+        sealed = signing.unseal(raw, self.trusted, limit)
+        if sealed.signer != self.trusted[0]:
+            others = (key for key in self.trusted if key != sealed.signer)
+            self.trusted = (sealed.signer, *others)
+        return sealed
+
     def _ours(self, mesh: str) -> None:
         if mesh != self.mesh:
             raise Invalid(f"is of the mesh {mesh}")
@@ -234,7 +242,7 @@ class Book:
         held = self._held.get(name)
         if held is not None and held.raw == raw:
             return False
-        sealed = signing.unseal(raw, self.trusted)
+        sealed = self._unseal(raw)
         record = parse_record(sealed.record)
         self._ours(record.mesh)
         if record.name != name:
@@ -317,7 +325,7 @@ class Book:
         lost: list[str] = []
         if kept.list is not None:
             try:
-                sealed = signing.unseal(kept.list, trusted, LIST_MAX)
+                sealed = book._unseal(kept.list, LIST_MAX)
                 book.list, book._list_raw = parse_list(sealed.record), kept.list
                 book._ours(book.list.mesh)
             except Invalid as invalid:
@@ -353,7 +361,7 @@ class Book:
 
     def _reopen(self, name: str, raw: bytes, lost: list[str]) -> Held | None:
         try:
-            sealed = signing.unseal(raw, self.trusted)
+            sealed = self._unseal(raw)
             record = parse_record(sealed.record)
             self._ours(record.mesh)
             if record.name != name:

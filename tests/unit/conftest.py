@@ -7,11 +7,18 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from toolkit.errors import ToolError
+
+with suppress(ImportError):  # a Debian that runs some of these tests may lack it
+    from hypothesis import settings
+
+    # No test judges a time: a machine with other work is no mistake of ours.
+    settings.register_profile("l2wg", deadline=None)
+    settings.load_profile("l2wg")
 
 #: What our own code says of a program that is not there.
 MISSING = re.compile(r"(\S+): program not found|no C compiler '(\S+)'|no (clang)$")

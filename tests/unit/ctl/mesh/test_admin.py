@@ -25,6 +25,7 @@ from tests.unit.ctl.mesh.world import key_of, record_of
 
 Run = Callable[..., Result]
 HOST = SecretKey(b"\x07" * 32)
+OTHER = SecretKey(b"\x08" * 32)
 ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -287,6 +288,26 @@ def test_a_change_shows_what_it_was(place: Place) -> None:
     # another change does not end the renewal: nobody can tell here whether it is over
     place.sign(1, key=key_of(1, 3), max_macs=7)
     assert (place.record("h1").serial, place.record("h1").previous) == (3, key_of(1, 1))
+
+
+def says(place: Place, key: Key, by: SecretKey = HOST) -> None:
+    made = record.Alive("office", "h1", 1, key, 1)
+    place.store.put(layout.alive("office", "h1"), signing.seal(made.canonical(), by, True))
+
+
+def test_the_old_key_is_the_one_in_use(place: Place) -> None:
+    """A host renews its key twice before it has used the first new one, and then has done it."""
+    place.sign(1)
+    place.sign(1, key=key_of(1, 3))
+    says(place, key_of(1, 1))
+    place.sign(1, key=key_of(1, 4))
+    assert place.record("h1").previous == key_of(1, 1)
+    says(place, key_of(1, 4), OTHER)
+    assert place.sign(1, key=key_of(1, 4)).err == "h1 has what it asks for (record 3).\n", "a lie"
+    says(place, key_of(1, 4))
+    done = place.sign(1, key=key_of(1, 4))
+    assert done.out == "h1 is signed (record 4, list 4).\n", "the old key is good no more"
+    assert place.record("h1").previous is None
 
 
 def test_what_is_granted_is_not_asked_again(place: Place) -> None:
