@@ -43,6 +43,11 @@ def reconcile(
     for peer in wanted.values():
         if peer.replaces not in wanted and peer.replaces not in keep and _takes_over(now, peer):
             assert peer.replaces is not None
+            # It gets the old key's bindings, and keeps options of its own.
+            new = now.peers[peer.key]
+            ready = peer.options._replace(allowed_macs=new.options.allowed_macs)
+            if new.configured and not same_options(new.options, ready):
+                do(SetOptions(peer.key, ready))
             do(Replace(peer.replaces, peer.key))
     again = []
     passed = _passed(now, wanted)
@@ -186,9 +191,14 @@ def after(now: LinkNow, change: Change) -> LinkNow:
         if change.allowed_ips is not None:
             _move(peers, change.key, change.allowed_ips)
     elif isinstance(change, Replace):
+        # kernel/uapi/l2wg.yaml, peer-replace
         old, new = peers.pop(change.old), peers[change.new]
+        own = new.options if new.configured else old.options
+        macs = {*(old.options.allowed_macs or ()), *(new.options.allowed_macs or ())}
         peers[change.new] = new._replace(
-            options=old.options, configured=True, allowed_ips=old.allowed_ips
+            options=own._replace(allowed_macs=tuple(sorted(macs))),
+            configured=new.configured or old.configured,
+            allowed_ips=old.allowed_ips | new.allowed_ips,
         )
     elif isinstance(change, Remove):
         del peers[change.key]

@@ -290,7 +290,11 @@ def test_a_renewed_key_takes_the_place_of_the_old_one_in_one_change() -> None:
     assert [type(change) for change in standby] == [SetOptions, SetPeer]
     assert all(names(change) == {key_of(1, 3)} for change in standby), "the old one is not touched"
     now = states(now, standby)[-1]
-    assert reconcile(now, third) == [Replace(key_of(1, 1), key_of(1, 3))]
+    ready = third.peers[key_of(1, 3)].options._replace(allowed_macs=())
+    assert reconcile(now, third) == [
+        SetOptions(key_of(1, 3), ready),
+        Replace(key_of(1, 1), key_of(1, 3)),
+    ]
     fits(states(now, reconcile(now, third))[-1], third)
     # a host that was away, and never saw the old key, has nothing to replace
     fresh = reconcile(LinkNow(None), third)
