@@ -211,6 +211,12 @@ def execute(words: list[str]) -> int:
     only = next((word for word in words[:1] if not word.startswith("-")), None)
     if only is not None and only not in COMMANDS:
         raise _unknown("command", only, list(COMMANDS))
+    if only == "mesh":
+        from .mesh.commands import ACTIONS
+
+        action = next((word for word in words[1:2] if not word.startswith("-")), None)
+        if action is not None and action not in ACTIONS:
+            raise _unknown("action", action, list(ACTIONS), "mesh")
     args = make_parser(only).parse_args(words)
     if args.command is None:
         # As in wg, no command is `show`.

@@ -531,6 +531,10 @@ def test_no_file_and_no_section(place: Place) -> None:
 
 def test_usage(run: Run) -> None:
     assert run("mesh").status == 2 and "ACTION" in run("mesh").err
+    assert run("mesh", "sing", "office").err == (
+        "l2wgctl: mesh: unknown action 'sing' (did you mean sign?)\n"
+    )
+    assert run("mesh", "x").err.startswith("l2wgctl: mesh: unknown action 'x' (known: keygen, ")
     assert run("mesh", "sign", "office").err.startswith(
         "l2wgctl: mesh sign: the following arguments are required: --key"
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,12 @@ def test_a_mesh_is_closed_and_keeps_what_its_agent_has_set() -> None:
     assert made.forget == () and made.peers == {}
     opened = parse.parse(SWITCH + "NewPeers = open\n" + NEEDED, "x").switch
     assert opened is not None and opened.options.new_peers == "open"
+
+
+def test_the_file_of_the_quick_start() -> None:
+    page = (Path(__file__).resolve().parents[4] / "docs/mesh.md").read_text()
+    (found,) = re.findall(r"\n    \[Interface\]\n(?:(?:    .*)?\n)+", page)
+    text = re.sub(r"TrustedKeys = .*", f"TrustedKeys = {PEER_A}, {PEER_B}", found)
+    text = text.replace("PrivateKeyFile = office.key", f"PrivateKey = {PRIVATE}")
+    assert mesh_of(text).node == "berlin"
+    assert warnings("\n".join(map(str.strip, text.splitlines()))) == []
