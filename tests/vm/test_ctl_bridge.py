@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -180,13 +181,14 @@ def transfer(sender: Host, receiver: Host, address: str, size: int) -> int:
         one = socket.create_connection((address, 5000), timeout=60)
     other, _ = listener.accept()
     other.settimeout(60)
-    with listener, one, other:
+    with listener, one, other, ThreadPoolExecutor(1) as sender_thread:
         one.settimeout(60)
-        one.sendall(bytes(size))
-        one.shutdown(socket.SHUT_WR)
+        # sent while it is read: two sockets' buffers need not hold all of it
+        sending = sender_thread.submit(one.sendall, bytes(size))
         got = 0
-        while data := other.recv(65536):
+        while got < size and (data := other.recv(65536)):
             got += len(data)
+        sending.result()
         assert got == size
         return one.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
 
