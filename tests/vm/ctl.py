@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -96,6 +97,16 @@ def pair_key() -> tuple[str, str]:
     return key, sh("wg", "pubkey", stdin=key).strip()
 
 
+def _carriers_known(host: Host) -> bool:
+    """Has the kernel drawn the conclusions of each carrier? (It takes a second: link_watch.c.)"""
+    links = json.loads(host.run("ip", "-j", "link"))
+    return all(
+        ("LOWER_UP" in link["flags"]) == (link["operstate"] in ("UP", "UNKNOWN"))
+        for link in links
+        if "UP" in link["flags"]
+    )
+
+
 def world(host: Host, *more: str) -> list[str]:
     """Everything that `up` may change in a host, line by line, counters and times left out.
 
@@ -103,6 +114,7 @@ def world(host: Host, *more: str) -> list[str]:
     """
     tentative = ("ip", "-6", "address", "show", "tentative")
     eventually(lambda: not host.run(*tentative), "addresses are settled")
+    eventually(lambda: _carriers_known(host), "the links' states are settled")
     questions = ["-d link", "address", "rule", "-6 rule"]
     questions += [f"{family} route show table all" for family in ("-4", "-6")]
     lines = [line for words in questions for line in host.run("ip", *words.split()).splitlines()]
