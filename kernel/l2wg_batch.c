@@ -33,6 +33,7 @@
 
 #include <linux/skbuff.h>
 #include <linux/udp.h>
+#include <net/dst_cache.h>
 #include <net/ip_tunnels.h>
 #include <net/sock.h>
 
@@ -217,7 +218,10 @@ static struct sk_buff *gather(struct sk_buff *first, unsigned int n)
 	return buffer;
 }
 
-/* Send a buffer, and count on @dev what it holds besides the first message. */
+/* Send a buffer, and count on @dev what it holds besides the first message.
+ *
+ * Context: bottom halves disabled, for the statistics.
+ */
 static int send_buffer(struct wg_peer *peer, struct sk_buff *buffer, u8 ds)
 {
 	unsigned int size = skb_shinfo(buffer)->gso_size;
@@ -228,25 +232,43 @@ static int send_buffer(struct wg_peer *peer, struct sk_buff *buffer, u8 ds)
 	typeof(stats->tx_packets) before;
 	int ret, lost;
 
-	/* What is sent is sent here and counted at once, by this processor. */
-	local_bh_disable();
 	stats = this_cpu_ptr(dev->tstats);
 	before = stats->tx_packets;
 	/* As iptunnel_xmit() and ip6tunnel_xmit() count it */
 	lost = READ_ONCE(peer->endpoint.addr.sa_family) == AF_INET6 ? -1 : 0;
 	ret = wg_socket_send_skb_to_peer(peer, buffer, ds);
 	if (unlikely(ret))
-		goto out;
+		return ret;
 	if (unlikely(!memcmp(&before, &stats->tx_packets, sizeof(before)))) {
 		while (more--)
 			iptunnel_xmit_stats(dev, lost);
-		goto out;
+		return 0;
 	}
 	for (; more--; rest -= size)
 		iptunnel_xmit_stats(dev, min(rest, size));
-out:
-	local_bh_enable();
-	return ret;
+	return 0;
+}
+
+/* Would skb_segment() survive what the way to @peer makes of a buffer?
+ *
+ * For a device with GSO_PARTIAL and FRAGLIST, which is to say a bridge, it takes
+ * a "dodgy" buffer for one that may stay in pieces of several messages, and ends
+ * in BUG_ON(!list_skb->head_frag); seen on 5.10. The device is known once a
+ * packet has been sent. Before, the answer is no.
+ *
+ * Context: bottom halves disabled, until the buffer has been sent.
+ */
+static bool way_takes_buffers(struct wg_peer *peer)
+{
+	const netdev_features_t both = NETIF_F_GSO_PARTIAL | NETIF_F_FRAGLIST;
+	struct dst_entry *dst = dst_cache_get(&peer->endpoint_cache);
+	bool takes;
+
+	if (!dst)
+		return false;
+	takes = (dst->dev->features & both) != both;
+	dst_release(dst);
+	return takes;
 }
 
 /**
@@ -259,7 +281,8 @@ out:
  * Messages of one flow and of one length, the last of which may be shorter, go
  * as one buffer. They leave in the order of the list, and the peer's endpoint is
  * read once for all of them. What cannot be gathered is sent as the driver does
- * it: one that is not in one piece, or a clone, or if there is no memory.
+ * it: one that is not in one piece, or a clone, or if there is no memory, or if
+ * the way to the peer is none for a buffer.
  *
  * Context: Process context of the peer's transmit worker. Consumes @skb and, of
  * those behind it, what it sends.
@@ -269,20 +292,25 @@ out:
 int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 		   struct sk_buff **next, u8 ds)
 {
-	struct sk_buff *buffer, *behind = *next;
+	struct sk_buff *buffer = NULL, *behind = *next;
 	unsigned int n, i;
+	int ret = 0;
 
 	/* Nearly always it is alone. */
 	if (!behind || !wanted(peer->device->dev))
 		return wg_socket_send_skb_to_peer(peer, skb, ds);
-	n = count_fitting(skb);
-	if (n < L2WG_BATCH_LEAST)
-		return wg_socket_send_skb_to_peer(peer, skb, ds);
-	for (i = 1; i < n; ++i)
-		behind = behind->next;
-	buffer = gather(skb, n);
-	if (unlikely(!buffer))
-		return wg_socket_send_skb_to_peer(peer, skb, ds);
-	*next = behind;
-	return send_buffer(peer, buffer, ds);
+	/* What is sent is sent here and counted at once, by this processor. */
+	local_bh_disable();
+	n = way_takes_buffers(peer) ? count_fitting(skb) : 1;
+	if (n >= L2WG_BATCH_LEAST) {
+		for (i = 1; i < n; ++i)
+			behind = behind->next;
+		buffer = gather(skb, n);
+	}
+	if (buffer) {
+		*next = behind;
+		ret = send_buffer(peer, buffer, ds);
+	}
+	local_bh_enable();
+	return buffer ? ret : wg_socket_send_skb_to_peer(peer, skb, ds);
 }

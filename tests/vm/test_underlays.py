@@ -85,6 +85,8 @@ def ppp(a: Host, b: Host) -> None:
             return f"10.77.0.{last}" in out
 
         eventually(up, "PPP is up")
+        # its own three packets are less than a burst
+        host.ip("link set ppp9 txqueuelen 1000")
         host.ip(f"address add fd77::{last}/64 dev ppp9 nodad")
 
 
