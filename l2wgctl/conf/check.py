@@ -107,6 +107,8 @@ def examine(
     without_key = any(problem.code == "key-file" for problem in errors)
     warnings += (w for w in lint(config) if not (without_key and w.code == "no-private-key"))
     warnings += switch_check.advice(config)
+    if config.mesh is not None:
+        warnings += meshsection.unusable_files(config.mesh, config.mesh_lines, path)
     return sorted(errors, key=lambda problem: (problem.line, problem.column)), warnings
 
 

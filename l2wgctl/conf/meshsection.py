@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import Problem
+from ..errors import Problem, from_os_error
 from ..model import MeshOptions
 from ..switch import CLOSED, SwitchConfig
 from .switch_values import joined
@@ -120,6 +122,32 @@ def conflicts(mesh: MeshOptions, lines: Mapping[str, int], switch: bool) -> list
 
 def _line(name: str, lines: Mapping[str, int]) -> int:
     return lines.get(name.lower(), lines.get("", 1))
+
+
+def unusable_files(mesh: MeshOptions, lines: Mapping[str, int], where: str) -> Iterator[Problem]:
+    """Warnings of files that the agent will not take: not there, or open to others."""
+    for name, path, secret in (
+        ("CA", mesh.ca, False),
+        ("Certificate", mesh.certificate, False),
+        ("Key", mesh.key, True),
+        ("PasswordFile", mesh.password_file, True),
+    ):
+        if path is None:
+            continue
+        # as in `keyfiles.located`, which imports the parser
+        file = Path(where).parent / path
+        line = _line(name, lines)
+        try:
+            status = file.stat()
+        except OSError as error:
+            what = f"{name} {file}: {from_os_error(error, '').problems[0].what}"
+            yield Problem(f"{where}:{line}:1", what, "check the path", True, line, 1, "mesh-file")
+            continue
+        mode = stat.S_IMODE(status.st_mode)
+        if secret and mode & 0o077:
+            what = f"{name} {file} is open to others (mode {mode:04o})"
+            hint = f"chmod 600 {file}"
+            yield Problem(f"{where}:{line}:1", what, hint, True, line, 1, "mesh-file")
 
 
 def _local(url: str) -> bool:

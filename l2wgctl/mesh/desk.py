@@ -23,6 +23,8 @@ from .trust import Book
 
 #: Lists that are left in the store; agents need the newest, people may want to compare.
 LISTS_LEFT = 8
+#: Lines about what is ignored; whoever can write to the store can write a lot.
+WORDS = 8
 #: Times that a list is made anew because another admin was faster.
 TRIES = 5
 
@@ -100,7 +102,11 @@ class Desk:
                 self.where,
             )
         words = [*lost, *(verdict.words for verdict in verdicts if verdict.words)]
-        say(Problem(self.where, line, None, True) for line in words)
+        say(Problem(self.where, line, None, True) for line in words[:WORDS])
+        if len(words) > WORDS:
+            more = f"{len(words) - WORDS} more are ignored"
+            hint = f"l2wgctl mesh status {self.mesh}, on a host, says which"
+            say([Problem(self.where, more, hint, True)])
 
     def _shows_list(self, serial: int) -> bool:
         """Whether the newest list that was ever seen is in the store."""

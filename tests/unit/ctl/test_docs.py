@@ -174,6 +174,7 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
         "diff": ["diff", "wg1", conf("[Interface]\n", "none.conf")],
         "doctor": ["doctor"],
         "monitor": ["monitor", "--count", "1"],
+        "mesh keygen": ["mesh", "keygen", other.with_name("a.key")],
     }
     parts = re.split(r"^## `(.*)`$", JSON_PAGE, flags=re.M)
     pages = dict(zip(parts[1::2], parts[2::2]))
@@ -187,13 +188,22 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
 
 def test_every_code_is_described() -> None:
     codes: set[str] = set()
-    for name in ("parse", "together", "check", "files", "preflight", "keyfiles", "switch_check"):
+    for name in (
+        "parse",
+        "together",
+        "check",
+        "files",
+        "preflight",
+        "keyfiles",
+        "switch_check",
+        "meshsection",
+    ):
         text = (ROOT / "l2wgctl/conf" / f"{name}.py").read_text()
         codes |= set(re.findall(r'"(host|link-name|key-file|own-key)"', text))
         codes |= set(re.findall(r'self\.problem\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'warn\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'code="([a-z-]+)"', text))
-        codes |= set(re.findall(r'(?:line|\w+\[[01]\]|access),\s+"([a-z-]+)"', text))
+        codes |= set(re.findall(r'(?:line|\w+\[[01]\]|access|line, 1),\s+"([a-z-]+)"', text))
     section = JSON_PAGE[JSON_PAGE.index("Codes of errors") : JSON_PAGE.index("## `diff`")]
     listed = set(re.findall(r"`([a-z-]+)`", section))
     assert len(codes) > 15 and codes == listed

@@ -423,6 +423,19 @@ def test_an_old_record_put_back_is_seen(place: Place) -> None:
     assert done.out == "h1 is signed (record 3, list 3).\n"
 
 
+def test_junk_in_the_store_does_not_hide_the_rest(place: Place) -> None:
+    for number in range(300):
+        place.store.put(layout.node("office", f"x{number}"), b"junk")
+    done = place.sign(1)
+    assert done.out == "h1 is signed (record 1, list 1).\n"
+    warned = [line for line in done.err.splitlines() if "warning" in line]
+    assert len(warned) == 9 and warned[8] == (
+        "l2wgctl: mesh sign: warning: 248 more are ignored (l2wgctl mesh status office, on a host, "
+        "says which)"
+    )
+    assert {*place.newest().hosts} == {"h1"}
+
+
 # -- revoke, resign --------------------------------------------------------------------------------
 
 

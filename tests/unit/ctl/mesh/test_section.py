@@ -296,3 +296,25 @@ def test_the_file_of_the_quick_start() -> None:
     text = text.replace("PrivateKeyFile = office.key", f"PrivateKey = {PRIVATE}")
     assert mesh_of(text).node == "berlin"
     assert warnings("\n".join(map(str.strip, text.splitlines()))) == []
+
+
+def test_check_looks_at_the_files(tmp_path: Path) -> None:
+    """The agent refuses a secret that others can read; better to hear it before."""
+    text = WHOLE.replace("[2001", "etcd2.example.org:2379\n#")
+    found = examine(text, str(tmp_path / "wg1.conf"))[1]
+    assert [str(problem).replace(str(tmp_path), "") for problem in found] == [
+        f"/wg1.conf:{line}:1: warning: {name} /{file}: no such file (check the path)"
+        for line, name, file in [
+            (8, "CA", "ca.pem"),
+            (9, "Certificate", "cert.pem"),
+            (10, "Key", "key.pem"),
+            (12, "PasswordFile", "password"),
+        ]
+    ]
+    for name in ("ca.pem", "cert.pem", "key.pem", "password"):
+        (tmp_path / name).touch(mode=0o644)
+    (tmp_path / "password").chmod(0o600)
+    (problem,) = examine(text, str(tmp_path / "wg1.conf"))[1]
+    assert str(problem).replace(str(tmp_path), "") == (
+        "/wg1.conf:10:1: warning: Key /key.pem is open to others (mode 0644) (chmod 600 /key.pem)"
+    )
