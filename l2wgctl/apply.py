@@ -14,6 +14,7 @@ from .switch import SwitchConfig
 if TYPE_CHECKING:
     from .conf.switch import Plan
     from .netlink.switch import Switches
+    from .setargs import Options
 
 
 def switch_plan(name: str, config: Config, *, add: bool = False) -> Plan | None:
@@ -29,6 +30,24 @@ def switch_plan(name: str, config: Config, *, add: bool = False) -> Plan | None:
 
     with Switches() as switches:
         return plan(switches.get(name), switches.peers(name), config, add=add)
+
+
+def change_plan(name: str, wanted: Options) -> Plan | None:
+    """What `set` changes of a switch; None if nothing.
+
+    A peer that is removed loses its options, where the link is a switch.
+
+    :raises KernelError: there is no such link, or it is no switch and a word is one of a switch.
+    """
+    from .netlink.switch_probe import is_switch
+
+    if wanted.empty and not (wanted.forget and is_switch(name)):
+        return None
+    from .conf.switch import change
+    from .netlink.switch import Switches
+
+    with Switches() as switches:
+        return change(name, switches.get(name), switches.peers(name), wanted.of, wanted.forget)
 
 
 def present(name: str) -> SwitchConfig:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .errors import PROG, UsageError, without_keys
-from .grammar import FIELDS, KINDS, SET
+from .grammar import FDB, FIELDS, KINDS, SET
 
 #: Command: module and function that do it, and its one-line help.
 COMMANDS = {
@@ -34,6 +34,7 @@ COMMANDS = {
     "restart": ("updown.reload", "cmd_restart", "take a link down and bring it up again"),
     "save": ("updown.plan", "cmd_save", "write the state of a link into its file"),
     "strip": ("updown.plan", "cmd_strip", "print a file without what 'wg setconf' does not know"),
+    "fdb": ("fdb", "cmd_fdb", "show or change the table of a switch"),
     "doctor": ("doctor.command", "cmd_doctor", "check everything from the module to the tunnel"),
     "monitor": ("monitor", "cmd_monitor", "watch the peers"),
     "resolve": ("reresolve", "cmd_resolve", "find peers that have been silent by their names"),
@@ -141,6 +142,9 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         parser.usage = f"{PROG} {SET}"
         add("interface", metavar="IFACE")
         add("words", nargs=argparse.REMAINDER, metavar="WORD")
+    elif name == "fdb":
+        parser.usage = f"{PROG} {FDB}"
+        add("words", nargs="*", metavar="WORD")
     elif name in ("setconf", "addconf", "syncconf", "diff"):
         add("interface", metavar="IFACE")
         add("file", nargs="?", metavar="FILE", help="default: /etc/l2wg/IFACE.conf")
@@ -163,6 +167,7 @@ def _arguments(name: str, parser: argparse.ArgumentParser) -> None:
         if name == "monitor":
             add("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="default: 1")
             add("--count", type=_count, default=0, metavar="N", help="end after N readings")
+            add("--events", action="store_true", help="show what happens on switches, too")
     elif name == "install-files":
         add("--prefix", default="/usr/local", metavar="DIR", help="default: /usr/local")
         add("--destdir", default="/", metavar="DIR", help="put this before every path")

@@ -17,7 +17,7 @@ from . import apply
 from .conf import files
 from .conf import parse as configuration
 from .errors import KernelError, L2wgError, Problem
-from .model import KINDS, Device, SecretKey
+from .model import KINDS, Device, Key, SecretKey
 from .output import print_json, say
 
 if TYPE_CHECKING:
@@ -32,9 +32,15 @@ def cmd_set(args: argparse.Namespace) -> int:
     from .resolve import sockaddr
     from .setargs import parse_set
 
-    device, warnings = parse_set(args.interface, args.words)
+    def peer(text: str) -> Key:
+        from .whichpeer import which
+
+        return which(text, args.interface, "set")
+
+    device, warnings, options = parse_set(args.interface, args.words, peer)
     say(warnings)
-    set_device(device, sockaddr)
+    with apply.options(apply.change_plan(args.interface, options)):
+        set_device(device, sockaddr)
     return 0
 
 

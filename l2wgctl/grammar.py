@@ -19,11 +19,23 @@ CONFIG_DIR = "/etc/l2wg"
 SET = (
     "set IFACE [listen-port PORT] [fwmark MARK] [private-key FILE] [peer KEY [remove] "
     "[preshared-key FILE] [endpoint HOST:PORT] [persistent-keepalive SECONDS] "
-    "[allowed-ips [+|-]NET[,[+|-]NET]...]]..."
+    "[allowed-ips [+|-]NET[,[+|-]NET]...]]... (on a switch: more, see l2wgctl(8))"
 )
 #: Words of `set` before the first peer, and after a peer; all but `remove` take a value.
 SET_DEVICE = ("listen-port", "fwmark", "private-key")
 SET_PEER = ("remove", "preshared-key", "endpoint", "persistent-keepalive", "allowed-ips")
+
+#: Words of `set` that only a switch has: those of the link, and of a peer.
+SET_SWITCH = ("ageing", "max-entries", "max-local", "new-peers", "host-macs", "host-addresses")
+SET_SWITCH_PEER = (
+    *("allowed-macs", "max-macs", "allowed-vlans", "pvid", "relay", "isolated", "router"),
+    *("guard", "mark"),
+)
+#: `fdb`, as its usage shows it.
+FDB = (
+    "fdb [show] [IFACE] | fdb add IFACE MAC peer PEER [vlan VLAN] | fdb del IFACE MAC [peer PEER] "
+    "[vlan VLAN] | fdb flush IFACE [peer PEER] [vlan VLAN] [mac MAC]"
+)
 
 #: Fields of `show`; the first four are the device's, all others the peers'.
 FIELDS = (

@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from .conf.names import Names
 from .errors import KernelError
@@ -18,6 +18,9 @@ from .output import colour, say
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from .happenings import Watch
+    from .switch import Event
 
 #: Seconds after which a session without a new handshake is dead (REJECT_AFTER_TIME).
 STALE = 180
@@ -165,37 +168,87 @@ def cmd_monitor(args: argparse.Namespace) -> int:
     """Show the peers every `--interval` seconds until interrupted, or `--count` times."""
     sampler = Sampler()
     live = sys.stdout.isatty() and not args.json
+    watch = _watch(args.interface, args.events or live, args.events)
     if live:
-        from rich.console import Console
+        from rich.console import Console, Group
         from rich.live import Live
 
         console = Console(no_color=not colour())
         with Live(console=console, auto_refresh=False) as screen:
-            for _ in _ticks(args.count, args.interval):
-                screen.update(table(_sample(sampler, args.interface)), refresh=True)
+
+            def show() -> None:
+                below = [] if watch is None else list(watch.recent)
+                rows = _sample(sampler, args.interface)
+                screen.update(Group(table(rows), *(["", *below] if below else [])), refresh=True)
+
+            for seconds in _ticks(args.count, args.interval, show):
+                _wait(watch, seconds, lambda event: None)
         return 0
-    for _ in _ticks(args.count, args.interval):
+
+    def write(document: object) -> None:
+        import json
+
+        sys.stdout.write(json.dumps(document) + "\n")
+
+    def read() -> None:
         rows = _sample(sampler, args.interface)
         if args.json:
-            import json
-
-            document = {"time": int(time.time()), "peers": [row._asdict() for row in rows]}
-            sys.stdout.write(json.dumps(document) + "\n")
+            write({"time": int(time.time()), "peers": [row._asdict() for row in rows]})
         else:
             sys.stdout.writelines(map(plain_line, rows))
         sys.stdout.flush()
+
+    def tell(event: Event) -> None:
+        assert watch is not None
+        if args.json:
+            write({"time": int(time.time()), "event": watch.json(event)})
+        else:
+            sys.stdout.write(watch.line(event) + "\n")
+        sys.stdout.flush()
+
+    for seconds in _ticks(args.count, args.interval, read):
+        _wait(watch, seconds, tell)
     return 0
 
 
-def _ticks(count: int, interval: float) -> Iterator[None]:
-    """`count` times (0 = for ever), `interval` seconds apart, without drifting."""
+def _watch(interface: str | None, wanted: bool, must: bool) -> Watch | None:
+    """Events of the switch, or of all; None if they are not wanted, or there can be none.
+
+    :param must: what is in the way is an error.
+    :raises KernelError: it is one.
+    """
+    from .netlink.channel import has_switches
+
+    if not wanted or not (must or has_switches()):
+        return None
+    from .happenings import Watch
+
+    try:
+        return Watch(interface)
+    except KernelError:
+        if must:
+            raise
+        return None
+
+
+def _wait(watch: Watch | None, seconds: float, tell: Callable[[Event], None]) -> None:
+    if watch is None:
+        time.sleep(seconds)
+        return
+    for event in watch.during(seconds):
+        tell(event)
+
+
+def _ticks(count: int, interval: float, do: Callable[[], None]) -> Iterator[float]:
+    """`do` `count` times (0 = for ever), `interval` seconds apart, without drifting; in between,
+    the seconds to wait."""
     due = time.monotonic()
     done = 0
     while True:
-        yield
+        do()
         done += 1
         if done == count:
             return
         now = time.monotonic()
         due = max(due + interval, now)
-        time.sleep(due - now)
+        yield due - now

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Callable, TypeVar
+from typing import Callable, NamedTuple, TypeVar
 
 from . import grammar
-from .conf import values
+from .conf import switch, together, values
+from .conf.keys import LIST
 from .errors import Problem, UsageError, ValueProblem, without_keys
 from .keys import read_key_file
 from .model import AllowedIP, Device, Key, Peer
@@ -67,8 +68,41 @@ def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[Prob
     return tuple(networks), replace, warnings
 
 
-def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
-    """The change that the words ask for, and warnings.
+class Options(NamedTuple):
+    """What the words ask for on a switch: values by field, of the link (key None) and of peers. A
+    list that begins with a sign has items with `+` or `-` before them, to add and remove."""
+
+    of: dict[Key | None, dict[str, object]]
+    forget: tuple[Key, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether no word was one of a switch."""
+        return not any(self.of.values())
+
+
+def _option(word: str, text: str) -> tuple[str, object]:
+    """Field and value of a word that only a switch has."""
+    key = switch.BY_WORD[word]
+    if key.how is not LIST:
+        return key.field, _checked(word, key.parse, text)
+    texts = ["".join(item.split()) for item in text.split(",") if item.strip()]
+    signed = [text for text in texts if text[0] in "+-"]
+    if key.field not in switch.SETS or not signed:
+        found = [_checked(word, key.parse, item) for item in texts]
+        return key.field, together.ordered(key.field, found)
+    return key.field, [
+        (text[0] if text[0] in "+-" else "+", _checked(word, key.parse, text.lstrip("+-")))
+        for text in texts
+    ]
+
+
+def parse_set(
+    name: str, words: Sequence[str], peer: Callable[[str], Key] = values.public_key
+) -> tuple[Device, list[Problem], Options]:
+    """The change that the words ask for, warnings, and options of a switch.
+
+    :param peer: the key of the peer that a word names.
 
     :raises UsageError: the words are wrong.
     :raises L2wgError: a key file cannot be read, or holds no key.
@@ -77,6 +111,7 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
     peers: list[Peer] = []
     fields: dict[str, object] | None = None
     warnings: list[Problem] = []
+    options: dict[Key | None, dict[str, object]] = {}
     it = _Words(words)
 
     def finish() -> None:
@@ -87,7 +122,7 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
         word = it.next()
         if word == "peer":
             finish()
-            key: Key = _checked("peer", values.public_key, it.value())
+            key: Key = _checked("peer", peer, it.value())
             fields = {"public_key": key}
         elif fields is None and word in grammar.SET_DEVICE:
             text = it.value()
@@ -112,15 +147,20 @@ def parse_set(name: str, words: Sequence[str]) -> tuple[Device, list[Problem]]:
                 fields["allowed_ips"] = networks
                 fields["replace_allowed_ips"] = replace
                 warnings += found
+        elif word in (grammar.SET_SWITCH if fields is None else grammar.SET_SWITCH_PEER):
+            field, value = _option(word, it.value())
+            options.setdefault(None if fields is None else key, {})[field] = value
         else:
             raise UsageError(_misplaced(word, fields is not None), grammar.SET)
     finish()
-    return Device(name, peers=tuple(peers), **device), warnings  # type: ignore[arg-type]
+    gone = tuple(peer.public_key for peer in peers if peer.remove)
+    made = Device(name, peers=tuple(peers), **device)  # type: ignore[arg-type]
+    return made, warnings, Options(options, gone)
 
 
 def _misplaced(word: str, after_peer: bool) -> str:
-    if word in grammar.SET_DEVICE and after_peer:
+    if word in (*grammar.SET_DEVICE, *grammar.SET_SWITCH) and after_peer:
         return f"set: {word} comes before the first peer"
-    if word in grammar.SET_PEER:
+    if word in (*grammar.SET_PEER, *grammar.SET_SWITCH_PEER):
         return f"set: {word} comes after a peer"
     return without_keys(f"set: unknown word '{word}'")

@@ -8,7 +8,7 @@ key that is not in the file has none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from ..model import Key, LinkOptions
 from ..switch import (
@@ -28,10 +28,12 @@ from .switch_values import host_address
 from .sync import Change
 
 #: Lists whose items are added and removed one by one.
-_SETS = {"allowed_macs", "host_macs", "host_addresses"}
+SETS = {"allowed_macs", "host_macs", "host_addresses"}
 
 INTERFACE_KEYS = tuple(key for key in INTERFACE if key.switch)
 PEER_KEYS = tuple(key for key in PEER if key.switch)
+#: Keys by the words of `set`.
+BY_WORD = {key.word: key for key in (*INTERFACE_KEYS, *PEER_KEYS)}
 
 
 def text(field: str, value: object) -> str:
@@ -189,6 +191,45 @@ def _with_the_meshs(wanted: SwitchOptions, now: SwitchOptions) -> SwitchOptions:
     )
 
 
+def change(
+    name: str,
+    now: SwitchState,
+    known: Iterable[PeerState],
+    wanted: Mapping[Key | None, Mapping[str, object]],
+    forget: Iterable[Key] = (),
+) -> Plan:
+    """A plan for some options, by field, of the link (key None) and of peers.
+
+    :param wanted: a list of (sign, item) adds items to those that are there, and removes them.
+    """
+    before = {x.public_key: x.options for x in known if x.configured}
+
+    def whole(
+        options: SwitchOptions | PeerOptions, given: Mapping[str, object]
+    ) -> dict[str, object]:
+        made = {}
+        for field, value in given.items():
+            if isinstance(value, list):
+                items = dict.fromkeys(getattr(options, field))
+                for sign, item in value:
+                    if sign == "+":
+                        items[item] = None
+                    else:
+                        items.pop(item, None)
+                value = tuple(items)
+            made[field] = value
+        return made
+
+    link = SwitchOptions(**whole(now.options, wanted.get(None, {})))  # type: ignore[arg-type]
+    peers = {
+        key: PeerOptions(**whole(before.get(key, PEER_DEFAULTS), given))  # type: ignore[arg-type]
+        for key, given in wanted.items()
+        if key is not None
+    }
+    gone = tuple(key for key in forget if key in before)
+    return Plan(name, link, peers, gone, (), now.options, before)
+
+
 def _difference(
     old: SwitchOptions | PeerOptions,
     new: SwitchOptions | PeerOptions,
@@ -202,7 +243,7 @@ def _difference(
         was, shall = getattr(old, key.field), getattr(new, key.field)
         if shall is None or was == shall:
             continue
-        if key.field in _SETS:
+        if key.field in SETS:
             if set(was) == set(shall):
                 continue
             gone, come = sorted(set(was) - set(shall)), sorted(set(shall) - set(was))
@@ -213,9 +254,3 @@ def _difference(
             changes.append(Change("set", key.word, a, b, peer))
         fields[key.field] = shall
     return fields, changes
-
-
-#: Parsers of the words of `set`, by word.
-PARSERS: dict[str, Callable[[str], object]] = {
-    key.word: key.parse for key in (*INTERFACE_KEYS, *PEER_KEYS)
-}

@@ -56,20 +56,26 @@ def switch(
     if not link.switch:
         return None
     options = {name: given[name] for name in SwitchOptions._fields if name in given}
-    made = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    made = {k: ordered(k, v) if isinstance(v, list) else v for k, v in options.items()}
     return SwitchConfig(SwitchOptions(**made), peers)  # type: ignore[arg-type]
 
 
 def peer_options(given: Mapping[str, object]) -> PeerOptions:
     """The options of a peer, lists in the order in which the kernel tells them."""
-    made = dict(given)
-    if "allowed_macs" in made:
-        made["allowed_macs"] = tuple(dict.fromkeys(made["allowed_macs"]))  # type: ignore[call-overload]
-    if "allowed_vlans" in made:
-        made["allowed_vlans"] = joined(made["allowed_vlans"])  # type: ignore[arg-type]
-    if "guards" in made:
-        made["guards"] = tuple(x for x in GUARDS if x in made["guards"])  # type: ignore[operator]
+    made = {
+        name: ordered(name, value) if isinstance(value, list) else value
+        for name, value in given.items()
+    }
     return PeerOptions(**made)  # type: ignore[arg-type]
+
+
+def ordered(field: str, value: list[object]) -> tuple[object, ...]:
+    """A list of a switch's or a peer's options, in the order in which the kernel tells it."""
+    if field == "allowed_vlans":
+        return joined(value)  # type: ignore[arg-type]
+    if field == "guards":
+        return tuple(x for x in GUARDS if x in value)
+    return tuple(dict.fromkeys(value))
 
 
 def only_on_a_switch(link: LinkOptions, keys: Sequence[tuple[str, int]]) -> list[Problem]:

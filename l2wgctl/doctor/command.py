@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..conf.names import Names
 from ..errors import KernelError, L2wgError
-from ..model import KINDS
+from ..model import KINDS, L2WGSWITCH, Device
 from .bridge import check_bridge
 from .file import check_file
 from .finding import FAIL, WARN, Finding, render_finding
@@ -19,7 +19,7 @@ from .peers import check_device, check_peer
 from .traffic import check_traffic
 
 if TYPE_CHECKING:
-    from ..netlink.link import Links
+    from ..netlink.link import Link, Links
 
 
 def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Find
             yield Finding(
                 FAIL,
                 "link",
-                f"{name} is of kind {link.kind or 'physical'}, not wireguard or l2wireguard",
+                f"{name} is of kind {link.kind or 'physical'}, which is no tunnel's",
                 "name a tunnel: l2wgctl show interfaces",
             )
             continue
@@ -57,12 +57,42 @@ def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Find
             continue
         named = known.of(name)
         yield from check_device(device, link)
+        if link.kind == L2WGSWITCH:
+            for finding in _switch(name, device, link, links, system):
+                yield finding._replace(name=named.get(_key_of(finding)))
         for peer in device.peers:
-            for finding in check_peer(peer, device, links, int(system.now())):
+            for finding in check_peer(peer, device, links, int(system.now()), link.kind):
                 yield finding._replace(name=named.get(peer.public_key))
         yield from check_mtu(device, link, links)
         yield from check_traffic(device, link, links.counters(name))
         yield from check_file(device, links)
+
+
+def _switch(
+    name: str, device: Device, link: Link, links: Links, system: System
+) -> Iterator[Finding]:
+    from ..netlink.switch import Switches
+    from .switch import check_switch
+
+    neighbours = links.neighbours(name)
+    bridge = next((x for x in links.all() if link.master == x.ifindex), None)
+    if bridge is not None:
+        neighbours = [*neighbours, *links.neighbours(bridge.name)]
+    try:
+        with Switches() as switches:
+            state, peers, table = switches.get(name), switches.peers(name), switches.table(name)
+    except KernelError as error:
+        problem = error.problems[0]
+        yield Finding(FAIL, "switch", problem.what, problem.hint)
+        return
+    yield from check_switch(state, peers, table, device, link, neighbours, system.leases)
+
+
+def _key_of(finding: Finding) -> bytes:
+    """The key in `peer KEY`; empty for other checks."""
+    from binascii import a2b_base64
+
+    return a2b_base64(finding.check[5:]) if finding.check.startswith("peer ") else b""
 
 
 def cmd_doctor(args: argparse.Namespace) -> int:

@@ -6,15 +6,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .. import apply
 from ..conf import files, sync
 from ..conf.check import lint
 from ..errors import ConfigError, L2wgError
-from ..model import Device, Endpoint
+from ..model import L2WGSWITCH, Device, Endpoint
 from ..updown import record as records
 from ..updown.differences import differences
 from .finding import OK, WARN, Finding
 
 if TYPE_CHECKING:
+    from ..conf.parse import Config
+    from ..conf.sync import Change
     from ..netlink.link import Links
 
 
@@ -37,6 +40,7 @@ def check_file(device: Device, links: Links) -> Iterator[Finding]:
     _, changes = sync.plan(
         device, config.device, _same, keep_fwmark=True, others_stay=config.mesh is not None
     )
+    changes += _of_switch(device.name, config, links)
     of_link = differences(device.name, config.link, links, records.load(device.name))
     count = len(changes) + sum(len(one.changes) for one in of_link if not one.foreign)
     if count:
@@ -49,6 +53,18 @@ def check_file(device: Device, links: Links) -> Iterator[Finding]:
         )
     else:
         yield Finding(OK, "file", f"{device.name} is what {path} says")
+
+
+def _of_switch(name: str, config: Config, links: Links) -> tuple[Change, ...]:
+    """Differences in the options of a switch; a link of another kind differs in that."""
+    link = links.get(name)
+    if link is None or link.kind != L2WGSWITCH:
+        return ()
+    try:
+        plan = apply.switch_plan(name, config)
+    except L2wgError:
+        return ()
+    return plan.changes if plan is not None else ()
 
 
 def _differences(count: int) -> str:

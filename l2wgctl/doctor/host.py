@@ -30,6 +30,7 @@ class System(NamedTuple):
     root: bool = os.geteuid() == 0
     now: Callable[[], float] = time.time
     proc: Path = Path("/proc")
+    leases: Path = Path("/var/lib/misc/dnsmasq.leases")
 
     def modinfo(self, field: str) -> str | None:
         """A field of the module that is installed for this kernel, None when there is none."""

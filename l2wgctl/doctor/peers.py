@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..conf.check import NO_OWNER, NO_OWNER_HINT, owner
-from ..model import L2WIREGUARD, Device, Peer
+from ..model import L2WGSWITCH, L2WIREGUARD, Device, Peer
 from .finding import FAIL, OK, WARN, Finding
 
 if TYPE_CHECKING:
@@ -41,11 +41,16 @@ def check_device(device: Device, link: Link) -> Iterator[Finding]:
             )
 
 
-def check_peer(peer: Peer, device: Device, links: Links, now: int) -> Iterator[Finding]:
-    """The handshake, and why there may be none."""
+def check_peer(
+    peer: Peer, device: Device, links: Links, now: int, kind: str | None = None
+) -> Iterator[Finding]:
+    """The handshake, and why there may be none.
+
+    :param kind: the link's. On a switch AllowedIPs do not route.
+    """
     name = f"peer {peer.public_key}"
     then = peer.last_handshake[0]
-    if not peer.allowed_ips:
+    if not peer.allowed_ips and kind != L2WGSWITCH:
         yield Finding(
             FAIL,
             name,

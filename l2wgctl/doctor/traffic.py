@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..model import ETHERNET_KINDS, L2WIREGUARD, WIREGUARD, Device
+from ..model import ETHERNET_KINDS, L2WGSWITCH, L2WIREGUARD, WIREGUARD, Device
 from ..netlink.link import Link
 from .finding import WARN, Finding
 
@@ -38,7 +38,7 @@ def check_traffic(device: Device, link: Link, counters: Mapping[str, int]) -> It
     stats = link.stats or {}
     if any(peer.last_handshake[0] for peer in device.peers):
         if link.kind in ETHERNET_KINDS:
-            yield from _received_ethernet(name, stats, counters)
+            yield from _received_ethernet(link, stats, counters)
         else:
             yield from _received_ip(name, stats)
     if _many(stats.get("tx_errors", 0), stats.get("tx_packets", 0), 10):
@@ -72,7 +72,7 @@ def _loops(name: str, counters: Mapping[str, int]) -> Iterator[Finding]:
 
 
 def _received_ethernet(
-    name: str, stats: Mapping[str, int], counters: Mapping[str, int]
+    link: Link, stats: Mapping[str, int], counters: Mapping[str, int]
 ) -> Iterator[Finding]:
     received = stats.get("rx_packets", 0)
     # In an IP packet that is taken for a frame, a part of the source address is in the place of the
@@ -83,12 +83,14 @@ def _received_ethernet(
             WARN,
             "kind",
             f"of {received} packets that arrived {strange} are no frames of a protocol that is "
-            f"known: the other end looks like one of kind {WIREGUARD} (IP), and {name} is "
-            f"{L2WIREGUARD} (Ethernet)",
+            f"known: the other end looks like one of kind {WIREGUARD} (IP), and {link.name} is "
+            f"{link.kind} (Ethernet)",
             f"both ends need the same kind: Kind = {L2WIREGUARD} in the other end's file, or "
             f"Kind = {WIREGUARD} here",
         )
         return
+    if link.kind == L2WGSWITCH:
+        return  # it has counters of its own for what it drops
     foreign = stats.get("rx_errors", 0) - counters.get("rx_malformed", 0)
     if _many(foreign, received, 10):
         yield Finding(

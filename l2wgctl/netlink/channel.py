@@ -90,13 +90,13 @@ class NoFamily(Refused):
         super().__init__(errno.ENOENT)
 
 
-def open_socket() -> Socket:
-    """A connected generic-netlink socket.
+def open_socket(protocol: int = NETLINK_GENERIC) -> Socket:
+    """A connected netlink socket, of generic netlink.
 
     :raises OSError: the kernel gives none.
     """
     kind = sockets.SOCK_RAW | sockets.SOCK_CLOEXEC
-    sock = sockets.socket(sockets.AF_NETLINK, kind, NETLINK_GENERIC)
+    sock = sockets.socket(sockets.AF_NETLINK, kind, protocol)
     try:
         sock.bind((0, 0))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
@@ -164,11 +164,12 @@ class Channel:
     def _request(
         self, family: int, command: int, version: int, flags: int, payload: bytes
     ) -> bytes:
+        return self._message(family, flags, _GENL.pack(command, version, 0) + payload)
+
+    def _message(self, kind: int, flags: int, body: bytes) -> bytes:
         self._sequence += 1
-        header = _HEADER.pack(
-            HEADERS + len(payload), family, flags | NLM_F_REQUEST, self._sequence, 0
-        )
-        return header + _GENL.pack(command, version, 0) + payload
+        size = len(body) + 16
+        return _HEADER.pack(size, kind, flags | NLM_F_REQUEST, self._sequence, 0) + body
 
     def ask(
         self, family: int, command: int, version: int, flags: int, payload: bytes
@@ -177,8 +178,15 @@ class Channel:
 
         :raises Refused: the kernel answers with an error.
         """
+        return self.ask_raw(family, flags, _GENL.pack(command, version, 0) + payload)
+
+    def ask_raw(self, kind: int, flags: int, body: bytes) -> list[bytes]:
+        """The same for a message of any kind: all that follows the netlink header is `body`.
+
+        :raises Refused: the kernel answers with an error.
+        """
         try:
-            self.send(family, command, version, flags | NLM_F_ACK, payload)
+            self.sock.send(self._message(kind, flags | NLM_F_ACK, body))
         except OSError as error:
             raise Refused(error.errno or errno.EIO) from None
         return [data for _, data in self.answers() if data]

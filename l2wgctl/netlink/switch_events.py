@@ -79,6 +79,13 @@ class Events(Iterator[Event]):
             self._read()
         return self._waiting.pop(0)
 
+    def ready(self) -> list[Event]:
+        """All events that are there now."""
+        while select([self._sock], [], [], 0)[0]:
+            self._read()
+        found, self._waiting = self._waiting, []
+        return found
+
     def _read(self) -> None:
         try:
             buffer = self._sock.recv(channel.BUFFER)

@@ -380,7 +380,7 @@ def test_doctor_says_what_is_wrong(hosts: Hosts) -> None:
 
     assert doctor("wg1") == ["FAIL link: wg1 does not exist (l2wgctl up wg1)"]
     assert doctor("lo") == [
-        "FAIL link: lo is of kind physical, not wireguard or l2wireguard "
+        "FAIL link: lo is of kind physical, which is no tunnel's "
         "(name a tunnel: l2wgctl show interfaces)"
     ]
     done(a, "add", "wg1")

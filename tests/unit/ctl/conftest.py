@@ -40,7 +40,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     """A kernel without devices, which l2wgctl talks to."""
     fake = FakeKernel(("wireguard", "l2wg"))
-    monkeypatch.setattr(channel, "open_socket", lambda: FakeSocket(fake))
+    monkeypatch.setattr(channel, "open_socket", lambda protocol=16: FakeSocket(fake, protocol))
     monkeypatch.setattr(
         channel, "loaded_families", lambda: tuple(x for x in fake.families if x != "l2wg")
     )

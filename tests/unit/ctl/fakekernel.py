@@ -123,6 +123,8 @@ class FakeKernel:
         size, kind, flags, sequence, _ = struct.unpack("=IHHII", message[:16])
         assert size == len(message), "wrong nlmsg_len"
         try:
+            if protocol == NETLINK_ROUTE and kind in (28, 29):
+                return self._neighbour(kind, flags, sequence, message)
             if protocol == NETLINK_ROUTE:
                 return self._links(sequence)
             self.received.append(message)
@@ -162,6 +164,18 @@ class FakeKernel:
         elif flags & 4:
             replies.append(self._error(sequence, 0, message))
         return replies
+
+    def _neighbour(self, kind: int, flags: int, sequence: int, message: bytes) -> list[bytes]:
+        """l2wg_fdb_add() and l2wg_fdb_del(), without learned entries to add."""
+        family, index, state, self_, _ = struct.unpack("=BxxxiHBB", message[16:28])
+        assert (family, state, self_) == (7, 0x80, 2)
+        given = dict(attrs(message[28:]))
+        name = next(x.name for x in self.devices.values() if x.ifindex == index)
+        try:
+            self.switches.static(name, kind == 28, given)
+        except SwitchRefuse as refuse:
+            raise Refuse(refuse.number, refuse.text) from None
+        return [self._error(sequence, 0, message)]
 
     def _error(self, sequence: int, number: int, message: bytes, text: str = "") -> bytes:
         body = struct.pack("=i", -number) + message[:16]
@@ -343,14 +357,14 @@ def _ip_bytes(family: int, address: bytes, cidr: int) -> bytes:
 class FakeSocket:
     """What `l2wgctl.netlink.device` takes for a netlink socket."""
 
-    def __init__(self, kernel: FakeKernel) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: FakeKernel, protocol: int = NETLINK_GENERIC) -> None:
+        self.kernel, self.protocol = kernel, protocol
         self.queue: list[bytes] = []
         self.closed = False
 
     def send(self, data: bytes) -> int:
         """Queue the answers to a request."""
-        self.queue += self.kernel.handle(NETLINK_GENERIC, data)
+        self.queue += self.kernel.handle(self.protocol, data)
         return len(data)
 
     def recv(self, size: int) -> bytes:

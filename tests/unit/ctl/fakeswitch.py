@@ -160,6 +160,27 @@ class FakeSwitches:
         ]
         return []
 
+    def static(self, name: str, add: bool, given: dict[int, bytes]) -> None:
+        """An entry in one VLAN, as `bridge fdb` sets or deletes it."""
+        from hashlib import blake2s
+
+        switch = self.switches[name]
+        (vlan,) = struct.unpack("=H", given[5]) if 5 in given else (0,)
+        mac = given[2].hex(":")
+        key = None
+        if 1 in given:
+            handles = {blake2s(k).digest()[:8]: k for k in switch.members}
+            key = handles.get(given[1][8:])
+            if key is None:
+                raise Refuse(errno.ENOENT, "no peer has this handle")
+        same = [x for x in switch.entries if x[:2] == (mac, vlan) and key in (None, x[2])]
+        switch.log.append(f"{'static' if add else 'gone'} {mac} {vlan}")
+        if not add and not same:
+            raise Refuse(errno.ENOENT)
+        switch.entries = [x for x in switch.entries if x not in same]
+        if add:
+            switch.entries.append((mac, vlan, key, 2, 0))
+
     @staticmethod
     def _set_link(switch: FakeSwitch, given: dict[int, bytes]) -> None:
         for kind, least in ((3, 1), (4, 1), (5, 10)):

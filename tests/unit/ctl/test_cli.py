@@ -75,23 +75,20 @@ USAGE = [
         "set: listen-port is not 0-65535: '70000' (0 lets the kernel choose)",
     ),
     (
-        ["set", "wg1", "peer", "x"],
-        "set: peer is not 32 bytes in base64 (44 characters, the last one '=', as "
-        "'l2wgctl pubkey' prints them)",
-    ),
-    (
         ["set", "wg1", "peer", PEER_A, "allowed-ips", "10.0.0.0/8,-10.0.0.0/64"],
         "set: allowed-ips '10.0.0.0/64' has a prefix length that is not 0-32",
     ),
     (
         ["monitor", "--count", "-1"],
         "monitor: argument --count: is not a number: '-1' (l2wgctl monitor [-h] [--netns NAME] "
-        "[--json] [--interval SECONDS] [--count N] [IFACE])",
+        "[--json] [--interval SECONDS] [--count N] "
+        "[--events] [IFACE])",
     ),
     (
         ["monitor", "--interval", "0"],
         "monitor: argument --interval: is not 0.1-86400 seconds: '0' (l2wgctl "
-        "monitor [-h] [--netns NAME] [--json] [--interval SECONDS] [--count N] [IFACE])",
+        "monitor [-h] [--netns NAME] [--json] [--interval SECONDS] [--count N] "
+        "[--events] [IFACE])",
     ),
 ]
 

@@ -22,9 +22,9 @@ from l2wgctl import install
 from l2wgctl.arguments import COMMANDS, make_parser
 from l2wgctl.conf.keys import INTERFACE, MESH, PEER, VLAN_ADDRESS_NAME
 from l2wgctl.conf.parse import parse
-from l2wgctl.grammar import FIELDS, KINDS, SET_DEVICE, SET_PEER
+from l2wgctl.grammar import FIELDS, KINDS, SET_DEVICE, SET_PEER, SET_SWITCH, SET_SWITCH_PEER
 from l2wgctl.mesh.commands import ACTIONS
-from tests.unit.ctl.conftest import PEER_A, PRIVATE, Result
+from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, Result
 from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
@@ -57,7 +57,7 @@ def test_every_command_option_and_field_has_its_place_in_the_page() -> None:
         assert re.search(rf"^- .*`{name}`", COMMAND_PAGE, re.MULTILINE), name
     for name in ACTIONS:
         assert re.search(rf"^- `mesh {name}`", COMMAND_PAGE, re.MULTILINE), name
-    for word in (*options(), *FIELDS, *SET_DEVICE, *SET_PEER):
+    for word in (*options(), *FIELDS, *SET_DEVICE, *SET_PEER, *SET_SWITCH, *SET_SWITCH_PEER):
         assert f"`{word}`" in COMMAND_PAGE, word
 
 
@@ -77,10 +77,11 @@ def test_the_examples_parse() -> None:
     examples = re.findall(r"```\n(\[Interface\].*?)```", FILE_PAGE, re.DOTALL)
     chapter = (ROOT / "docs/l2wgctl.md").read_text()
     found = re.findall(r"\n    \[Interface\]\n(?:(?:    .*)?\n)+", chapter)
-    assert (len(examples), len(found)) == (3, 2)
+    assert (len(examples), len(found)) == (3, 4)
     for text in found:
         text = re.sub(r"PrivateKey = .*", f"PrivateKey = {PRIVATE}", text)
-        text = re.sub(r"PublicKey = .*", f"PublicKey = {PEER_A}", text)
+        for key in (PEER_A, PEER_B):
+            text = re.sub(r"PublicKey = [^=\n]+\n", f"PublicKey = {key}\n", text, count=1)
         examples.append("\n".join(line.strip() for line in text.splitlines()))
     for text in examples:
         parsed = parse(text, "example")
@@ -167,10 +168,12 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
     links.kernel.devices["wg1"].port = 5
     hub = conf(f"[Interface]\nSwitch = yes\n[Peer]\nPublicKey = {PEER_A}\n", "hub.conf")
     assert run("setconf", "wg2", hub).status == 0
+    links.kernel.switches.switches["wg2"].entries = [("02:00:00:00:00:01", 0, None, 0, 5)]
     words: dict[str, list[str | Path]] = {
         "show": ["show"],
         "show interfaces": ["show", "interfaces"],
         "check": ["check", other],
+        "fdb": ["fdb"],
         "diff": ["diff", "wg1", conf("[Interface]\n", "none.conf")],
         "doctor": ["doctor"],
         "monitor": ["monitor", "--count", "1"],
@@ -179,6 +182,7 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
     parts = re.split(r"^## `(.*)`$", JSON_PAGE, flags=re.M)
     pages = dict(zip(parts[1::2], parts[2::2]))
     assert set(pages) == set(words)
+    pages["monitor"] = pages["monitor"].partition("With `--events`")[0]  # see test_fdb.py
     for name, page in pages.items():
         described = set(re.findall(r'"([a-z_]+)":', page))
         for cell in re.findall(r"^\| (`.*?) \|", page, re.M):
@@ -217,6 +221,7 @@ def complete(*words: str) -> list[str]:
     quoted = " ".join(f"'{word}'" for word in words)
     script = (
         f"source '{BASH}'; _l2wgctl_tunnels() {{ echo wg1 wg2; }}; "
+        "_l2wgctl_is_switch() { [[ $1 == wg1 ]]; }; "
         "l2wgctl() { echo KEY1= KEY2=; }; compopt() { :; }; "
         f"COMP_WORDS=(l2wgctl {quoted}); COMP_CWORD={len(words)}; _l2wgctl; "
         'printf "%s\\n" "${COMPREPLY[@]}"'
@@ -241,10 +246,20 @@ def test_bash_completion(tmp_path: Path) -> None:
     assert complete("--json", "show", "wg1", "list") == ["listen-port"]
     assert complete("--netns", "blue", "del", "wg2") == ["wg2"]
     assert complete("add", "wg7", "") == list(KINDS)
-    assert complete("set", "wg1", "") == ["peer", *SET_DEVICE]
+    assert complete("set", "wg1", "") == ["peer", *SET_DEVICE, *SET_SWITCH]
     assert complete("set", "wg1", "peer", "") == ["KEY1=", "KEY2="]
-    assert complete("set", "wg1", "peer", "KEY1=", "") == ["peer", *SET_PEER]
+    assert complete("set", "wg1", "peer", "KEY1=", "") == ["peer", *SET_PEER, *SET_SWITCH_PEER]
     assert complete("set", "wg1", "listen-port", "") == []
+    assert complete("set", "wg1", "peer", "KEY1=", "relay", "") == ["yes", "no"]
+    assert complete("fdb", "") == ["show", "add", "del", "flush", "wg1"]
+    assert complete("fdb", "add", "") == ["wg1"]
+    assert complete("fdb", "add", "wg1", "02:00:00:00:00:01", "") == ["peer", "vlan"]
+    assert complete("fdb", "flush", "wg1", "") == ["peer", "vlan", "mac"]
+    assert complete("fdb", "flush", "wg1", "peer", "KEY2") == ["KEY2="]
+    assert complete("set", "wg3", "") == ["peer", *SET_DEVICE]
+    assert complete("set", "wg1", "peer", "KEY1=", "allowed-") == [
+        *("allowed-ips", "allowed-macs", "allowed-vlans")
+    ]
     assert f"{tmp_path}" in complete("check", str(tmp_path)[:-1])
 
 
@@ -281,7 +296,14 @@ def test_zsh_completion_knows_everything() -> None:
     text = ZSH.read_text()
     for name, (_, _, what) in COMMANDS.items():
         assert f"{name}:{what.replace(chr(39) * 2, '')}" in text, name
-    for word in (*FIELDS, *SET_DEVICE, *SET_PEER, *(options() - {"--version"})):
+    for word in (
+        *FIELDS,
+        *SET_DEVICE,
+        *SET_PEER,
+        *SET_SWITCH,
+        *SET_SWITCH_PEER,
+        *(options() - {"--version"}),
+    ):
         assert word in text, word
 
 

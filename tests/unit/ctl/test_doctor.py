@@ -139,8 +139,8 @@ def test_host(links: FakeLinks, system: System) -> None:
 def test_links_that_are_none(well: FakeLinks, system: System) -> None:
     assert lines(well, system, "wg7")[3:] == ["FAIL link: wg7 does not exist (l2wgctl up wg7)"]
     assert lines(well, system, "eth0")[3:] == [
-        "FAIL link: eth0 is of kind dummy, not wireguard or l2wireguard (name a tunnel: l2wgctl "
-        "show interfaces)"
+        "FAIL link: eth0 is of kind dummy, which is no tunnel's (name a tunnel: l2wgctl show "
+        "interfaces)"
     ]
     assert lines(well, system, "lo")[3].startswith("FAIL link: lo is of kind physical,")
     well.links["wg1"] = well.links["wg1"]._replace(up=False)

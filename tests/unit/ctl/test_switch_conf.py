@@ -304,7 +304,7 @@ def test_what_check_says(text: str, wrong: list[str], tmp_path: Path) -> None:
 def test_two_hubs_of_the_same_spokes(tmp_path: Path) -> None:
     text = HEAD + PEER_OF_A + "Relay = yes\n" + PEER_OF_B
     (tmp_path / "wg0.conf").write_text(HEAD + PEER_OF_B + "Relay = yes\n")
-    (tmp_path / "broken.conf").write_text("[Interfac]\n")
+    (tmp_path / "broken.conf").write_text("[Nothing]\n")
     assert said(text, tmp_path) == []
     (tmp_path / "wg2.conf").write_text(text)
     assert said(text, tmp_path) == [

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The diseases of a switch: what its counters, its table and leases say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..conf.values import masked
+from ..model import Device, Key
+from ..netlink.link import Link
+from ..sockets import AF_INET, AF_INET6, inet_pton
+from ..switch import Entry, PeerState, SwitchState
+from .finding import FAIL, OK, WARN, Finding
+
+#: Fewer than this mean nothing.
+FEW = 5
+
+#: Counter of a peer -> what it means, and how to mend it.
+_VIOLATIONS = {
+    "rx_bad_source": ("frames from MAC zero or a multicast MAC", "look for what sends them there"),
+    "rx_vlan": (
+        "frames in a VLAN that it may not use, or hidden behind a tag with VID 0",
+        "add it to the peer's AllowedVLANs, or give it a PVID",
+    ),
+    "rx_mac_bound": (
+        "frames with a MAC that is bound to others",
+        "add it to the peer's AllowedMACs, or find the impostor",
+    ),
+    "rx_ip_bound": (
+        "frames that claim an address that is bound to others",
+        "add it to the peer's AllowedIPs, write Router = yes if it forwards, or find the impostor",
+    ),
+    "rx_guard": ("frames that its Guard keeps out", "look for a server there"),
+    "rx_mac_limit": ("frames from more MACs than its MaxMACs allow", "raise MaxMACs"),
+    "rx_move": (
+        "frames from a MAC that is elsewhere and moved too often",
+        "two stations have one MAC, or there is a loop",
+    ),
+    "rx_closed": (
+        "frames without having options, and NewPeers = closed",
+        "put it into the link's file",
+    ),
+}
+
+
+def check_switch(
+    state: SwitchState,
+    peers: Sequence[PeerState],
+    table: Sequence[Entry],
+    device: Device,
+    link: Link,
+    neighbours: Sequence[tuple[str, str]],
+    leases: Path,
+) -> Iterator[Finding]:
+    """All of them.
+
+    :param neighbours: (address, MAC) of the hosts that the link, or its bridge, knows.
+    :param leases: dnsmasq's; a lease a line: time, MAC, address, name, client.
+    """
+    name = state.name
+    yield Finding(
+        OK,
+        "switch",
+        f"{name} has learned {state.learned} MACs from {state.peers} peers, and {state.local} "
+        "behind this host",
+    )
+    yield from _loops(state)
+    yield from _full(state)
+    for peer in peers:
+        yield from _check_peer(peer, name)
+    yield from _flooding(state, peers, link)
+    yield from _mute(device, table, [*neighbours, *_leases(leases)], peers)
+
+
+def _loops(state: SwitchState) -> Iterator[Finding]:
+    counters = state.counters
+    own, back = counters.get("rx_own_mac", 0), counters.get("tx_loop", 0)
+    back += counters.get("rx_loop", 0)
+    if own or back >= FEW:
+        what = f"{own} frames came from peers with this host's own MAC" if own else ""
+        if back:
+            what += (" and " if what else "") + f"{back} with a MAC that is on the other side, too"
+        yield Finding(
+            WARN,
+            "loop",
+            f"{what}: there is a second way between two members",
+            "a spoke belongs to one hub; two members that bridge one LAN need BridgeSTP = yes",
+        )
+
+
+def _full(state: SwitchState) -> Iterator[Finding]:
+    for key, count, most in (
+        ("MaxEntries", state.learned, state.options.max_macs),
+        ("MaxLocal", state.local, state.options.max_local),
+    ):
+        if most and count >= most:
+            what = f"the table is full: {count} MACs, {key} {most}"
+            yield Finding(WARN, "table", what, f"raise {key}, or lower the peers' MaxMACs")
+
+
+def _check_peer(peer: PeerState, name: str) -> Iterator[Finding]:
+    check = f"peer {peer.public_key}"
+    for counter, (what, mend) in _VIOLATIONS.items():
+        count = peer.counters.get(counter, 0)
+        if count >= (FEW if counter == "rx_move" else 1):
+            see = f"'l2wgctl monitor {name} --events' shows the MACs"
+            yield Finding(WARN, check, f"sent {count} {what} ({counter})", f"{mend}; {see}")
+    unreached = peer.counters.get("tx_flood_no_session", 0)
+    if unreached and peer.present and peer.session == "idle":
+        yield Finding(
+            WARN,
+            check,
+            f"got none of {unreached} broadcasts (ARP): it has neither session nor endpoint",
+            "write its Endpoint, or PersistentKeepalive = 25 in its own file",
+        )
+    relay = peer.counters.get("rx_no_relay", 0)
+    if relay >= FEW:
+        yield Finding(
+            WARN,
+            check,
+            f"sent {relay} frames to other peers, which were dropped: neither has Relay",
+            "Relay = yes, if this host is their hub",
+        )
+
+
+def _flooding(state: SwitchState, peers: Sequence[PeerState], link: Link) -> Iterator[Finding]:
+    floods = state.counters.get("tx_flood", 0)
+    members = sum(peer.present for peer in peers)
+    sent = (link.stats or {}).get("tx_packets", 0)
+    if floods < 100 or members < 3 or floods * (members - 1) * 2 < sent:
+        return
+    unknown = state.counters.get("tx_unknown", 0)
+    yield Finding(
+        WARN,
+        "flooding",
+        f"{floods} frames were copied for {members} peers, {unknown} of them to a MAC that nobody "
+        "is known to have: the copies are most of what is sent",
+        "put the peers into VLANs (PVID), or look for what broadcasts with 'tcpdump -e'",
+    )
+
+
+def _leases(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return
+    for row in map(str.split, text.splitlines()):
+        if len(row) >= 3:
+            yield row[2], row[1].lower()
+
+
+def _mute(
+    device: Device,
+    table: Sequence[Entry],
+    pairs: Sequence[tuple[str, str]],
+    peers: Sequence[PeerState],
+) -> Iterator[Finding]:
+    """Stations of a peer with an address of another's AllowedIPs: what they say is not heard."""
+    at: dict[str, Key] = {x.mac: x.public_key for x in table if x.public_key is not None}
+    routers = {peer.public_key for peer in peers if peer.options.router}
+    for address, mac in dict.fromkeys(pairs):
+        holders = list(_holders(device, address))
+        key = at.get(mac)
+        if key is None or not holders or key in holders or key in routers:
+            continue
+        yield Finding(
+            FAIL,
+            f"peer {key}",
+            f"is mute with {mac}: it has the address {address}, which is bound to peer "
+            f"{holders[0]}",
+            f"give it another address, or add {address} to the AllowedIPs of the right one",
+        )
+
+
+def _holders(device: Device, address: str) -> Iterator[Key]:
+    try:
+        raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except OSError:
+        return
+    for peer in device.peers:
+        for ip in peer.allowed_ips:
+            same = len(ip.address) == len(raw) and ip.prefix
+            if same and masked(raw, ip.prefix) == masked(ip.address, ip.prefix):
+                yield peer.public_key
+                break
