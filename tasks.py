@@ -206,14 +206,14 @@ def lab(c: Context, kernel: str | None = None) -> None:
         raise Exit(code=status)
 
 
-@task(help=KERNEL)
+@task(help={**KERNEL, "mesh": "four hosts of a mesh instead, with their keys and MACs in etcd"})
 @friendly
-def demo(_c: Context, kernel: str | None = None) -> None:
+def demo(_c: Context, kernel: str | None = None, mesh: bool = False) -> None:
     """Build the module and watch two hosts ping each other over encrypted Ethernet."""
-    needs("demo")
+    needs("demo-mesh" if mesh else "demo")
     from toolkit.lab import demo as demos
 
-    demos.demo(lab_for(kernel))
+    demos.demo(lab_for(kernel), "mesh_demo" if mesh else "demo")
 
 
 @task(
@@ -245,6 +245,16 @@ def test(
     else:
         good = suite.run(units=unit or both, vms=vm or both)
     if not good:
+        raise Exit(code=1)
+
+
+@task(help={"kernel": "the guest's kernel (default: 5.10)"})
+@friendly
+def mesh_test(_c: Context, kernel: str | None = None) -> None:
+    """Every fault of a mesh in a guest: the store's, the network's, forgers' and the agents'."""
+    from toolkit.checks import pick
+
+    if not pick.run(["tests/vm/test_mesh.py", "tests/vm/mesh_faults.py"], None, kernel):
         raise Exit(code=1)
 
 
@@ -337,6 +347,16 @@ def bench(
     earlier = Path(compare) if compare else None
     if not benches.bench(lab_for(kernel), much, compare=earlier):
         raise Exit(code=1)
+
+
+@task(help={"quick": "two small sizes, and nothing for the docs"})
+@friendly
+def bench_mesh(_c: Context, quick: bool = False) -> None:
+    """Agents of a mesh against a real etcd: a change's way to the kernels, requests, memory."""
+    needs("bench-mesh")
+    from toolkit.bench import mesh as benches
+
+    benches.bench(((10, 10), (100, 20)) if quick else benches.SIZES, quick=quick)
 
 
 @task(help={**KERNEL, "contenders": "what to compare, with commas between; the first is the base"})

@@ -27,6 +27,7 @@ FILES = {
     "completions/_l2wgctl": "share/zsh/site-functions/_l2wgctl",
     "systemd/l2wg@.service": "lib/systemd/system/l2wg@.service",
     "systemd/l2wg-resolve@.service": "lib/systemd/system/l2wg-resolve@.service",
+    "systemd/l2wg-mesh@.service": "lib/systemd/system/l2wg-mesh@.service",
     "systemd/l2wg.target": "lib/systemd/system/l2wg.target",
 }
 #: Stands in the unit for the path of l2wgctl.

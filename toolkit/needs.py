@@ -57,6 +57,8 @@ TEST_UNIT = (
     *(VAGRANT if os.environ.get("CI") == "true" else ()),
 )
 TEST_VM = (
+    "curl",
+    "etcd-server",
     "ethtool",
     "iperf3",
     "iptables",
@@ -98,12 +100,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "patch": ("patch",),
     "lab": BUILD + LAB,
     "demo": BUILD + LAB,
+    "demo-mesh": (*BUILD, *LAB, "curl", "etcd-server"),
     "bench-ctl": BUILD + LAB,
     "frames": ("gcc", "libc6-dev"),
     "fuzz": FUZZ,
     "box": BUILD + BOX,
     "vagrant-test": BUILD + LAB + BOX + LIBVIRT,
     "bench": BUILD + LAB + BENCH + RIVALS,
+    "bench-mesh": ("etcd-server", "python3-matplotlib"),
     "profile": BUILD + LAB + BENCH + RIVALS + ("linux-perf",),
     "test-unit": BUILD + TEST_UNIT,
     "test-vm": BUILD + LAB + TEST_VM,

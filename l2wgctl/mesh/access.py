@@ -10,7 +10,8 @@ from typing import Callable
 from ..conf.keyfiles import located
 from ..errors import L2wgError, from_os_error
 from ..model import MeshOptions
-from .etcd import TIMEOUT, Etcd, Login
+from .etcd import Etcd
+from .gateway import TIMEOUT, Login
 
 #: Bytes of a password that are read.
 _PASSWORD_MAX = 4096

@@ -11,18 +11,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Callable, NamedTuple
 
-from ..errors import Problem
+from ..errors import L2wgError, Problem
 from ..keys import public_key
 from ..model import Endpoint, Key, SecretKey
 from ..switch import SwitchOptions
 from . import layout
 from .endpoints import UP, Endpoints
-from .feed import Here, Lost, Message, Resolved, Signs, Stirred, Told, Whole, Written
-from .kernel import Change, LinkNow, SetPeer, SetPrivateKey
+from .feed import Here, Imported, Lost, Message, Resolved, Signs, Stirred, Told, Whole, Written
+from .kernel import Change, LinkNow, Replace, SetPeer, SetPrivateKey
 from .plan import KEEPALIVE, Plan, WantedPeer, plan
 from .presence import Presence
 from .reconcile import reconcile
 from .record import Alive, Record
+from .signing import Invalid
 from .store import Entry
 from .trust import Book
 
@@ -30,22 +31,30 @@ from .trust import Book
 PATIENCE = 60.0
 #: Seconds between two full comparisons that nothing asks for.
 LOOK = 300.0
+#: Seconds between two looks that sessions and signs of life ask for: of many hosts they come in
+#: swarms, and none is urgent.
+REST = 1.0
 #: Seconds until a kernel that has refused is asked again.
 AGAIN = 10.0
+
+
+def no_key() -> SecretKey | None:
+    """There is no new key."""
+    return None
 
 
 class Me(NamedTuple):
     """This host: its mesh and name, the file's options of the link, and who is none of ours.
 
-    `manual`: keys of the file's own `[Peer]` sections, which are left alone. `next_key`: the new
-    private key, if there is one that waits.
+    `manual`: keys of the file's own `[Peer]` sections, which are left alone. `next_key` tells the
+    new private key, if there is one that waits; it may raise L2wgError.
     """
 
     mesh: str
     name: str
     host: SwitchOptions = SwitchOptions()
     manual: frozenset[Key] = frozenset()
-    next_key: SecretKey | None = None
+    next_key: Callable[[], SecretKey | None] = no_key
 
 
 @dataclass
@@ -99,6 +108,7 @@ class Agent:
         self._endpoints = Endpoints()
         self._resolved: dict[Endpoint, tuple[Endpoint, ...]] = {}
         self._dirty = True
+        self._lazy = False
         self._save = False
         self._sequence = 0
         self._said: tuple[object, ...] = ()
@@ -117,13 +127,15 @@ class Agent:
         elif isinstance(message, Signs):
             self.presence.replace(_signs(message.listing.entries))
             self._own_sign()
-            self._dirty = True
+            self._lazy = True
         elif isinstance(message, Resolved):
             if any(self._resolved.get(name) != found for name, found in message.found.items()):
                 self._resolved.update(message.found)
                 self._dirty = True
+        elif isinstance(message, Imported):
+            self._imported(message)
         elif isinstance(message, Stirred):
-            self._dirty = True
+            self._lazy = True
         elif isinstance(message, Lost):
             self.in_touch = False
             self.faults.put("store", message.problem, "")
@@ -157,13 +169,24 @@ class Agent:
                 self.presence.gone(place.name)
             else:
                 self.presence.put(place.name, value)
-                self._dirty = True
+                self._lazy = True
             if place.name == self.me.name:
                 self._own_sign()
         elif value is None:
             self.book.gone(key)
         else:
             verdict = self.book.take(key, value)
+            self._verdict(verdict.changed, verdict.words)
+
+    def _imported(self, message: Imported) -> None:
+        for raw in message.envelopes:
+            try:
+                place, verdict = self.book.take_envelope(raw)
+            except Invalid as invalid:
+                self._say(f"something imported {invalid.why}: ignored")
+                continue
+            if verdict.changed:
+                self._say(f"{place} is imported")
             self._verdict(verdict.changed, verdict.words)
 
     def _verdict(self, changed: bool, words: str | None) -> None:
@@ -178,6 +201,8 @@ class Agent:
         """Seconds until `decide` is to be called, if nothing happens before; 0: now."""
         if self._dirty:
             return 0.0
+        if self._lazy:
+            return max(0.0, self._looked + REST - now)
         look = self._endpoints.next_look()
         times = [self._looked + LOOK, self._next, *([] if look is None else [look])]
         return max(0.0, min(times[:1] + [t for t in times[1:] if t > self._looked]) - now)
@@ -193,7 +218,7 @@ class Agent:
 
     def decide(self, link: LinkNow, now: float) -> Decision:
         """What to do, with the link as it is."""
-        self._dirty, self._looked, self._next = False, now, 0.0
+        self._dirty, self._lazy, self._looked, self._next = False, False, now, 0.0
         made = Decision()
         self._see_new_keys(link)
         wanted = plan(
@@ -205,6 +230,8 @@ class Agent:
             wanted = replace(wanted, peers=self._with_addresses(wanted.peers.values(), made))
             hints = self._hints(wanted, link, now)
             made.changes += reconcile(link, wanted, hints, self.me.manual)
+            # The module may have kept options of the new key; the next look sees to them.
+            self._dirty = any(isinstance(change, Replace) for change in made.changes)
         if own is not None:
             self._own_key(own, link, now, made)
         made.sign = self._news(own, link)
@@ -255,7 +282,7 @@ class Agent:
             self._own_since = None
             self.faults.put("key", None, "the link has the key of its record")
             return
-        secret = self.me.next_key
+        secret = self._waiting_key()
         if secret is None or public_key(secret) != own.key:
             if link.key != own.previous:
                 what = f"its record is of the key {own.key}, and the link has {link.key}"
@@ -276,6 +303,15 @@ class Agent:
         self._dirty = True
         self._say(f"the link has the new key {own.key}")
 
+    def _waiting_key(self) -> SecretKey | None:
+        try:
+            secret = self.me.next_key()
+        except L2wgError as error:
+            self.faults.put("new key", error.problems[0], "")
+            return None
+        self.faults.put("new key", None, "the new key can be read again")
+        return secret
+
     def _all_know(self, own: Record) -> bool:
         book = self.book
         if book.list is None or book.list.hosts.get(own.name, own).serial < own.serial:
@@ -285,8 +321,8 @@ class Agent:
 
     def alive(self, name: str) -> Alive | None:
         """The host's sign of life."""
-        record = self.book.records.get(name)
-        return None if record is None else self.presence.of(record)
+        held = self.book.applied(name)
+        return None if held is None else self.presence.of(held.record)
 
     def _news(self, own: Record | None, link: LinkNow) -> bool:
         if own is None or link.key is None:

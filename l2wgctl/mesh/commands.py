@@ -57,11 +57,36 @@ def _import(parser: Parser) -> None:
     parser.add_argument("envelopes", metavar="RECORDS", help=text)
 
 
+def _join(parser: Parser) -> None:
+    _mesh(parser)
+    text = "the host's name in the mesh, which is Node in the file"
+    parser.add_argument("--as", dest="name", metavar="NAME", help=text)
+    text = "with a new private key, which takes the old one's place when all know it"
+    parser.add_argument("--renew", action="store_true", help=text)
+
+
+def _status(parser: Parser) -> None:
+    _mesh(parser)
+    parser.add_argument("--watch", action="store_true", help="again and again, until interrupted")
+
+
+def _log(parser: Parser) -> None:
+    _mesh(parser)
+    parser.add_argument("--follow", action="store_true", help="and what is still to come")
+
+
 ACTIONS = {
     "keygen": Action("admin", "cmd_keygen", "make the keys of the admins", _keygen),
     "sign": Action("admin", "cmd_sign", "admit a host, or let it change", _sign),
     "revoke": Action("admin", "cmd_revoke", "put a host out of the mesh", _revoke),
     "resign": Action("admin", "cmd_resign", "sign everything anew with another key", _key),
+    "join": Action("join", "cmd_join", "ask an admin to admit this host", _join),
+    "run": Action("daemon", "cmd_run", "be this host's agent", _mesh),
+    "status": Action(
+        "look", "cmd_status", "show the hosts, the store and what is ignored", _status
+    ),
+    "log": Action("history", "cmd_log", "show what has changed in the store", _log),
+    "leave": Action("daemon", "cmd_leave", "take this host's peers of the mesh away", _mesh),
     "import": Action("imports", "cmd_import", "take records past the store", _import),
 }
 

@@ -73,7 +73,13 @@ class Resolved(NamedTuple):
     found: dict[Endpoint, tuple[Endpoint, ...]]
 
 
-Message = Union[Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
+class Imported(NamedTuple):
+    """Envelopes that did not come from the store."""
+
+    envelopes: tuple[bytes, ...]
+
+
+Message = Union[Imported, Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
 Messages = "queue.Queue[Message]"
 Open = Callable[[], Store]
 

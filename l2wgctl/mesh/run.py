@@ -16,15 +16,15 @@ from ..errors import PROG, KernelError, L2wgError, Problem
 from ..model import Endpoint, SecretKey
 from . import layout, signing
 from .agent import Agent, Decision
-from .feed import Beat, Message, Names, Open, Stir, Watcher
+from .feed import Beat, Imported, Message, Names, Open, Stir, Watcher
 from .kernel import Kernel
 from .notify import notify
 from .status import Report
 
 #: Events come in bursts: what follows within this many seconds is decided together.
 TOGETHER = 0.05
-#: Seconds between two reports for `status`.
-REPORTS = 2.0
+#: Seconds between two looks for what was imported.
+IMPORTS = 10.0
 
 
 class Keeper(Protocol):
@@ -34,6 +34,12 @@ class Keeper(Protocol):
         """Keep what the agent believes.
 
         :raises L2wgError: it cannot be written.
+        """
+
+    def imports(self) -> Sequence[bytes]:
+        """Envelopes that somebody has laid ready; they are gone then.
+
+        :raises L2wgError: they cannot be read.
         """
 
     def switched(self) -> None:
@@ -70,7 +76,6 @@ class Runner:
         self._beat = Beat(outside.open_store, key, self._messages)
         self._names = Names(outside.look_up, self._messages)
         self._stir = None if outside.stir is None else Stir(outside.stir, self._messages)
-        self._reported = 0.0
         self.decided = 0
 
     def run(self) -> None:
@@ -79,6 +84,7 @@ class Runner:
         :raises KernelError: the link has gone.
         """
         # What the disk remembers holds at once, be the store there or not (rule 4).
+        self._imports()
         self._decide()
         notify(READY="1", STATUS="the switch is as the mesh was known last")
         threads = [self._watcher, self._beat, self._names, *([self._stir] if self._stir else [])]
@@ -112,12 +118,27 @@ class Runner:
                 if due <= 0:
                     return
             try:
-                message = self._messages.get(timeout=due)
+                message = self._messages.get(timeout=min(due, IMPORTS))
             except queue.Empty:
-                return
+                if self._imports() or due <= IMPORTS:
+                    return
+                continue
             if message is not _WAKE:
                 self.agent.take(message)
                 self._tell()
+
+    def _imports(self) -> bool:
+        """Take what `mesh import` has laid ready; whether there was something."""
+        problem: Problem | None = None
+        envelopes: tuple[bytes, ...] = ()
+        try:
+            envelopes = tuple(self._outside.keeper.imports())
+        except L2wgError as error:
+            problem = error.problems[0]
+        self.agent.faults.put("import", problem, "what is imported can be read again")
+        if envelopes:
+            self.agent.take(Imported(envelopes))
+        return bool(envelopes)
 
     def _tell(self) -> None:
         state = "in touch with the store" if self.agent.in_touch else "the store is away"

@@ -113,10 +113,16 @@ class Memory:
         self.snapshot: Snapshot | None = None
         self.report_: Report | None = None
         self.switches = 0
+        self.inbox: list[bytes] = []
 
     def save(self, agent: Agent) -> None:
         """Keep what it believes."""
         self.snapshot = agent.book.snapshot()
+
+    def imports(self) -> Sequence[bytes]:
+        """What is in `inbox`."""
+        found, self.inbox = self.inbox, []
+        return found
 
     def switched(self) -> None:
         """Count it."""
@@ -169,7 +175,7 @@ class MeshHost:
         book = Book(self.admin.mesh, (self.admin.public,))
         if self.memory.snapshot is not None:
             book, _ = Book.restore(self.memory.snapshot, (self.admin.public,))
-        me = Me(self.admin.mesh, self.name, next_key=self.next_key)
+        me = Me(self.admin.mesh, self.name, next_key=lambda: self.next_key)
         return Agent(me, book, self.log.append)
 
     def runner_for(self, open_store: Callable[[], Store]) -> Runner:

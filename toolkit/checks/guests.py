@@ -39,6 +39,7 @@ SECONDS = {
     "test_link.py": 190,
     "test_loop.py": 130,
     "test_readme.py": 30,
+    "test_mesh.py": 170,
     "test_replay.py": 110,
     "test_scenarios.py": 140,
     "test_senders.py": 30,

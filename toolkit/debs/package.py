@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian packages: l2wireguard-dkms and l2wgctl, by debhelper, from a source tree made for it."""
+"""Debian packages: l2wireguard-dkms, l2wgctl and l2wgctl-mesh, by debhelper, from a tree for it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from toolkit.run import run, say
 FOLDER = paths.BUILD / "packages"
 DKMS = "l2wireguard-dkms"
 CTL = "l2wgctl"
+#: The agent's unit; its code is in l2wgctl.
+MESH = "l2wgctl-mesh"
+_MESH_UNIT = "systemd/l2wg-mesh@.service"
 
 #: Our own files of the module, beside the drivers.
 TEMPLATES = {"dkms.conf": "dkms.conf.j2", "Makefile": "dkms.mk.j2"}
@@ -31,7 +34,7 @@ TEMPLATES = {"dkms.conf": "dkms.conf.j2", "Makefile": "dkms.mk.j2"}
 def packages(
     given: Sequence[Path] = (), output: Path | None = None, *, lint: bool = False
 ) -> list[Path]:
-    """Build both packages; the same inputs make the same files.
+    """Build all packages; the same inputs make the same files.
 
     :param given: kernel trees whose series the DKMS package carries in addition to Debian's.
     :param output: folder for them, ``build/packages`` by default.
@@ -47,7 +50,7 @@ def packages(
         say("Building the packages")
         run(["dpkg-buildpackage", "--build=binary", "-us", "-uc", "-d"], cwd=work, log=log)
         built = sorted(work.parent.glob("*.deb"))
-        if [p.name.split("_")[0] for p in built] != sorted([DKMS, CTL]):
+        if [p.name.split("_")[0] for p in built] != sorted([DKMS, CTL, MESH]):
             raise ToolError(f"dpkg-buildpackage made {[p.name for p in built]}", log=log)
         if lint:
             run(["lintian", "--fail-on", "error", *built], log=log)
@@ -119,9 +122,10 @@ def _lay_out_python(folder: Path) -> None:
 def _lay_out_files(work: Path, debian: Path) -> None:
     """The files of l2wgctl's install-files, at the places where Debian wants them."""
     for name, place in CTL_FILES.items():
-        target = work / "files" / ("usr/" + place).replace("zsh/site-functions", _ZSH)
+        folder = work / (MESH if name == _MESH_UNIT else "files")
+        target = folder / ("usr/" + place).replace("zsh/site-functions", _ZSH)
         if place.startswith("lib/"):
-            target = work / "files" / place
+            target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         text = (paths.ROOT / CTL / "data" / name).read_text()
         target.write_text(text.replace(PLACEHOLDER, f"/usr/bin/{CTL}"))
@@ -143,3 +147,4 @@ def _install_lists(work: Path, debian: Path) -> None:
     lines += [f"python/{p.name} usr/share/{CTL}\n" for p in sorted((work / "python").iterdir())]
     (debian / f"{CTL}.install").write_text("".join(lines))
     (debian / f"{CTL}.dirs").write_text("etc/l2wg\n")
+    (debian / f"{MESH}.install").write_text(f"{MESH}/lib/* lib\n")

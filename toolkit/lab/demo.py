@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv demo: build the module, boot a kernel with it, and show two hosts on one Ethernet."""
+"""./inv demo: build the module, boot a kernel with it, and show hosts on one Ethernet."""
 
 from __future__ import annotations
 
 from toolkit import paths
 from toolkit.errors import ToolError
-from toolkit.guest.demo import SEEN
+from toolkit.guest import demo as two
+from toolkit.guest import mesh_demo
 from toolkit.lab.lab import Lab
 from toolkit.run import say
 
+#: Program of toolkit.guest: its last line, if it worked.
+STORIES = {"demo": two.SEEN, "mesh_demo": mesh_demo.SEEN}
 
-def demo(lab: Lab) -> None:
-    """Run the demonstration; its last line says that it worked.
 
+def demo(lab: Lab, story: str = "demo") -> None:
+    """Run a demonstration; its last line says that it worked.
+
+    :param story: one of STORIES.
     :raises ToolError: the hosts do not reach each other.
     """
     say(f"Booting {lab.kernel.label} in a virtual machine")
-    result = lab.run(["python3", "-m", "toolkit.guest.demo"], folder=paths.LOGS / "demo")
+    result = lab.run(["python3", "-m", f"toolkit.guest.{story}"], folder=paths.LOGS / "demo")
     result.must_be_good("demo")
-    if SEEN not in result.output:
+    if STORIES[story] not in result.output:
         raise ToolError(
             "demo: the hosts did not reach each other",
             log=result.folder,

@@ -31,7 +31,8 @@ def test_the_date(tree: Path) -> None:
 
 def test_everything_is_installed(tree: Path) -> None:
     """What is in the tree, and is not for debhelper itself, goes into a package."""
-    lists = "".join((tree / f"debian/{p}.install").read_text() for p in (package.DKMS, package.CTL))
+    names = (package.DKMS, package.CTL, package.MESH)
+    lists = "".join((tree / f"debian/{name}.install").read_text() for name in names)
     named = {line.split()[0].removesuffix("/*") for line in lists.splitlines()}
     named.add((tree / f"debian/{package.DKMS}.dkms").read_text().strip())
     for file in tree.rglob("*"):
@@ -52,7 +53,12 @@ def test_the_files_of_l2wgctl_are_where_debian_has_them(tree: Path) -> None:
         "lib/systemd/system/l2wg-resolve@.service",
         "lib/systemd/system/l2wg.target",
     }
-    assert len(files) == len(FILES) + 1
+    # l2wgctl itself is more, and the agent's unit is in a package of its own
+    assert len(files) == len(FILES) + 1 - 1
+    mesh = tree / package.MESH
+    (unit_of_mesh,) = (p for p in mesh.rglob("*") if p.is_file())
+    assert str(unit_of_mesh.relative_to(mesh)) == "lib/systemd/system/l2wg-mesh@.service"
+    assert "ExecStart=/usr/bin/l2wgctl mesh run %i" in unit_of_mesh.read_text()
     assert (tree / "files/usr/bin/l2wgctl").stat().st_mode & stat.S_IXUSR
     unit = (tree / "files/lib/systemd/system/l2wg@.service").read_text()
     assert "ExecStart=/usr/bin/l2wgctl up %i" in unit and "@l2wgctl@" not in unit

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from l2wgctl.errors import L2wgError
-from l2wgctl.mesh.etcd import Etcd, Login
+from l2wgctl.mesh.etcd import Etcd
+from l2wgctl.mesh.gateway import Login
 from l2wgctl.mesh.store import Changed, Ended, Event, Progress, Refused, Store, Unreachable
-from tests.support.etcd import Cluster, free_ports
+from toolkit.bench.etcd import Cluster, free_ports
 
 real = pytest.mark.program("etcd")
 

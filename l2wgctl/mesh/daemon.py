@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+"""mesh run: the agent with this host's kernel, store and disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from ..conf.files import write_private
+from ..conf.keyfiles import located
+from ..errors import L2wgError, from_os_error
+from ..keys import read_key_file
+from ..model import Endpoint
+from ..output import say as warn
+from . import memory, run
+from .access import opener
+from .agent import Agent, Me
+from .host import Host, alone, host_key, load, through_the_link
+from .status import Report
+from .trust import Book
+
+
+class Disk:
+    """The agent's files."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._said: Report | None = None
+
+    def save(self, agent: Agent) -> None:
+        """Keep what the agent believes."""
+        memory.save(self._host.memory_file, agent.book.snapshot())
+
+    def imports(self) -> Sequence[bytes]:
+        """What `mesh import` has laid ready."""
+        return memory.take_import(self._host.memory_file)
+
+    def switched(self) -> None:
+        """The new private key takes the place of the old one, also after the next boot."""
+        named, new = self._host.config.link.private_key_file, self._host.next_key_file
+        assert named is not None and new is not None
+        path = located(named, self._host.where)
+        # The old file's owner and place stay; a crash between the two steps repeats the first.
+        write_private(path, f"{read_key_file(new, 'private key').reveal()}\n")
+        try:
+            os.unlink(new)
+        except OSError as error:
+            raise from_os_error(error, new, True) from None
+
+    def report(self, report: Report) -> None:
+        """Leave the report, unless it says what the last one does."""
+        if self._said is not None and self._said._replace(written=report.written) == report:
+            return
+        self._said = report
+        try:
+            write_private(str(self._host.report_file), report.text() + "\n")
+        except L2wgError:
+            self._said = None  # it is for people; the next one may succeed
+
+
+def remembered(host: Host) -> tuple[Book, list[str]]:
+    """What the disk remembers; a damaged file is put aside.
+
+    :raises L2wgError: the file cannot be used, and not be put aside.
+    """
+    path = host.memory_file
+    lost: list[str] = []
+    try:
+        kept = memory.load(path, host.mesh)
+    except L2wgError as error:
+        if error.problems[0].code != "damaged":
+            raise
+        lost.append(f"{path} is damaged, and now {memory.put_aside(path)}: the store is believed")
+        kept = None
+    if kept is None:
+        return Book(host.mesh, host.options.trusted_keys), lost
+    book, more = Book.restore(kept, host.options.trusted_keys)
+    return book, lost + more
+
+
+def look_up(endpoint: Endpoint) -> list[Endpoint]:
+    """The addresses of a name. IPv4-only and IPv6-only hosts get only what they can reach."""
+    from ..resolve import look_up as found
+
+    return found(endpoint)
+
+
+def cmd_run(args: argparse.Namespace) -> int:
+    """Be the agent until interrupted."""
+    from .link import Link
+
+    host = load(args.mesh, args.file)
+    line = run.say(host.mesh)
+    with alone(host):
+        book, lost = remembered(host)
+        for words in lost:
+            line(words)
+        manual = frozenset(peer.public_key for peer in host.config.device.peers)
+        me = Me(host.mesh, host.name, host.switch, manual, host.next_key)
+        agent = Agent(me, book, line)
+        agent.faults.put("way", through_the_link(host), "")
+        outside = run.Outside(
+            Link(host.mesh),
+            opener(host.options, host.where),
+            host_key(host),
+            Disk(host),
+            look_up,
+            Link(host.mesh),
+        )
+        runner = run.Runner(agent, outside)
+        run.stop_on_signals(runner)
+        runner.run()
+    return 0
+
+
+def cmd_leave(args: argparse.Namespace) -> int:
+    """Take back this host's request and sign of life, and the peers of the mesh."""
+    from ..errors import KernelError, Problem
+    from . import layout
+    from .link import Link
+    from .plan import Plan
+    from .reconcile import reconcile
+
+    host = load(args.mesh, args.file)
+    with alone(host):
+        store = opener(host.options, host.where)()
+        for key in (layout.request(host.mesh, host.name), layout.alive(host.mesh, host.name)):
+            store.delete(key)
+        manual = frozenset(peer.public_key for peer in host.config.device.peers)
+        try:
+            link = Link(host.mesh)
+            link.apply(reconcile(link.read(), Plan(), keep=manual))
+        except KernelError as error:
+            warn([Problem(*error.problems[0][:3], warning=True)])
+    print(
+        f"{host.name} has no peers of {host.mesh} any more. The others believe its record until an "
+        f"admin says:\nl2wgctl mesh revoke --key admin.key {host.mesh} {host.name}"
+    )
+    return 0

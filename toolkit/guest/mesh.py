@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A mesh in one guest: members of a store, an admin and hosts, each a network namespace.
+
+    S1 S2 S3   X          A     B     C ... D
+    etcd       the admin  agents; wherever a host has several addresses it is direct, D is behind C
+      |  |  |   |          |     |     |     |
+    ==+==+==+===+==========+=====+=====+=====+==   10.0.0.0/24, a bridge in the namespace U
+
+The hosts share an Ethernet, 192.168.157.0/24.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from toolkit.guest.hosts import Failed, Host, cable, eventually, keys, stop
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path("/tmp/mesh")
+BIN = Path("/tmp/bin")
+MESH = "office"
+#: Each host has its own /var/lib and /run, as a machine has; ip-netns(8) does that for /etc only.
+OWN = """
+mkdir -p /var/lib/l2wg /run/l2wg-mesh
+mount --bind "$0/lib" /var/lib/l2wg
+mount --bind "$0/run" /run/l2wg-mesh
+exec "$@"
+"""
+
+
+def outer(number: int) -> str:
+    """The address in the underlay."""
+    return f"10.0.0.{number}"
+
+
+def inner(number: int) -> str:
+    """The address in the mesh."""
+    return f"192.168.157.{number}"
+
+
+def mac(number: int) -> str:
+    """The MAC address in the mesh."""
+    return f"02:ca:fe:f0:0e:{number:02x}"
+
+
+def install() -> None:
+    """Have l2wgctl on the path, as a package would."""
+    BIN.mkdir(exist_ok=True)
+    script = BIN / "l2wgctl"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m l2wgctl "$@"\n')
+    script.chmod(0o755)
+    if str(BIN) not in os.environ["PATH"]:
+        os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
+    os.environ["XDG_STATE_HOME"] = str(FOLDER / "admin-state")
+    Path("/etc/l2wg").mkdir(exist_ok=True)
+
+
+class Town:
+    """The mesh. Hosts are numbered from 1, the members of the store from 101, the admin is 200."""
+
+    def __init__(self, members: int = 3) -> None:
+        install()
+        FOLDER.mkdir(exist_ok=True)
+        self.middle = Host("U").create()
+        self.middle.ip("link add br0 type bridge", "link set br0 up")
+        self.members = [self._host(f"S{n}", 100 + n) for n in range(1, members + 1)]
+        self.admin = self._host("X", 200)
+        self.hosts: dict[str, Host] = {}
+        self.numbers: dict[str, int] = {}
+        self.etcds: dict[str, subprocess.Popen[str]] = {}
+        self.agents: dict[str, subprocess.Popen[str]] = {}
+        self.trusted = ""
+
+    @property
+    def engine(self) -> str:
+        """The URLs of the members."""
+        return ", ".join(f"http://{outer(100 + n)}:2379" for n in range(1, len(self.members) + 1))
+
+    def _host(self, name: str, number: int) -> Host:
+        host = Host(name).create()
+        cable(host, self.middle, "eth0", f"p{number}")
+        host.ip(f"address add {outer(number)}/24 dev eth0")
+        self.middle.ip(f"link set p{number} master br0")
+        folder = FOLDER / name
+        for part in ("lib", "run"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        etc = Path(f"/etc/netns/{name}/l2wg")
+        etc.mkdir(parents=True, exist_ok=True)
+        return host
+
+    # -- the store -----------------------------------------------------------------------------
+
+    def start_member(self, number: int) -> None:
+        """Start a member of the store, 1 or more; with its data, if it had any."""
+        name = f"S{number}"
+        url = f"http://{outer(100 + number)}"
+        cluster = ",".join(
+            f"S{n}=http://{outer(100 + n)}:2380" for n in range(1, len(self.members) + 1)
+        )
+        log = FOLDER / f"{name}.log"
+        words = [
+            "etcd",
+            f"--name={name}",
+            f"--data-dir={FOLDER}/{name}/data",
+            f"--listen-client-urls={url}:2379",
+            f"--advertise-client-urls={url}:2379",
+            f"--listen-peer-urls={url}:2380",
+            f"--initial-advertise-peer-urls={url}:2380",
+            f"--initial-cluster={cluster}",
+            # a guest without KVM stands still for seconds
+            "--heartbeat-interval=500",
+            "--election-timeout=5000",
+        ]
+        member = self.members[number - 1]
+        self.etcds[name] = member.start("sh", "-c", f'exec "$@" >>{log} 2>&1', "sh", *words)
+
+    def start_store(self) -> None:
+        """Start all members and wait until they have a leader."""
+        for number in range(1, len(self.members) + 1):
+            self.start_member(number)
+        self.wait_for_store()
+
+    def wait_for_store(self) -> None:
+        """Wait until the store takes a write."""
+        eventually(lambda: self.write("/ready", "yes"), "the store takes a write")
+
+    def kill_member(self, number: int) -> None:
+        """Kill a member, as a power failure does."""
+        stop(self.etcds.pop(f"S{number}"), signal.SIGKILL)
+
+    def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A request at the store past l2wgctl, as somebody would who can write to it.
+
+        :raises Failed: no member does it.
+        """
+        said = ""
+        for number in range(1, len(self.members) + 1):
+            url = f"http://{outer(100 + number)}:2379/v3/{path}"
+            said = self.admin.run(
+                "curl", "-s", "-m", "20", "-X", "POST", url, "-d", json.dumps(body), check=False
+            )
+            try:
+                found: dict[str, Any] = json.loads(said)
+            except ValueError:
+                continue
+            if "error" not in found:
+                return found
+        raise Failed(f"no member of the store does {path}: {said}")
+
+    def write(self, key: str, value: str) -> bool:
+        """Write a key past l2wgctl; whether it is written."""
+        try:
+            self.ask("kv/put", {"key": b64(key), "value": b64(value)})
+        except Failed:
+            return False
+        return True
+
+    def read(self, key: str) -> str | None:
+        """What a key holds."""
+        kvs = self.ask("kv/range", {"key": b64(key)}).get("kvs", [])
+        return unb64(kvs[0]["value"]) if kvs else None
+
+    def delete(self, key: str) -> None:
+        """Delete a key past l2wgctl."""
+        self.ask("kv/deleterange", {"key": b64(key)})
+
+    # -- the admin -----------------------------------------------------------------------------
+
+    def make_admin(self) -> str:
+        """Make the admins' keys; what keygen says."""
+        said = self.ctl(self.admin, "mesh", "keygen", *map(str, self.key_files))
+        self.trusted = next(x for x in said.splitlines() if x.startswith("TrustedKeys"))
+        self._file(self.admin, f"[Mesh]\nEngine = {self.engine}\n{self.trusted}\n")
+        return said
+
+    @property
+    def key_files(self) -> tuple[Path, Path]:
+        """The files of the admins' keys: one to use, one to lock away."""
+        return FOLDER / "admin.key", FOLDER / "reserve.key"
+
+    def sign(self, name: str, fingerprint: str) -> str:
+        """Admit a host."""
+        key = str(self.key_files[0])
+        return self.ctl(
+            *(self.admin, "mesh", "sign", "--key", key, "--fingerprint", fingerprint),
+            *(MESH, self.node(name)),
+        )
+
+    @staticmethod
+    def node(name: str) -> str:
+        """A host's name in the mesh."""
+        return name.lower()
+
+    # -- hosts ---------------------------------------------------------------------------------
+
+    def _file(self, host: Host, text: str) -> None:
+        path = Path(f"/etc/netns/{host.name}/l2wg/{MESH}.conf")
+        path.touch(mode=0o600)
+        path.write_text(text)
+
+    def make_host(self, name: str, number: int, *, behind: str = "", hub: bool = False) -> Host:
+        """A host with its link up; it is no member of the mesh yet."""
+        host = self.hosts[name] = self._host(name, number)
+        self.numbers[name] = number
+        keys(host)
+        key = Path(f"/etc/netns/{name}/l2wg/{MESH}.key")
+        key.touch(mode=0o600)
+        key.write_text(host.key + "\n")
+        lines = [
+            "[Interface]",
+            f"PrivateKeyFile = {MESH}.key",
+            "ListenPort = 51820",
+            "Switch = yes",
+            f"Address = {inner(number)}/24",
+            f"MACAddress = {mac(number)}",
+            "",
+            "[Mesh]",
+            f"Engine = {self.engine}",
+            self.trusted,
+            f"Node = {self.node(name)}",
+            f"Behind = {self.node(behind)}" if behind else f"Endpoints = {outer(number)}:51820",
+            *(["Hub = yes"] if hub else []),
+        ]
+        self._file(host, "\n".join(lines) + "\n")
+        self.ctl(host, "up", MESH)
+        return host
+
+    def own(self, host: Host, *argv: str) -> tuple[str, ...]:
+        """A command that has the host's own /var/lib and /run."""
+        return ("sh", "-ec", OWN, str(FOLDER / host.name), *argv)
+
+    def ctl(self, host: Host, *words: str) -> str:
+        """Run l2wgctl on a host.
+
+        :raises Failed: it fails.
+        """
+        return host.run(*self.own(host, "l2wgctl", *words))
+
+    def join(self, name: str, *more: str) -> str:
+        """Ask to be admitted; the fingerprint."""
+        said = self.ctl(self.hosts[name], "mesh", "join", MESH, "--json", *more)
+        return str(json.loads(said[said.index("{") :])["fingerprint"])
+
+    def start_agent(self, name: str) -> None:
+        """Start a host's agent; its log is a file."""
+        host = self.hosts[name]
+        log = FOLDER / f"{name}.log"
+        self.agents[name] = host.start(
+            *self.own(
+                host, "sh", "-c", f'exec "$@" >>{log} 2>&1', "sh", "l2wgctl", "mesh", "run", MESH
+            )
+        )
+
+    def stop_agent(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """End a host's agent."""
+        stop(self.agents.pop(name), how)
+
+    def log(self, name: str) -> list[str]:
+        """The lines of an agent's log, without the program's and the mesh's name."""
+        text = (FOLDER / f"{name}.log").read_text()
+        return [line.partition(f"{MESH}: ")[2] for line in text.splitlines()]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """`mesh status --json` of a host."""
+        said = self.ctl(self.hosts[name], "mesh", "status", MESH, "--json")
+        found: dict[str, Any] = json.loads(said[said.index("{") :])
+        return found
+
+    def peers(self, name: str) -> set[str]:
+        """Public keys of a host's peers."""
+        return set(self.hosts[name].run("wg", "show", MESH, "peers").split())
+
+    def admit(self, *names: str) -> None:
+        """Join, sign and start."""
+        for name in names:
+            self.sign(name, self.join(name))
+            self.start_agent(name)
+
+    def until_all_ping(self, *names: str) -> None:
+        """Wait until every host reaches every other one."""
+        for name in names:
+            for other in names:
+                if other != name:
+                    self.until_ping(name, other)
+
+    def until_ping(self, name: str, other: str) -> None:
+        """Wait until a host reaches another."""
+        host, address = self.hosts[name], inner(self.numbers[other])
+        eventually(
+            lambda: host.ok("ping", "-n", "-c", "1", "-W", "5", address), f"{name} pings {other}"
+        )
+
+    def destroy(self) -> None:
+        """End everything."""
+        for host in (*self.hosts.values(), *self.members, self.admin, self.middle):
+            host.destroy()
+
+
+def b64(text: str) -> str:
+    """Base64, as the gateway wants keys and values."""
+    from base64 import b64encode
+
+    return b64encode(text.encode()).decode()
+
+
+def unb64(text: str) -> str:
+    """And back."""
+    from base64 import b64decode
+
+    return b64decode(text).decode()
