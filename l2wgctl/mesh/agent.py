@@ -17,7 +17,19 @@ from ..model import Endpoint, Key, SecretKey
 from ..switch import SwitchOptions
 from . import layout
 from .endpoints import UP, Endpoints
-from .feed import Here, Imported, Lost, Message, Resolved, Signs, Stirred, Told, Whole, Written
+from .feed import (
+    Broken,
+    Here,
+    Imported,
+    Lost,
+    Message,
+    Resolved,
+    Signs,
+    Stirred,
+    Told,
+    Whole,
+    Written,
+)
 from .kernel import Change, LinkNow, Replace, SetPeer, SetPrivateKey
 from .plan import KEEPALIVE, Plan, WantedPeer, plan
 from .presence import Presence
@@ -136,16 +148,23 @@ class Agent:
             self._imported(message)
         elif isinstance(message, Stirred):
             self._lazy = True
+        elif isinstance(message, Broken):
+            self._say(f"{message.problem}")
         elif isinstance(message, Lost):
-            self.in_touch = False
+            self._touch(False)
             self.faults.put("store", message.problem, "")
         elif isinstance(message, Here):
-            self.in_touch = True
+            self._touch(True)
             self.faults.put("store", None, "the store answers again")
         elif isinstance(message, Written):
             # While the store is away the watch says so, and once is enough.
             problem = message.problem if self.in_touch else None
             self.faults.put("alive", problem, "the sign of life is in the store again")
+
+    def _touch(self, there: bool) -> None:
+        """Whether the store is there; the next report says it."""
+        self._lazy = self._lazy or there != self.in_touch
+        self.in_touch = there
 
     def _whole(self, message: Whole) -> None:
         items = [(e.key, e.value) for e in message.listing.entries]

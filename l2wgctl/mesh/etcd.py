@@ -311,18 +311,19 @@ class Etcd(Gateway):
         alarms: dict[str, list[str]] = {}
         for alarm in self._ask("maintenance/alarm", {"action": "GET"}).get("alarms", []):
             alarms.setdefault(alarm.get("memberID", "0"), []).append(alarm.get("alarm", "NONE"))
-        found = []
         told: dict[str, tuple[str, dict[str, Any]]] = {}
+        silent: dict[str, str] = {}
         for url in self._urls:
             try:
                 answer = self._probe(url)
+                told[answer.get("header", {}).get("member_id", "0")] = (url, answer)
             except Failure as failure:
-                found.append(Member("", url, trouble=failure.what))
-                continue
-            told[answer.get("header", {}).get("member_id", "0")] = (url, answer)
+                silent[url] = failure.what
+        found = []
         for member in known:
-            number = member.get("ID", "0")
-            url, answer = told.get(number, (", ".join(member.get("clientURLs", [])), {}))
+            number, urls = member.get("ID", "0"), member.get("clientURLs", [])
+            url, answer = told.get(number, (", ".join(urls), {}))
+            why = next((silent.pop(u) for u in urls if u in silent), "is not in Engine")
             found.append(
                 Member(
                     member.get("name", ""),
@@ -332,9 +333,11 @@ class Etcd(Gateway):
                     _number(answer, "dbSizeInUse") if answer else -1,
                     bool(answer) and answer.get("leader") == number,
                     tuple(alarms.get(number, ())),
-                    "" if answer else "not in Engine, or does not answer",
+                    "" if answer else why,
                 )
             )
+        # A name in Engine may be another one than that which the member says of itself.
+        found += [Member("", url, trouble=why) for url, why in silent.items()]
         return tuple(found)
 
     def close(self) -> None:

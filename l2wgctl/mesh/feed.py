@@ -17,7 +17,7 @@ from ..model import Endpoint
 from . import layout
 from .kernel import Kernel
 from .pace import Backoff, jittered
-from .store import Changed, Ended, Listing, Progress, Store, StoreError
+from .store import Changed, Ended, Listing, Progress, Store
 
 #: Seconds of a lease, and of the rest between two renewals of it.
 LEASE, RENEW = 60, 20.0
@@ -25,6 +25,8 @@ LEASE, RENEW = 60, 20.0
 REST = 60.0
 #: Above so many hosts their signs of life are fetched every POLL seconds and not watched.
 WATCHED, POLL = 100, 60.0
+#: A watch that lasted so many seconds was none that fails again and again.
+LASTS = 30.0
 #: Names of endpoints are looked up anew after this.
 NAMES = 60.0
 
@@ -45,6 +47,12 @@ class Told(NamedTuple):
     """One key has changed."""
 
     change: Changed
+
+
+class Broken(NamedTuple):
+    """A watch has ended; everything is listed anew at once."""
+
+    problem: Problem
 
 
 class Lost(NamedTuple):
@@ -79,7 +87,7 @@ class Imported(NamedTuple):
     envelopes: tuple[bytes, ...]
 
 
-Message = Union[Imported, Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
+Message = Union[Broken, Imported, Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
 Messages = "queue.Queue[Message]"
 Open = Callable[[], Store]
 
@@ -119,19 +127,24 @@ class Watcher(_Thread):
     def _run(self) -> None:
         backoff = Backoff()
         while not self._ending.is_set():
+            begin = time.monotonic()
             try:
                 self._store = self._store or self._open()
-                self._once(self._store, backoff)
-                why: L2wgError | None = None
+                why: Problem | None = self._once(self._store, backoff)
+                lasted = time.monotonic() - begin >= LASTS
             except L2wgError as error:
-                why = error
+                why, lasted = error.problems[0], False
             if self._ending.is_set():
                 return
             if why is not None:
-                self._messages.put(Lost(why.problems[0]))
+                self._messages.put(Broken(why) if lasted else Lost(why))
             self._ending.wait(backoff.failed())
 
-    def _once(self, store: Store, backoff: Backoff) -> None:
+    def _once(self, store: Store, backoff: Backoff) -> Problem | None:
+        """List and watch; why the watch has ended, if that is worth a line.
+
+        :raises L2wgError: the store cannot be listed.
+        """
         listing = store.list(self._prefix)
         nodes = layout.prefix(self._prefix.split("/")[2], layout.NODES)
         self._large = sum(e.key.startswith(nodes) for e in listing.entries) > WATCHED
@@ -146,19 +159,20 @@ class Watcher(_Thread):
         try:
             for event in watch:
                 if isinstance(event, Ended):
-                    if event.why != "compacted":
-                        raise StoreError(f"the watch ends: {event.detail}", "it is begun anew")
-                    return
+                    if event.why == "compacted":
+                        return None
+                    return Problem("", f"the watch ends: {event.detail}", "it is begun anew")
                 backoff.worked()
                 if isinstance(event, Progress):
                     self._messages.put(Here())
                 else:
                     self._messages.put(Told(event))
                 if self._ending.is_set():
-                    return
+                    break
         finally:
             if poller is not None:
                 poller.stop()
+        return None
 
     def stop(self) -> None:
         """End, also a watch that is silent."""

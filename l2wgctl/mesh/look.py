@@ -168,6 +168,10 @@ def _painted(line: str, state: str) -> str:
     return f"\033[{codes[state]}m{line}\033[0m" if state in codes else line
 
 
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
 def _of_store(found: dict[str, Any]) -> Iterator[str]:
     yield f"list {found['list']}" if found["list"] else "no list has been seen yet"
     for member in found.get("store", ()):
@@ -176,12 +180,8 @@ def _of_store(found: dict[str, Any]) -> Iterator[str]:
             continue
         alarms = f", ALARM {' '.join(member['alarms'])}" if member["alarms"] else ""
         leads = ", leads" if member["is_leader"] else ""
-        size = member["size"] / 1e6
-        used = member["in_use"] / 1e6
-        yield (
-            f"store {member['url']}: etcd {member['version']}, {size:.1f} MB, "
-            f"{used:.1f} MB of it in use{leads}{alarms}"
-        )
+        sizes = f"{_size(member['size'])}, {_size(member['in_use'])} of it in use"
+        yield f"store {member['url']}: etcd {member['version']}, {sizes}{leads}{alarms}"
     if found.get("store_problem"):
         yield f"store: {found['store_problem']}"
 
@@ -189,7 +189,9 @@ def _of_store(found: dict[str, Any]) -> Iterator[str]:
 def _of_agent(found: dict[str, Any]) -> Iterator[str]:
     agent = found["agent"]
     if not found.get("running", True):
-        yield "the agent does not run (systemctl start l2wg-mesh@NAME)"
+        yield f"agent: does not run (systemctl start l2wg-mesh@{found['mesh']})"
+    elif agent is not None:
+        yield f"agent: runs, {'in touch with the store' if agent['in_touch'] else 'store away'}"
     if agent is None:
         return
     for text in agent["faults"].values():

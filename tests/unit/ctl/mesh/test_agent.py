@@ -13,7 +13,7 @@ from l2wgctl.errors import KernelError, Problem
 from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import LOOK, PATIENCE, Decision
 from l2wgctl.mesh.etcd import Etcd
-from l2wgctl.mesh.feed import Here, Lost, Resolved, Signs, Stirred, Told, Whole, Written
+from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Whole, Written
 from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
 from l2wgctl.mesh.record import Alive
 from l2wgctl.mesh.store import Changed, Entry, Listing
@@ -254,6 +254,23 @@ def test_one_line_for_a_fault_and_one_for_its_end() -> None:
         "http://x: does not answer (is it up?)",
         "the kernel takes the changes again",
     ]
+
+
+def test_a_watch_that_ends_is_a_line_and_no_fault() -> None:
+    stage = Stage().settle()
+    stage.agent.take(Here())
+    stage.agent.take(Broken(Problem("", "the watch ends: x", "it is begun anew")))
+    assert stage.log == ["the watch ends: x (it is begun anew)"]
+    assert stage.agent.in_touch and stage.agent.faults.now == {}
+
+
+def test_that_the_store_is_away_is_reported_soon() -> None:
+    stage = Stage().settle()
+    stage.agent.take(Here())
+    stage.decide(1)
+    assert stage.agent.due(stage.now) > 1
+    stage.agent.take(Lost(TROUBLE))
+    assert stage.agent.due(stage.now) == 1
 
 
 def test_its_sign_of_life_is_news_when_it_says_something_else() -> None:

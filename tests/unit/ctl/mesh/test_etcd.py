@@ -237,8 +237,8 @@ class TestSeveral:
         three.kill(0)
         store.put("/s/a", b"2")
         assert store.url != three.clients[0]
-        troubles = {m.url: m.trouble for m in store.members()}
-        assert troubles[three.clients[0]]
+        troubles = {m.name: m.trouble for m in store.members()}
+        assert troubles == {"m0": "nobody listens there", "m1": "", "m2": ""}
         three.start(0)
         entry = store.get("/s/a")
         assert entry and entry.value == b"2"

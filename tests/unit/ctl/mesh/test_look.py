@@ -97,6 +97,7 @@ def test_what_is_ignored_and_why() -> None:
     lines = town.lines()
     assert lines[lines.index("") + 1 :] == [
         "list 2",
+        "agent: runs, store away",
         "fault: http://x: does not answer (is it up?)",
         "ignored: the newest record of paris claims the MAC 02:00:00:00:00:01, which is berlin's",
         "missing: the store has not shown record 7 of rome",
