@@ -199,5 +199,6 @@ def cmd_resign(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"records": count, "list": number})
     else:
-        print(f"{count} records of {desk.mesh} are signed anew (list {number}).")
+        what = "1 record is" if count == 1 else f"{count} records are"
+        print(f"{what} signed anew in {desk.mesh} (list {number}).")
     return 0

@@ -243,6 +243,9 @@ class Agent:
         wanted = plan(
             self.book.records, self.me.name, frozenset(self.book.moved.values()), self.me.host
         )
+        if self.book.is_revoked(self.me.name):
+            # The others don't answer any more; what it still sends would start handshakes for ever.
+            wanted = Plan()
         self.plan = wanted
         own = self.book.records.get(self.me.name)
         if wanted is not None:

@@ -408,7 +408,7 @@ def test_a_store_that_went_back_is_not_signed_into(place: Place) -> None:
         "it, or: l2wgctl mesh resign --key FILE office)"
     )
     done = place.mesh("resign", "office")
-    assert done.out == "1 records of office are signed anew (list 3).\n"
+    assert done.out == "1 record is signed anew in office (list 3).\n"
     assert (place.record("h1").max_macs, place.record("h1").serial) == (9, 2)
     assert place.sign(1, max_macs=3).out == "h1 is signed (record 3, list 4).\n"
 
@@ -476,12 +476,12 @@ def test_resign_with_the_other_key(place: Place) -> None:
     place.sign(2)
     place.mesh("revoke", "office", "h2")
     done = place.mesh("resign", "office", key=place.reserve)
-    assert done.out == "2 records of office are signed anew (list 4).\n"
+    assert done.out == "2 records are signed anew in office (list 4).\n"
     only = place.book(place.keys()[1])
     assert [*only.records] == ["h1"] and only.is_revoked("h2") and len(only.refusals) <= 8
     assert only.serial("h1") == 1, "the records are the same"
     again = place.mesh("resign", "office", key=place.reserve)
-    assert again.out == "0 records of office are signed anew (list 5).\n"
+    assert again.out == "0 records are signed anew in office (list 5).\n"
 
 
 # -- import ----------------------------------------------------------------------------------------
