@@ -14,7 +14,7 @@ from .conf.check import lint
 from .conf.parse import parse
 from .errors import L2wgError, ValueProblem, from_os_error
 from .keys import generate_preshared_key, generate_private_key, public_key
-from .model import WIREGUARD, Endpoint, SecretKey
+from .model import L2WGSWITCH, L2WIREGUARD, WIREGUARD, Endpoint, SecretKey
 from .output import say
 
 PORT = 51820
@@ -37,12 +37,15 @@ class End(NamedTuple):
 def text(own: End, other: End, psk: SecretKey, kind: str, bridge: str | None) -> str:
     """The file of one end, with its secrets.
 
-    An end that the other one cannot reach calls by itself and keeps the way back open.
+    An end that the other one cannot reach calls by itself and keeps the way back open. A switch
+    relays for its peer, and binds the peer's address to it.
     """
     port = own.endpoint.port if own.endpoint else None
     lines = ["[Interface]", f"PrivateKey = {own.private.reveal()}"]
     if kind == WIREGUARD:
         lines.append(f"Kind = {kind}")
+    if kind == L2WGSWITCH:
+        lines.append("Switch = yes")
     if port:
         lines.append(f"ListenPort = {port}")
     if bridge:
@@ -54,10 +57,13 @@ def text(own: End, other: End, psk: SecretKey, kind: str, bridge: str | None) ->
         lines.append(f"Name = {other.name}")
     lines += [f"PublicKey = {public_key(other.private)}", f"PresharedKey = {psk.reveal()}"]
     allowed = "0.0.0.0/0, ::/0"
-    if kind == WIREGUARD and other.address:
+    if kind == L2WGSWITCH:
+        lines.append("Relay = yes")
+    if kind != L2WIREGUARD and other.address:
         host = other.address.partition("/")[0]
         allowed = f"{host}/{128 if ':' in host else 32}"
-    lines.append(f"AllowedIPs = {allowed}")
+    if kind != L2WGSWITCH or other.address:
+        lines.append(f"AllowedIPs = {allowed}")
     if other.endpoint:
         lines.append(f"Endpoint = {other.endpoint}")
     if not own.endpoint:
@@ -172,7 +178,9 @@ def cmd_new(args: argparse.Namespace) -> int:
     own, other = _ends(args)
     psk = generate_preshared_key()
     here = text(own, other, psk, args.kind, bridge)  # type: ignore[arg-type]
-    there = text(other, own, psk, args.kind, bridge)  # type: ignore[arg-type]
+    # A host with one peer stays a wire.
+    kind = L2WIREGUARD if args.kind == L2WGSWITCH else args.kind
+    there = text(other, own, psk, kind, bridge)  # type: ignore[arg-type]
     shown = picture(there) if args.qr else ""
     folder = Path(args.folder or files.CONFIG_DIR)
     paths = [folder / f"{name}.conf", folder / FOR_PEER / f"{name}.conf"]

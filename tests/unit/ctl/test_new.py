@@ -46,6 +46,21 @@ def both(folder: Path) -> tuple[Config, Config]:
     return first, second
 
 
+def test_a_hub_and_its_first_site(run: Run, tmp_path: Path) -> None:
+    words = ("--kind", "l2wgswitch", "--endpoint", "a.example", "--address", "10.0.0.1/24")
+    assert run("new", "wg1", *words, "--peer-address", "10.0.0.2/24", "--folder", tmp_path)
+    hub, site = both(tmp_path)
+    assert hub.switch is not None and site.link.kind == "l2wireguard"
+    (options,) = hub.switch.peers.values()
+    assert options.relay
+    (peer,) = hub.device.peers
+    assert [str(ip) for ip in peer.allowed_ips] == ["10.0.0.2/32"]
+    # without an address nothing is bound
+    assert run("new", "wg1", *words[:4], "--folder", tmp_path / "x").status == 0
+    hub, _ = both(tmp_path / "x")
+    assert hub.device.peers[0].allowed_ips == ()
+
+
 def test_two_ends(run: Run, tmp_path: Path, etc: Path) -> None:
     said = run(
         *("new", "wg1", "--endpoint", "a.example", "--address", "192.168.157.1/24"),
