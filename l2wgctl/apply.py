@@ -5,10 +5,11 @@ moment at which a peer has the defaults instead."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .conf.parse import Config
+from .errors import KernelError
 from .switch import SwitchConfig
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ def options(plan: Plan | None) -> Iterator[None]:
             yield
         except BaseException:
             back = plan.back()
-            _set(switches, back)
-            _forget(switches, back)
+            with suppress(KernelError):  # the link has gone, say: what failed first is told
+                _set(switches, back)
+                _forget(switches, back)
             raise
         _forget(switches, plan)
 

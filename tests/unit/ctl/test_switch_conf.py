@@ -431,6 +431,23 @@ def test_what_fails_leaves_all_as_it_was(
     assert (asked(kernel).get("wg1").options, asked(kernel).peers("wg1")) == before
 
 
+def test_a_link_that_goes_meanwhile_is_what_is_told(
+    kernel: FakeKernel, hub: FakeSwitch, run: Run, conf: Conf
+) -> None:
+    def go(command: int, name: str) -> None:
+        if command:
+            kernel.devices.clear()
+            kernel.switches.switches.clear()
+
+    kernel.refuse = go
+    result = run("syncconf", "wg1", conf(HUB + f"Mark = 5\n[Peer]\nPublicKey = {PEER_C}\n"))
+    assert result == (
+        1,
+        "",
+        "l2wgctl: set: wg1: no such link (create it with 'l2wgctl add wg1' or 'l2wgctl up wg1')\n",
+    )
+
+
 def test_closed_gives_all_peers_of_the_file_options(
     kernel: FakeKernel, hub: FakeSwitch, run: Run, conf: Conf
 ) -> None:
