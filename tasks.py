@@ -206,14 +206,20 @@ def lab(c: Context, kernel: str | None = None) -> None:
         raise Exit(code=status)
 
 
-@task(help={**KERNEL, "mesh": "four hosts of a mesh instead, with their keys and MACs in etcd"})
+@task(
+    help={
+        **KERNEL,
+        "mesh": "four hosts of a mesh instead, with their keys and MACs in etcd",
+        "switch": "a hub and three sites instead, one of which claims another's address",
+    }
+)
 @friendly
-def demo(_c: Context, kernel: str | None = None, mesh: bool = False) -> None:
+def demo(_c: Context, kernel: str | None = None, mesh: bool = False, switch: bool = False) -> None:
     """Build the module and watch two hosts ping each other over encrypted Ethernet."""
     needs("demo-mesh" if mesh else "demo")
     from toolkit.lab import demo as demos
 
-    demos.demo(lab_for(kernel), "mesh_demo" if mesh else "demo")
+    demos.demo(lab_for(kernel), "mesh_demo" if mesh else "switch_demo" if switch else "demo")
 
 
 @task(
@@ -437,6 +443,7 @@ def box(_c: Context, kernel: str | None = None, fresh: bool = False) -> None:
         "kernel": "6.1 (the default), another series, or a release",
         "box": "another box than ours, by Vagrant's name for it",
         "third": "a third machine, on the Ethernet behind the first",
+        "hub": "a third machine of its own: the first is a hub of the others",
         "setup-libvirt": "if libvirt does not run, set it up, and undo that at the end",
         "keep": "leave the machines and libvirt running",
         "destroy": "run no test: end the machines, and undo the set-up of libvirt",
@@ -449,6 +456,7 @@ def vagrant_test(
     kernel: str | None = None,
     box: str | None = None,
     third: bool = False,
+    hub: bool = False,
     setup_libvirt: bool = False,
     keep: bool = False,
     destroy: bool = False,
@@ -463,7 +471,9 @@ def vagrant_test(
         machines.end()
         return
     wanted = kernel_named(kernel or boxes.DEFAULT)
-    if not machines.test(wanted, box=box, third=third, setup=setup_libvirt, keep=keep, only=only):
+    if not machines.test(
+        wanted, box=box, third=third, hub=hub, setup=setup_libvirt, keep=keep, only=only
+    ):
         raise Exit(code=1)
 
 

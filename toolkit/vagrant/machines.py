@@ -52,6 +52,7 @@ def test(
     *,
     box: str | None = None,
     third: bool = False,
+    hub: bool = False,
     setup: bool = False,
     keep: bool = False,
     only: str | None = None,
@@ -61,6 +62,7 @@ def test(
     :param kernel: of our own box.
     :param box: another box, by Vagrant's name for it.
     :param third: also start C, on A's Ethernet; without it, a namespace on A stands for C.
+    :param hub: start C as a machine of its own instead, and test A as a hub of B and C.
     :param setup: set libvirt up if necessary, see :mod:`toolkit.vagrant.libvirtd`.
     :param keep: leave the machines and libvirt running.
     :param only: pytest's -k.
@@ -71,6 +73,7 @@ def test(
     # first, because the rest takes minutes
     libvirtd.check(setup=setup)
     env = {"L2WG_C": "1" if third else "0", "L2WG_CONSOLE": str(FOLDER)}
+    env["L2WG_HUB"] = "1" if hub else "0"
     env["L2WG_DRIVER"] = "kvm" if labs.make(kernel).kvm_works() else "qemu"
     _next_version(kernel)
     if box:

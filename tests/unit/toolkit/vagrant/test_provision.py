@@ -39,7 +39,9 @@ def validate(folder: Path, tmp_path: Path, **env: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("env", [{}, {"L2WG_C": "1", "L2WG_KERNEL": "5.10", "L2WG_DRIVER": "qemu"}])
+@pytest.mark.parametrize(
+    "env", [{}, {"L2WG_HUB": "1"}, {"L2WG_C": "1", "L2WG_KERNEL": "5.10", "L2WG_DRIVER": "qemu"}]
+)
 def test_the_vagrantfile_is_valid(tmp_path: Path, env: dict[str, str]) -> None:
     done = validate(paths.ROOT, tmp_path, **env)
     assert done.returncode == 0, done.stdout
