@@ -6,12 +6,12 @@ from __future__ import annotations
 from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.guest import demo as two
-from toolkit.guest import mesh_demo
+from toolkit.guest import mesh_demo, switch_demo
 from toolkit.lab.lab import Lab
 from toolkit.run import say
 
 #: Program of toolkit.guest: its last line, if it worked.
-STORIES = {"demo": two.SEEN, "mesh_demo": mesh_demo.SEEN}
+STORIES = {"demo": two.SEEN, "mesh_demo": mesh_demo.SEEN, "switch_demo": switch_demo.SEEN}
 
 
 def demo(lab: Lab, story: str = "demo") -> None:
