@@ -317,14 +317,16 @@ def selftest(
     print(f"netns.sh passed in {seconds:.0f} s")
 
 
-@task(help=KERNEL)
+@task(help={**KERNEL, "switch": "a switch with 8,192 MACs, beside wg and bridge -batch"})
 @friendly
-def bench_ctl(_c: Context, kernel: str | None = None) -> None:
+def bench_ctl(_c: Context, kernel: str | None = None, switch: bool = False) -> None:
     """Time and memory of l2wgctl beside wg, for 10, 1,000 and 10,000 peers, in a VM."""
     needs("bench-ctl")
     from toolkit.bench import ctl as benches
+    from toolkit.guest import ctl, ctl_switch
 
-    benches.bench_ctl(lab_for(kernel))
+    sizes = ctl_switch.SIZES if switch else ctl.SIZES
+    benches.bench_ctl(lab_for(kernel), sizes, switch=switch)
 
 
 @task(

@@ -14,13 +14,15 @@ from toolkit.lab.vm import Vm
 from toolkit.run import say
 
 
-def bench_ctl(lab: Lab, sizes: Sequence[int] = SIZES) -> None:
+def bench_ctl(lab: Lab, sizes: Sequence[int] = SIZES, *, switch: bool = False) -> None:
     """Run it and print a table.
 
+    :param switch: with a switch, whose entries `bridge -batch` sets beside `wg`.
     :raises ToolError: it fails there, or the kernel complains.
     """
     say(f"wg and l2wgctl side by side in a guest with {lab.kernel.label}")
-    command = ["python3", "-m", "toolkit.guest.ctl", *map(str, sizes)]
+    module = "toolkit.guest.ctl_switch" if switch else "toolkit.guest.ctl"
+    command = ["python3", "-m", module, *map(str, sizes)]
     folder = paths.fresh(paths.logs("bench-ctl"))
     result = lab.run(command, folder=folder, timeout=1800, show=False, vm=Vm(memory="2G"))
     result.must_be_good("bench-ctl")
