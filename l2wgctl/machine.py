@@ -2,7 +2,8 @@
 """Why this machine has no l2wireguard, and how to get it.
 
 With the sources one builds it. With the packages, the kernel's headers may be missing or DKMS has
-to run. With Secure Boot, the module may be there and be refused.
+to run. With Secure Boot, or where the kernel insists on signatures, the module may be there and be
+refused.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from .grammar import L2WIREGUARD
 
 #: GUID of EFI_GLOBAL_VARIABLE (UEFI 2.10, 3.3), under which the firmware says SecureBoot.
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+#: The kernel's own switch (module.sig_enforce, kernel/module/signing.c): Y or N.
+_ENFORCED = "sys/module/module/parameters/sig_enforce"
 #: The key that Debian's DKMS signs with, and its certificate.
 MOK = "/var/lib/dkms/mok.pub"
 
@@ -59,6 +62,15 @@ class Machine(NamedTuple):
             return False
 
     @property
+    def demands_signature(self) -> bool:
+        """Whether the kernel refuses a module that is not signed: told so, or by Secure Boot."""
+        try:
+            enforced = (self.root / _ENFORCED).read_text().strip() == "Y"
+        except OSError:
+            enforced = False
+        return enforced or self.secure_boot
+
+    @property
     def sources(self) -> Path | None:
         """The checkout that this l2wgctl runs from, if it is one."""
         top = self.home.parent
@@ -90,6 +102,11 @@ def module_hint(machine: Machine | None = None) -> str:
     """What to do when the kernel has no l2wireguard, in one line."""
     machine = machine or Machine()
     if machine.modinfo(machine.release, "filename"):
+        if machine.demands_signature and not machine.modinfo(machine.release, "signer"):
+            return (
+                "the installed module is not signed, and this kernel takes no other: "
+                "'sudo ./inv install --sign KEY CERT', with a key that the machine trusts"
+            )
         if machine.secure_boot and machine.enrolled() is not True:
             return (
                 "Secure Boot is on: 'mokutil --import "

@@ -13,6 +13,7 @@ from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.kernels import kernel
 from toolkit.kmod import build, install, signing
+from toolkit.lab import lab as labs
 from toolkit.run import run
 
 SERIES = "6.1"
@@ -188,3 +189,36 @@ def test_install_beside_dkms_is_refused(root: Path) -> None:
     shutil.rmtree(root)
     with pytest.raises(ToolError, match="no modules of that kernel there"):
         install.install(kernel.resolve(SERIES), root=root)
+
+
+#: In a guest that takes signed modules only: Debian's, which are signed with its kernel's own key;
+#: ours without a signature; and ours with the signature of a key that nobody has enrolled.
+INSIST = """
+echo 1 >/sys/module/module/parameters/sig_enforce
+modprobe -r wireguard l2wireguard
+modprobe wireguard && echo "Debian's: loaded"
+modprobe l2wireguard; echo "not signed: status $?"
+python3 -m l2wgctl doctor | grep ' module'
+insmod {signed}; echo "signed: status $?"
+dmesg | grep -i 'loading of'
+"""
+
+
+def test_a_kernel_that_insists(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    """With module.sig_enforce=1 an unsigned module is refused, and the doctor says what to do."""
+    found = kernel.resolve("5.10")
+    signed = build.build(found, output=tmp_path, signer=signing.signer(*keys)).file
+    shared = tmp_path / "guest"
+    shared.mkdir()
+    shutil.copy(signed, shared)
+    script = INSIST.format(signed=shared / signed.name)
+    said = labs.make(found).run(["sh", "-c", script], folder=shared).output
+    assert "Debian's: loaded" in said
+    assert "not signed: status 1" in said
+    assert "signed: status 1" in said.split("not signed: status 1")[1]
+    assert (
+        "(the installed module is not signed, and this kernel takes no other: 'sudo ./inv install "
+        "--sign KEY CERT', with a key that the machine trusts)"
+    ) in said
+    # in the kernel's words, which a person finds with dmesg
+    assert "module with unavailable key is rejected" in said

@@ -58,6 +58,11 @@ def install(
         _forget(target.parent)
         raise
     old.unlink(missing_ok=True)
+    if not signer and _insists(root, kernel.release):
+        say(
+            "This kernel takes signed modules only: ./inv install --sign KEY CERT, with a key that "
+            "this machine trusts (docs/packages.md, Secure Boot)"
+        )
     if _loaded(root, kernel.release):
         say("An l2wireguard module is loaded: modprobe -r l2wireguard, then modprobe l2wireguard")
     return target
@@ -110,6 +115,15 @@ def _forget(folder: Path) -> None:
     """Remove updates/ if it is empty: then it was made for us."""
     if not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _insists(root: Path, release: str) -> bool:
+    """Does the running kernel refuse modules without a signature (module.sig_enforce=1)?"""
+    switch = root / "sys/module/module/parameters/sig_enforce"
+    try:
+        return release == os.uname().release and switch.read_text().strip() == "Y"
+    except OSError:
+        return False
 
 
 def _loaded(root: Path, release: str) -> bool:

@@ -18,7 +18,13 @@ Make = Callable[..., Machine]
 def make(tmp_path: Path) -> Make:
     """A machine: what of it is there, by path below its root."""
 
-    def build(*there: str, installed: bool = False, enrolled: bool | None = None) -> Machine:
+    def build(
+        *there: str,
+        installed: bool = False,
+        enrolled: bool | None = None,
+        signer: str | None = "DKMS module signing key",
+        enforced: str = "",
+    ) -> Machine:
         for name in there:
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,11 +32,15 @@ def make(tmp_path: Path) -> Make:
                 path.mkdir()
             else:
                 path.write_bytes(b"\6\0\0\0\1" if "SecureBoot" in name else b"")
+        if enforced:
+            (tmp_path / ENFORCE).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / ENFORCE).write_text(f"{enforced}\n")
+        fields = {"filename": "/lib/modules/x.ko", "signer": signer} if installed else {}
         return Machine(
             tmp_path,
             RELEASE,
             tmp_path / "usr/share/l2wgctl/l2wgctl",
-            lambda release, field: "/lib/modules/x.ko" if installed else None,
+            lambda release, field: fields.get(field),
             lambda: enrolled,
         )
 
@@ -38,6 +48,7 @@ def make(tmp_path: Path) -> Make:
 
 
 BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+ENFORCE = "sys/module/module/parameters/sig_enforce"
 DKMS = "usr/src/l2wireguard-0.1.0/dkms.conf"
 DEBIAN = "etc/debian_version"
 HEADERS = f"lib/modules/{RELEASE}/build/"
@@ -54,6 +65,22 @@ def test_installed_and_not_loaded(make: Make) -> None:
     for enrolled in (None, False):
         assert module_hint(make(BOOT, installed=True, enrolled=enrolled)) == secure
     assert "dmesg" in module_hint(make(BOOT, installed=True, enrolled=True))
+
+
+def test_a_kernel_that_takes_signed_modules_only(make: Make) -> None:
+    unsigned = (
+        "the installed module is not signed, and this kernel takes no other: "
+        "'sudo ./inv install --sign KEY CERT', with a key that the machine trusts"
+    )
+    assert module_hint(make(installed=True, signer=None, enforced="Y")) == unsigned
+    assert "dmesg" in module_hint(make(installed=True, enforced="Y"))
+    assert "dmesg" in module_hint(make(installed=True, signer=None, enforced="N"))
+
+
+@pytest.mark.parametrize("enforced", ["", "N"])
+def test_secure_boot_takes_signed_modules_only(make: Make, enforced: str) -> None:
+    machine = make(BOOT, installed=True, signer=None, enforced=enforced)
+    assert "is not signed" in module_hint(machine)
 
 
 def test_secure_boot_that_is_off(make: Make, tmp_path: Path) -> None:
