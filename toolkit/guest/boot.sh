@@ -60,6 +60,14 @@ fi
 if grep -q 'debug_locks: *0' /proc/lockdep_stats 2>/dev/null; then
 	echo 'WARNING: lockdep has turned itself off' >/dev/kmsg
 fi
+# And how often each line of our module has run (toolkit/checks/lines.py).
+counts=/sys/kernel/debug/gcov
+if [ -d "$counts" ]; then
+	mkdir -p "$out/gcda"
+	find "$counts" -name "*.gcda" | while read -r file; do
+		cat "$file" >"$out/gcda/${file##*/}"
+	done
+fi
 dmesg >"$out/dmesg"
 echo "$status" >"$out/status.new"
 mv "$out/status.new" "$out/status"
