@@ -264,14 +264,19 @@ def mesh_test(_c: Context, kernel: str | None = None) -> None:
         raise Exit(code=1)
 
 
-@task
+@task(
+    help={
+        "all": "also the tests of l2wgctl, meshes and the toolkit, and WireGuard's netns.sh",
+        "write": "put the tables into docs/reliability.md",
+    }
+)
 @friendly
-def sanitize(_c: Context) -> None:
+def sanitize(_c: Context, all: bool = False, write: bool = False) -> None:
     """Run the tests on a kernel with KASAN, lockdep, kmemleak and the like; print what it found."""
     needs("sanitize")
     from toolkit.checks import sanitize as sanitizing
 
-    if not sanitizing.sanitize():
+    if not sanitizing.sanitize(whole=all, write=write):
         raise Exit(code=1)
 
 

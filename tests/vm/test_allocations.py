@@ -1,110 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0
 """Allocations that fail, one at a time: an error, never a crash or a leak.
 
-Needs a kernel that can be told to fail (Documentation/fault-injection/fault-injection.rst):
-`./inv test tests/vm/test_allocations.py --kernel uml`. That kernel looks for leaks, too, and for
-memory that is used after it has been freed, when the guest ends.
+Needs a kernel that can be told to fail: `./inv test tests/vm/test_allocations.py --kernel uml`.
+That kernel looks for leaks, too, and for memory that is used after it has been freed, when the
+guest ends.
 """
 
 from __future__ import annotations
 
 import errno
-import itertools
-import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from l2wgctl.netlink import channel, messages, uapi
+from tests.vm import failing, l2wg
+from tests.vm.failing import (
+    IFLA_ADDRESS,
+    IFLA_MTU,
+    NLM_F_CREATE,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    Netlink,
+    add,
+    fail_each,
+    name,
+)
 from toolkit.guest.hosts import Host, inside
 
-FAIL_NTH = Path("/proc/thread-self/fail-nth")
-DEBUG = Path("/sys/kernel/debug")
+pytestmark = [failing.needs_failures, pytest.mark.usefixtures("quiet_failures")]
+quiet_failures = failing.quiet_failures
 
-pytestmark = pytest.mark.skipif(
-    not FAIL_NTH.exists(), reason="needs a kernel that fails at will: --kernel uml"
-)
-
-RTM_NEWLINK, RTM_DELLINK = 16, 17
-NLM_F_CREATE = 0x600  # with NLM_F_EXCL
-IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_ADDRESS, IFLA_NET_NS_FD = 3, 4, 18, 1, 28
-IFF_UP = 1
-
-#: What an operation may answer when it gets no memory. ENOBUFS is also what a socket says when the
-#: answer itself got none: then it has been done or not.
-NO_MEMORY = {errno.ENOMEM, errno.ENOBUFS}
-
-
-@pytest.fixture(autouse=True)
-def failing() -> None:
-    """Every allocation may fail, also one that could wait for memory, and quietly."""
-    for name, values in {
-        "failslab": {"ignore-gfp-wait": "N"},
-        "fail_page_alloc": {"ignore-gfp-wait": "N", "ignore-gfp-highmem": "N", "min-order": "0"},
-    }.items():
-        for knob, value in {**values, "verbose": "0", "probability": "0"}.items():
-            (DEBUG / name / knob).write_text(value)
-
-
-class Netlink:
-    """A routing socket: messages made beforehand, so that only the kernel allocates."""
-
-    def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self.socket.bind((0, 0))
-
-    def link(self, kind: int, flags: int, attributes: bytes, *, up: int | None = None) -> bytes:
-        """A message about a link: RTM_NEWLINK or RTM_DELLINK."""
-        change = IFF_UP if up is not None else 0
-        body = struct.pack("=BxHiII", 0, 0, 0, up or 0, change) + attributes
-        return struct.pack("=IHHII", 16 + len(body), kind, flags | 5, 1, 0) + body
-
-    def ask(self, message: bytes) -> None:
-        """Send it and take the acknowledgement.
-
-        :raises OSError: the kernel refuses.
-        """
-        self.socket.send(message)
-        self.answer()
-
-    def answer(self) -> None:
-        answer = self.socket.recv(65536)
-        (number,) = struct.unpack_from("=i", answer, 16)
-        if number:
-            raise OSError(-number, os.strerror(-number))
-
-
-def name(link: str) -> bytes:
-    return channel.attribute(IFLA_IFNAME, link.encode() + b"\0")
-
-
-def fail_each(do: Callable[[], object], after: Callable[[OSError | None], object]) -> int:
-    """Do it again and again, each time with another allocation failing; how many there were.
-
-    :param do: one system call or few.
-    :param after: looks at what is left and undoes it; gets what ``do`` raised.
-    """
-    with FAIL_NTH.open("r+b", buffering=0) as nth:
-        for number in itertools.count(1):
-            error = None
-            os.pwrite(nth.fileno(), b"%d" % number, 0)
-            try:
-                do()
-            except OSError as raised:
-                error = raised
-            left = int(os.pread(nth.fileno(), 20, 0))
-            os.pwrite(nth.fileno(), b"0", 0)
-            assert error is None or error.errno in NO_MEMORY, error
-            after(error)
-            if left:
-                # there were fewer than that: this time none has failed
-                assert error is None
-                return number - 1
-    raise AssertionError
+KINDS = ("l2wireguard", "l2wgswitch")
 
 
 @pytest.fixture
@@ -120,11 +50,6 @@ def netlink(host: Host) -> Iterator[Netlink]:
     made = Netlink()
     yield made
     made.socket.close()
-
-
-def add(kind: str = "l2wireguard", link: str = "wg1") -> bytes:
-    info = channel.attribute(IFLA_LINKINFO, channel.attribute(1, kind.encode() + b"\0"))
-    return name(link) + info
 
 
 def device(peers: int) -> Device:
@@ -153,8 +78,9 @@ def device(peers: int) -> Device:
 class Configured:
     """A link, and the messages that configure it."""
 
-    def __init__(self, netlink: Netlink) -> None:
+    def __init__(self, netlink: Netlink, kind: str = "l2wireguard") -> None:
         self.netlink = netlink
+        self.kind = kind
         self.channel = channel.Channel(channel.open_socket())
         families = channel.loaded_families()
         self.family = next(n for f in families if (n := self.channel.family_id(f)))
@@ -162,7 +88,7 @@ class Configured:
         self.add()
 
     def add(self) -> None:
-        self.netlink.ask(self.netlink.link(RTM_NEWLINK, NLM_F_CREATE, add()))
+        self.netlink.ask(self.netlink.link(RTM_NEWLINK, NLM_F_CREATE, add(self.kind)))
 
     def delete(self) -> None:
         self.netlink.ask(self.netlink.link(RTM_DELLINK, 0, name("wg1")))
@@ -191,9 +117,55 @@ class Configured:
         self.netlink.ask(message)
 
 
-@pytest.fixture
-def configured(netlink: Netlink) -> Configured:
-    return Configured(netlink)
+@pytest.fixture(params=KINDS)
+def configured(netlink: Netlink, request: pytest.FixtureRequest) -> Configured:
+    return Configured(netlink, request.param)
+
+
+def there(link: str = "wg1") -> bool:
+    """Is there such a link in this thread's namespace?"""
+    return link in (found for _, found in socket.if_nameindex())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_link_is_made_or_not(netlink: Netlink, kind: str) -> None:
+    """A link that could not be made is not there. EINVAL, of all kinds of links, is what
+    device_add() says of a device for whose name there was no memory (drivers/base/core.c).
+    """
+    make = netlink.link(RTM_NEWLINK, NLM_F_CREATE, add(kind))
+    delete = netlink.link(RTM_DELLINK, 0, name("wg1"))
+    invalid = 0
+
+    def after(error: OSError | None) -> None:
+        nonlocal invalid
+        invalid += error is not None and error.errno == errno.EINVAL
+        # without memory for the answer it may be there all the same
+        assert there() == (error is None) or (error and error.errno == errno.ENOBUFS and there())
+        if there():
+            netlink.ask(delete)
+
+    netlink.ask(make)  # loads modules
+    netlink.ask(delete)
+    number = fail_each(lambda: netlink.ask(make), after, failing.NO_MEMORY | {errno.EINVAL})
+    failing.figure(invalid, "times EINVAL")
+    assert number > 30
+    assert invalid <= 1
+
+
+def test_a_link_goes(configured: Configured) -> None:
+    """With its peers; it is gone, or it is still there and goes the next time."""
+    configured.configure()
+    delete = configured.netlink.link(RTM_DELLINK, 0, name("wg1"))
+
+    def after(error: OSError | None) -> None:
+        if there():
+            assert error
+            configured.delete()
+        configured.add()
+        configured.configure()
+
+    number = fail_each(lambda: configured.netlink.ask(delete), after)
+    assert number > 0
 
 
 def test_peers_are_added_and_removed(configured: Configured) -> None:
@@ -206,7 +178,6 @@ def test_peers_are_added_and_removed(configured: Configured) -> None:
         configured.add()
 
     number = fail_each(configured.configure, after)
-    print(f"{number} allocations")
     assert number > 20
 
 
@@ -216,22 +187,175 @@ def test_a_link_that_has_peers_opens_or_stays_closed(configured: Configured) -> 
     def after(error: OSError | None) -> None:
         configured.set_up(False)
 
-    number = fail_each(lambda: configured.set_up(True), after)
-    print(f"{number} allocations")
+    # ENFILE is what sock_alloc() says of its socket (net/socket.c)
+    allowed = failing.NO_MEMORY | {errno.ENFILE}
+    number = fail_each(lambda: configured.set_up(True), after, allowed)
     assert number > 5
 
 
-@pytest.mark.parametrize(
-    "attribute",
-    [
-        channel.attribute(IFLA_ADDRESS, bytes.fromhex("02cafef00e07")),
-        channel.attribute(IFLA_MTU, struct.pack("=I", 1300)),
-    ],
-    ids=["address", "mtu"],
-)
-def test_a_link_changes(configured: Configured, attribute: bytes) -> None:
+@pytest.mark.parametrize("what", ["address", "mtu"])
+def test_a_link_changes(configured: Configured, what: str) -> None:
+    attribute = {
+        "address": channel.attribute(IFLA_ADDRESS, bytes.fromhex("02cafef00e07")),
+        "mtu": channel.attribute(IFLA_MTU, struct.pack("=I", 1300)),
+    }[what]
     configured.configure()
     configured.set_up(True)
     netlink = configured.netlink
     message = netlink.link(RTM_NEWLINK, 0, name("wg1") + attribute)
     fail_each(lambda: netlink.ask(message), lambda error: None)
+
+
+class Options:
+    """A switch whose only peer has options, and what they are."""
+
+    def __init__(self, host: Host, configured: Configured) -> None:
+        self.family = l2wg.Family(host)
+        configured.configure()
+        self.host = host
+        self.netlink = configured.netlink
+        self.keys = list(self.peers())
+        self.set(self.change(self.keys[0], "02:00:00:00:01:01", "02:00:00:00:01:02"))
+        self.set(self.change(self.keys[1], "02:00:00:00:01:02"))
+
+    def change(self, key: bytes, *macs: str) -> bytes:
+        """All options of a peer."""
+        return b"".join(
+            [
+                l2wg.named("wg1"),
+                l2wg.attr(l2wg.Peer.PUBLIC_KEY, key),
+                l2wg.attr(l2wg.Peer.ALLOWED_MACS | l2wg.NESTED, l2wg.macs(*macs)),
+                l2wg.attr(l2wg.Peer.ALLOWED_VLANS | l2wg.NESTED, l2wg.vlans((0, 9), (11, 4000))),
+                l2wg.attr(l2wg.Peer.MARK, l2wg.u32(len(macs))),
+            ]
+        )
+
+    def set(self, payload: bytes, cmd: l2wg.Cmd = l2wg.Cmd.PEER_SET) -> None:
+        """Ask for it.
+
+        :raises OSError: the kernel refuses.
+        """
+        try:
+            self.family.do(cmd, payload)
+        except l2wg.Refused as no:
+            raise OSError(no.errno, no.message) from None
+
+    def dump(self, cmd: l2wg.Cmd) -> list[dict[int, bytes]]:
+        """Ask for all.
+
+        :raises OSError: the kernel refuses.
+        """
+        try:
+            return self.family.dump(cmd, l2wg.named("wg1"))
+        except l2wg.Refused as no:
+            raise OSError(no.errno, no.message) from None
+
+    def peers(self) -> dict[bytes, tuple[object, ...]]:
+        """What was set, by key."""
+        asked = (l2wg.Peer.ALLOWED_MACS, l2wg.Peer.ALLOWED_VLANS, l2wg.Peer.MARK)
+        return {
+            told[l2wg.Peer.PUBLIC_KEY]: (
+                sorted(l2wg.attrs(told[asked[0]])),
+                *(told.get(kind) for kind in asked[1:]),
+            )
+            for told in self.dump(l2wg.Cmd.PEER_GET)
+        }
+
+    def state(self) -> tuple[object, ...]:
+        """All that can be set."""
+        (link,) = self.family.do(l2wg.Cmd.LINK_GET, l2wg.named("wg1"))
+        host = (link[l2wg.Link.HOST_MACS], link[l2wg.Link.HOST_ADDRESSES])
+        entries = [(e[l2wg.Fdb.MAC], e.get(l2wg.Fdb.VLAN)) for e in self.dump(l2wg.Cmd.FDB_GET)]
+        return self.peers(), host, sorted(entries, key=repr)
+
+
+@pytest.fixture
+def options(host: Host, netlink: Netlink) -> Options:
+    return Options(host, Configured(netlink, "l2wgswitch"))
+
+
+def changes(options: Options) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """What may fail, and its opposite."""
+    new, first = bytes([7]) * 32, options.keys[0]
+    forget = l2wg.named("wg1") + l2wg.attr(l2wg.Peer.PUBLIC_KEY, new)
+    macs = [f"02:00:00:00:02:{n:02x}" for n in range(40)]
+    made = options.change(new, *macs)
+    before = options.change(first, "02:00:00:00:01:01", "02:00:00:00:01:02")
+    more = options.change(first, "02:00:00:00:01:02", *macs)
+    host = l2wg.named("wg1") + l2wg.attr(
+        l2wg.Link.HOST_MACS | l2wg.NESTED, l2wg.macs("02:00:00:00:03:01")
+    )
+    host += l2wg.attr(l2wg.Link.HOST_ADDRESSES | l2wg.NESTED, l2wg.prefixes("10.9.0.1/32"))
+    nobody = l2wg.named("wg1") + b"".join(
+        l2wg.attr(kind | l2wg.NESTED, b"")
+        for kind in (l2wg.Link.HOST_MACS, l2wg.Link.HOST_ADDRESSES)
+    )
+    handle = next(
+        told[l2wg.Peer.HANDLE]
+        for told in options.dump(l2wg.Cmd.PEER_GET)
+        if told[l2wg.Peer.PUBLIC_KEY] == first
+    )
+    entry = (socket.if_nametoindex("wg1"), bytes.fromhex("020000000401"), handle)
+    bind = options.netlink.entry(failing.RTM_NEWNEIGH, NLM_F_CREATE, *entry)
+    free = options.netlink.entry(failing.RTM_DELNEIGH, 0, *entry)
+    cmd = l2wg.Cmd
+    return {
+        "a key gets options": (
+            lambda: options.set(made),
+            lambda: options.set(forget, cmd.PEER_DEL),
+        ),
+        "a peer's options change": (lambda: options.set(more), lambda: options.set(before)),
+        "the host's addresses": (
+            lambda: options.set(host, cmd.LINK_SET),
+            lambda: options.set(nobody, cmd.LINK_SET),
+        ),
+        "an entry of bridge fdb": (
+            lambda: options.netlink.ask(bind),
+            lambda: options.netlink.ask(free),
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a key gets options",
+        "a peer's options change",
+        "the host's addresses",
+        "an entry of bridge fdb",
+    ],
+)
+def test_options_of_a_switch_change_whole_or_not_at_all(options: Options, what: str) -> None:
+    do, undo = changes(options)[what]
+    before = options.state()
+    do()
+    done = options.state()
+    assert done != before
+    undo()
+    assert options.state() == before
+
+    def after(error: OSError | None) -> None:
+        now = options.state()
+        if error is None or (error.errno == errno.ENOBUFS and now == done):
+            assert now == done
+            undo()
+        assert options.state() == before
+
+    number = fail_each(do, after)
+    assert number > 3
+
+
+@pytest.mark.parametrize("cmd", [l2wg.Cmd.PEER_GET, l2wg.Cmd.FDB_GET, l2wg.Cmd.LINK_GET])
+def test_a_switch_is_read(options: Options, cmd: l2wg.Cmd) -> None:
+    whole = len(options.dump(cmd))
+    told: list[int] = []
+
+    def after(error: OSError | None) -> None:
+        # what is left of an answer that broke off is not for the next question
+        options.family.channel.sock.close()
+        options.family = l2wg.Family(options.host)
+        if error is None:
+            assert told.pop() == whole
+
+    number = fail_each(lambda: told.append(len(options.dump(cmd))), after)
+    assert number > 1

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""./inv sanitize: our module on a kernel that finds faults (docs/reliability.md)."""
+"""./inv sanitize: our module on a kernel that finds faults, and which of its lines have run."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from toolkit import paths
-from toolkit.checks import guests, netns
+from toolkit import paths, tables
+from toolkit.checks import guests, lines, marked, netns
 from toolkit.errors import ToolError
 from toolkit.kernels import kernel as kernels
 from toolkit.kernels import own
@@ -27,6 +25,13 @@ KERNEL = own.UML.name
 AT_LOAD = ("allowedips", "nonce counter")
 
 
+#: Tests of l2wgctl, meshes and the toolkit: on other kernels they tell as much of the module.
+LEFT_OUT = re.compile(r"test_(ctl\w*|mesh|bench|readme)\.py$")
+#: They take minutes, and only here.
+ALONE = re.compile(r"test_(allocations|netlink_fuzz)\.py$")
+DOCUMENT = Path("docs/reliability.md")
+
+
 @dataclass(frozen=True)
 class Row:
     """What one part came to.
@@ -34,6 +39,7 @@ class Row:
     :ivar what: the part.
     :ivar kernel: the release that it ran on.
     :ivar runs: what ran, with its number.
+    :ivar seconds: wall time.
     :ivar findings: what failed, or what the kernel complained about; none is good.
     :ivar again: the command that tries it once more.
     """
@@ -41,31 +47,68 @@ class Row:
     what: str
     kernel: str
     runs: str
+    seconds: float = 0
     findings: tuple[str, ...] = ()
     again: str = ""
 
 
-def sanitize() -> bool:
-    """Run all parts, print the table, and say whether nothing was found."""
+def sanitize(*, whole: bool = False, write: bool = False) -> bool:
+    """Run all parts, print the tables, and say whether nothing was found.
+
+    :param whole: also the tests of l2wgctl and of the toolkit, and WireGuard's ``netns.sh``.
+    :param write: put the tables into DOCUMENT, unless something was found.
+    """
     lab = labs.make(kernels.resolve(KERNEL))
-    jobs = parts(lab)
+    for old in paths.LOGS.glob("sanitize-*"):
+        paths.fresh(old)
+    jobs = parts(lab, whole=whole)
     with process.pool(2) as pool:
         rows = list(pool.map(lambda job: _row(*job), jobs))
-    print_table(rows)
-    return not any(row.findings for row in rows)
+    ran = table(rows)
+    tables.show(ran, bad=[place for place, row in enumerate(rows, 1) if row.findings])
+    for row in rows:
+        if row.findings and row.again:
+            print(f"again: {row.again}")
+    counts = lines.count(lab.module.file.parent / "gcno", _counted())
+    reached = coverage(counts)
+    tables.show(reached)
+    good = not any(row.findings for row in rows)
+    if write and good:
+        marked.put("sanitize", tables.markdown(ran), DOCUMENT)
+        marked.put("lines", tables.markdown(reached), DOCUMENT)
+    return good
 
 
-def parts(lab: Lab) -> list[tuple[str, Callable[[], Row]]]:
+def parts(lab: Lab, *, whole: bool) -> list[tuple[str, Callable[[], Row]]]:
     """What there is to run: (what, how)."""
-    jobs = [
-        (", ".join(Path(f).stem.removeprefix("test_") for f in share), _tests(lab, number, share))
-        for number, share in enumerate(guests.shares(guests.files()))
-    ]
-    return [
-        *jobs,
-        ("WireGuard's netns.sh, shortened", lambda: _netns(lab)),
-        ("WireGuard's self-tests at load", lambda: self_tests(lab)),
-    ]
+    files = [file for file in guests.files() if whole or not LEFT_OUT.search(file)]
+    alone = [file for file in files if ALONE.search(file)]
+    shares = [[file] for file in alone]
+    shares += guests.shares([file for file in files if file not in alone])
+    jobs = [(_short(share), _tests(lab, number, share)) for number, share in enumerate(shares)]
+    jobs.append(("WireGuard's self-tests at load", lambda: self_tests(lab)))
+    if whole:
+        jobs.append(("WireGuard's netns.sh, shortened", lambda: _netns(lab)))
+    return jobs
+
+
+def _short(share: Sequence[str]) -> str:
+    return ", ".join(Path(file).stem.removeprefix("test_") for file in share)
+
+
+def _figures(folder: Path) -> str:
+    """What the tests of a guest have counted (tests/vm/failing.py), summed up."""
+    file = folder / "figures"
+    found: Counter[str] = Counter()
+    for line in file.read_text().splitlines() if file.exists() else []:
+        number, what = line.split(" ", 1)
+        found[what] += int(number)
+    return "".join(f", {number:,} {what}" for what, number in found.items())
+
+
+def _counted() -> list[Path]:
+    """What the guests' kernels have counted."""
+    return sorted(paths.LOGS.glob("sanitize-*/gcda"))
 
 
 def _row(what: str, job: Callable[[], Row]) -> Row:
@@ -73,23 +116,24 @@ def _row(what: str, job: Callable[[], Row]) -> Row:
         return job()
     except ToolError as error:
         say(f"l2wg: {what}: {error}")
-        return Row(what, KERNEL, "0", (str(error),), error.again)
+        return Row(what, KERNEL, "0", findings=(error.what,), again=error.again)
 
 
 def _tests(lab: Lab, number: int, share: Sequence[str]) -> Callable[[], Row]:
     def job() -> Row:
-        done = guests.run(lab, share, paths.LOGS / f"sanitize-{number}", kernel=KERNEL)
+        folder = paths.LOGS / f"sanitize-{number}"
+        done = guests.run(lab, share, folder, kernel=KERNEL)
         skipped = f", {done.skipped} skipped" if done.skipped else ""
-        names = ", ".join(Path(f).stem.removeprefix("test_") for f in share)
-        runs = f"{done.passed + done.failed} tests{skipped}"
-        return Row(names, lab.kernel.release, runs, done.failures, done.again)
+        runs = f"{done.passed + done.failed} tests{skipped}{_figures(folder)}"
+        what, release = _short(share), lab.kernel.release
+        return Row(what, release, runs, done.seconds, done.failures, done.again)
 
     return job
 
 
 def _netns(lab: Lab) -> Row:
-    netns.selftest(lab, short=True)
-    return Row("WireGuard's netns.sh, shortened", lab.kernel.release, "1")
+    seconds = netns.selftest(lab, short=True)
+    return Row("WireGuard's netns.sh, shortened", lab.kernel.release, "1", seconds)
 
 
 def self_tests(lab: Lab) -> Row:
@@ -104,16 +148,23 @@ def self_tests(lab: Lab) -> Row:
     log = (folder / "dmesg").read_text(errors="replace")
     passed = set(re.findall(r"l2wireguard: (.*) self-tests: pass", log))
     lacking = tuple(f"{name} self-tests did not pass" for name in AT_LOAD if name not in passed)
-    runs = f"{len(passed)} self-tests"
-    return Row("WireGuard's self-tests at load", lab.kernel.release, runs, lacking, result.again)
+    what, runs = "WireGuard's self-tests at load", f"{len(passed)} self-tests"
+    return Row(what, lab.kernel.release, runs, result.seconds, lacking, result.again)
 
 
-def print_table(rows: Sequence[Row]) -> None:
-    """For a terminal, and for CI's log."""
-    table = Table("what", "kernel", "runs", "findings")
-    for row in rows:
-        table.add_row(row.what, row.kernel, row.runs, "\n".join(row.findings) or "none")
-    Console().print(table)
-    for row in rows:
-        if row.findings and row.again:
-            print(f"again: {row.again}")
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """What ran and what it found."""
+    head = ["what", "kernel", "runs", "seconds", "findings"]
+    cells = [
+        [row.what, row.kernel, row.runs, f"{row.seconds:.0f}", "; ".join(row.findings) or "none"]
+        for row in rows
+    ]
+    return [head, *cells]
+
+
+def coverage(counts: lines.Counts) -> list[list[str]]:
+    """How much of each file has run, and which lines never did."""
+    rows = [["file", "lines that ran", "never ran"]]
+    for name, of in sorted(counts.items()):
+        rows.append([f"`kernel/{name}`", str(lines.reach(of)), lines.never(of)])
+    return [*rows, ["all", str(lines.total(counts)), ""]]

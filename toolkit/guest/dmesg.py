@@ -19,7 +19,11 @@ COMPLAINTS = re.compile(
 
 
 #: With a trace, but no defect: memory was short, which a test may have brought about.
-SHORT_OF_MEMORY = re.compile(r"failed with error -12|page allocation failure|FAULT_INJECTION")
+#: (do_kmem_cache_create() says EINVAL where it has no memory for a cache's own fields.)
+SHORT_OF_MEMORY = re.compile(
+    r"failed with error -12|kmem_cache_create.* failed with error -22"
+    r"|page allocation failure|FAULT_INJECTION"
+)
 TRACE = 20  # lines from what the kernel says to the trace that goes with it
 
 

@@ -25,6 +25,7 @@ mount -t devpts devpts $root/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
 mount -t tmpfs -o mode=1777 tmpfs $root/tmp
 mount -t tmpfs -o mode=755 tmpfs $root/run
+mkdir -p $root/run/lock # for pppd
 
 mkdir -p "$root$L2WG_OUT" $root/lib/modules
 mount -t hostfs -o "$L2WG_OUT" hostfs "$root$L2WG_OUT"

@@ -78,7 +78,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     # the document names logs as below the checkout
     monkeypatch.setattr(matrix.paths, "LOGS", matrix.paths.ROOT / "build/none")
     monkeypatch.setattr(matrix, "PAIRS", (("5.10", "7.3"),))
-    monkeypatch.setattr(marked, "file", lambda: made.document)
+    monkeypatch.setattr(marked, "file", lambda _: made.document)
     yield made
     shutil.rmtree(matrix.paths.LOGS, ignore_errors=True)
 

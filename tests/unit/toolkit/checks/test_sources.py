@@ -132,7 +132,7 @@ def test_a_part_of_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     file.write_text(
         "a\n<!-- one -->\nold\n<!-- end of one -->\n<!-- two -->\n<!-- end of two -->\n"
     )
-    monkeypatch.setattr(marked, "file", lambda: file)
+    monkeypatch.setattr(marked, "file", lambda _: file)
     marked.put("one", r"new \1")
     marked.put("two", "x\ny")
     assert file.read_text() == (

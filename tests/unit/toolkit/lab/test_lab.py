@@ -95,8 +95,9 @@ def test_a_healthy_log_has_none() -> None:
     assert complaints(HARMLESS) == []
 
 
-def test_memory_that_is_short_is_no_defect_of_ours() -> None:
-    short = "[    1.0] __kmem_cache_create_args(ratelimiter_entry) failed with error -12\n"
+@pytest.mark.parametrize("error", [-12, -22])
+def test_memory_that_is_short_is_no_defect_of_ours(error: int) -> None:
+    short = f"[    1.0] __kmem_cache_create_args(ratelimiter_entry) failed with error {error}\n"
     trace = "[    1.1] CPU: 0 UID: 0 PID: 55 Comm: python3\n[    1.2] Call Trace:\n"
     assert complaints(short + trace) == []
     far = "[    1.1] x\n" * 30

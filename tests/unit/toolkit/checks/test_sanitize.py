@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./inv sanitize: what it runs, and what it makes of that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from toolkit.checks import guests, marked, sanitize
+from toolkit.errors import ToolError
+from toolkit.lab.lab import Lab
+
+LAB = cast(Lab, SimpleNamespace(kernel=SimpleNamespace(release="6.12.1-uml")))
+CTL = "tests/vm/test_ctl_up.py"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_runs(whole: bool) -> None:
+    named = ", ".join(what for what, _ in sanitize.parts(LAB, whole=whole)).split(", ")
+    files = {Path(file).stem.removeprefix("test_") for file in guests.files()}
+    assert {"allocations", "netlink_fuzz", "hostile", "switch"} <= set(named)
+    assert ("ctl_up" in named, "bench" in named) == (whole, whole)
+    assert ("WireGuard's netns.sh" in named) is whole
+    assert "WireGuard's self-tests at load" in named
+    assert not whole or files <= set(named)
+
+
+def test_a_part_that_cannot_run_is_a_finding() -> None:
+    def fails() -> sanitize.Row:
+        raise ToolError("the guest ended", again="sh again")
+
+    row = sanitize._row("links", fails)
+    assert sanitize.table([row])[1:] == [["links", "uml", "0", "0", "the guest ended"]]
+    assert row.again == "sh again"
+
+
+def test_the_tables() -> None:
+    rows = [
+        sanitize.Row("links", "6.12", "3 tests, 1 skipped", 61.4),
+        sanitize.Row("frames", "6.12", "2 tests", 1, ("tests/vm/test_x.py::test_y", "z")),
+    ]
+    assert sanitize.table(rows)[1:] == [
+        ["links", "6.12", "3 tests, 1 skipped", "61", "none"],
+        ["frames", "6.12", "2 tests", "1", "tests/vm/test_x.py::test_y; z"],
+    ]
+    assert sanitize.coverage({"l2wg_b.c": {1: 2, 2: 0}, "l2wg_a.c": {7: 1, 8: 1}})[1:] == [
+        ["`kernel/l2wg_a.c`", "2/2 (100.00 %)", ""],
+        ["`kernel/l2wg_b.c`", "1/2 (50.00 %)", "2"],
+        ["all", "3/4 (75.00 %)", ""],
+    ]
+
+
+def test_what_tests_have_counted(tmp_path: Path) -> None:
+    assert sanitize._figures(tmp_path) == ""
+    (tmp_path / "figures").write_text("1200 messages\n7 accepted by it\n34 messages\n")
+    assert sanitize._figures(tmp_path) == ", 1,234 messages, 7 accepted by it"
+
+
+def test_the_document_has_room_for_them() -> None:
+    for part in ("sanitize", "lines"):
+        marked.tables(part, sanitize.DOCUMENT)
