@@ -25,7 +25,7 @@ DOMAIN = b"l2wg-mesh-1\0"
 RECORD_MAX = 16 * 1024
 #: Below the 1.5 MiB that etcd takes in one request (`--max-request-bytes`).
 LIST_MAX = 1024 * 1024
-SIGNATURE_LEN = 64
+FORGED = "is not signed by a trusted key"
 _ENVELOPE = re.compile(
     rb'\{(?:"key":"([A-Za-z0-9+/]{43}=)",)?"record":"([A-Za-z0-9+/]+={0,2})",'
     rb'"signature":"([A-Za-z0-9+/]{86}==)"\}\n?'
@@ -142,7 +142,7 @@ def unseal(raw: bytes, trusted: Iterable[Key], limit: int = RECORD_MAX) -> Seale
     for public in trusted:
         if verifies(public, record, signature):
             return Sealed(record, public, signature)
-    raise Invalid("is not signed by a trusted key")
+    raise Invalid(FORGED)
 
 
 def unseal_own(raw: bytes, limit: int = RECORD_MAX) -> Sealed:

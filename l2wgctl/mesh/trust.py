@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Callable, NamedTuple
 
 from ..errors import without_keys
@@ -18,7 +19,10 @@ from . import layout, signing
 from .claims import Claims
 from .ignored import Ignored
 from .record import Listed, MeshList, Record, parse_list, parse_record
-from .signing import LIST_MAX, RECORD_MAX, Invalid
+from .signing import FORGED, LIST_MAX, RECORD_MAX, Invalid
+
+#: Digests of what no key has signed, so that it is verified once and not with each listing.
+FORGED_MAX = 16_384
 
 
 class Held(NamedTuple):
@@ -73,6 +77,7 @@ class Book:
         self._held: dict[str, Held] = {}
         self._applied: dict[str, Held] = {}
         self._claims = Claims()
+        self._forged: set[bytes] = set()
         #: Names whose newest record claims what others have: why.
         self.contested: dict[str, str] = {}
         self.refusals = Ignored()
@@ -228,7 +233,17 @@ class Book:
         return True
 
     def _unseal(self, raw: bytes, limit: int = RECORD_MAX) -> signing.Sealed:
-        sealed = signing.unseal(raw, self.trusted, limit)
+        digest = blake2b(raw, digest_size=16).digest()
+        if digest in self._forged:
+            raise Invalid(FORGED)
+        try:
+            sealed = signing.unseal(raw, self.trusted, limit)
+        except Invalid as invalid:
+            if invalid.why == FORGED:
+                if len(self._forged) >= FORGED_MAX:
+                    self._forged.clear()
+                self._forged.add(digest)
+            raise
         if sealed.signer != self.trusted[0]:
             others = (key for key in self.trusted if key != sealed.signer)
             self.trusted = (sealed.signer, *others)
