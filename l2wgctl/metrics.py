@@ -72,6 +72,7 @@ class Collector:
         yield GaugeMetricFamily("l2wg_up", "Whether the kernel could be asked.", well)
         yield from _link_families(found)
         yield from _peer_families([(device, self._names.of(device.name)) for _, device, _ in found])
+        yield from _mesh_families([link.name for link, _, _ in found])
 
     def _look(self) -> Iterator[tuple[Link, Device, dict[str, int]]]:
         from .netlink.device import WireGuard
@@ -157,6 +158,20 @@ def _peer_families(found: list[tuple[Device, Any]]) -> Iterator[Any]:
             handshake.add_metric(key, peer.last_handshake[0] + peer.last_handshake[1] / 1e9)
             keepalive.add_metric(key, float(peer.persistent_keepalive or 0))
     yield from (info, received, sent, handshake, keepalive)
+
+
+def _mesh_families(links: Sequence[str]) -> Iterator[Any]:
+    """What the agents of meshes have reported; nothing without a mesh."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    from .mesh.status import GAUGES, reports
+
+    found = [*reports(links)]
+    for name, (text, value) in GAUGES.items() if found else ():
+        family = GaugeMetricFamily(f"l2wg_mesh_{name}", text, labels=["interface"])
+        for link, report in found:
+            family.add_metric([link], float(value(report)))
+        yield family
 
 
 def listen_address(text: str) -> tuple[str, int]:

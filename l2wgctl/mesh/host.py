@@ -23,9 +23,8 @@ from ..switch import SwitchOptions
 from . import keyfile, memory, signing
 from .record import UNTAGGED, Request, Vlans, check
 from .signing import Invalid
+from .status import RUNTIME
 
-#: Where the agent leaves its report, and a lock that says that it runs.
-RUNTIME = Path("/run/l2wg-mesh")
 ALL_VLANS: Vlans = ((0, 4094),)
 #: Learned MACs behind a host with a bridge: the module's own limit of a peer.
 BRIDGED_MACS = 256

@@ -5,22 +5,29 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 if TYPE_CHECKING:
     from .agent import Agent
+
+#: Where each agent leaves its report, MESH.json, and a lock that says that it runs.
+RUNTIME = Path("/run/l2wg-mesh")
 
 
 class Report(NamedTuple):
     """What the agent knows and the kernel does not.
 
-    `written`: seconds since 1970. `faults`: what is wrong now, by what it is about. `alive`: the
-    hosts whose sign of life is true. `ignored`: places of the store and why; `more`: how many
-    others. `contested`, `missing` (serials that the list has and the store has not shown),
-    `left_out`: hosts without a place in the plan. `list`: serial of the newest list.
+    `written`: seconds since 1970. `hosts`: present ones, this one among them. `faults`: what is
+    wrong now, by what it is about. `alive`: the hosts whose sign of life is true. `ignored`: places
+    of the store and why; `more`: how many others. `contested`: newest records that claim what
+    others have, `missing`: serials that the list has and the store has not shown, `left_out`: hosts
+    without a place in the plan. `list`: serial of the newest list.
     """
 
     written: float
+    hosts: int
     in_touch: bool
     faults: dict[str, str]
     alive: tuple[str, ...]
@@ -37,6 +44,7 @@ class Report(NamedTuple):
         book = agent.book
         return cls(
             time.time(),
+            len(book.records),
             agent.in_touch,
             {about: str(problem) for about, problem in sorted(agent.faults.now.items())},
             tuple(name for name in book.records if agent.alive(name) is not None),
@@ -60,3 +68,29 @@ class Report(NamedTuple):
             return cls(**{**found, "alive": tuple(found["alive"])})
         except (ValueError, TypeError, KeyError):
             return None
+
+
+#: Gauges of `l2wgctl metrics`, without their prefix l2wg_mesh_: help and value.
+GAUGES: dict[str, tuple[str, Callable[[Report], float]]] = {
+    "store_up": ("Whether the agent is in touch with the store.", lambda r: r.in_touch),
+    "hosts": ("Hosts whose records are in force.", lambda r: r.hosts),
+    "hosts_alive": ("Hosts whose sign of life is in the store.", lambda r: len(r.alive)),
+    "hosts_left_out": ("Hosts without a place in the plan.", lambda r: len(r.left_out)),
+    "ignored": ("Places in the store that are ignored.", lambda r: len(r.ignored) + r.more),
+    "contested": ("Records that claim what others have.", lambda r: len(r.contested)),
+    "missing": ("Records that the list has and the store has not.", lambda r: len(r.missing)),
+    "faults": ("Things that are wrong now.", lambda r: len(r.faults)),
+    "list": ("Serial of the newest list of hosts.", lambda r: r.list),
+    "report_seconds": ("Time of the last change since 1970-01-01 UTC.", lambda r: r.written),
+}
+
+
+def reports(links: Iterable[str], folder: Path | None = None) -> Iterator[tuple[str, Report]]:
+    """The reports of the agents of these links; of those that have one."""
+    for name in links:
+        try:
+            found = Report.read(((folder or RUNTIME) / f"{name}.json").read_text())
+        except OSError:
+            continue
+        if found is not None:
+            yield name, found

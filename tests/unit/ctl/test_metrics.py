@@ -15,6 +15,7 @@ import pytest
 
 from l2wgctl import metrics
 from l2wgctl.errors import ValueProblem
+from l2wgctl.mesh import status
 from l2wgctl.model import Endpoint
 from l2wgctl.netlink.messages import sockaddr
 from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, PSK, Result
@@ -98,6 +99,31 @@ def test_once(busy: FakeLinks, run: Run) -> None:
         "allowed_ips": "0.0.0.0/0,::/0",
     }
     assert sockaddr(Endpoint("192.0.2.1", 5))
+
+
+def test_a_mesh(busy: FakeLinks, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "RUNTIME", tmp_path)
+    faults = {"store": "nobody listens there"}
+    report = status.Report(
+        12.0, 3, False, faults, ("b",), {"nodes/x": "is junk"}, 7, {}, {"c": 9}, {}, 4
+    )
+    (tmp_path / "wg1.json").write_text(report.text())
+    (tmp_path / "wg0.json").write_text("{}")
+    said = run("metrics")
+    found = {key: value for key, (value, _) in samples(said.out).items()}
+    mesh = {name: value for (name, _), value in found.items() if name.startswith("l2wg_mesh_")}
+    assert mesh == {
+        "l2wg_mesh_store_up": 0,
+        "l2wg_mesh_hosts": 3,
+        "l2wg_mesh_hosts_alive": 1,
+        "l2wg_mesh_hosts_left_out": 0,
+        "l2wg_mesh_ignored": 8,
+        "l2wg_mesh_contested": 0,
+        "l2wg_mesh_missing": 1,
+        "l2wg_mesh_faults": 1,
+        "l2wg_mesh_list": 4,
+        "l2wg_mesh_report_seconds": 12,
+    }
 
 
 def test_one_link(busy: FakeLinks, run: Run) -> None:
