@@ -3,43 +3,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import Callable
 
 from ..conf.keyfiles import located
-from ..errors import L2wgError, from_os_error
 from ..model import MeshOptions
 from .etcd import Etcd
 from .gateway import TIMEOUT, Login
-
-#: Bytes of a password that are read.
-_PASSWORD_MAX = 4096
-
-
-def secret_file(path: str) -> str:
-    """The text of a file that only its owner may read, without the white space around it.
-
-    :raises L2wgError: it cannot be read, or others can read it.
-    """
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            mode = os.fstat(stream.fileno())
-            text = stream.read(_PASSWORD_MAX)
-    except OSError as error:
-        raise from_os_error(error, path) from None
-    only_owner(path, mode)
-    return text.strip()
-
-
-def only_owner(path: str, status: os.stat_result) -> None:
-    """See that a file with a secret is its owner's alone.
-
-    :raises L2wgError: it is not.
-    """
-    mode = stat.S_IMODE(status.st_mode)
-    if stat.S_ISREG(status.st_mode) and mode & 0o077:
-        raise L2wgError(f"is open to others (mode {mode:04o})", f"chmod 600 {path}", path)
+from .keyfile import secret_text
 
 
 def login(mesh: MeshOptions, where: str) -> Login:
@@ -53,13 +23,13 @@ def login(mesh: MeshOptions, where: str) -> Login:
 
     key, password = path(mesh.key), path(mesh.password_file)
     if key is not None:
-        secret_file(key)
+        secret_text(key)
     return Login(
         path(mesh.ca),
         path(mesh.certificate),
         key,
         mesh.user,
-        None if password is None else secret_file(password),
+        None if password is None else secret_text(password),
     )
 
 

@@ -16,7 +16,6 @@ from ..conf.meshvalues import mesh_name
 
 ROOT = "/l2wg/"
 REQUESTS, NODES, LISTS, ALIVE = "requests", "nodes", "lists", "alive"
-KINDS = (REQUESTS, NODES, LISTS, ALIVE)
 #: Digits of a serial in a key, so that keys sort like serials.
 _DIGITS = 19
 _KEY = re.compile(

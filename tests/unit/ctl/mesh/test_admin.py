@@ -149,7 +149,7 @@ def test_a_key_file_is_checked(place: Place) -> None:
     place.key.chmod(0o600)
     place.key.write_text("not " + place.key.read_text())
     assert error(place.mesh("sign", "office", "h1")) == (
-        f"{place.key}: holds no private key of an admin (name the file that 'l2wgctl mesh keygen' "
+        f"{place.key}: holds no private key (name a file that 'l2wgctl mesh keygen', or 'join', "
         "has written)"
     )
     other = place.folder / "other.key"
