@@ -122,6 +122,11 @@ def test_the_life_of_the_packages(clean: CleanRoot, debs: dict[str, Path]) -> No
     for page in ("man8/l2wgctl.8.gz", "man5/l2wg.conf.5.gz"):
         assert (clean.folder / "usr/share/man" / page).is_file()
     assert (clean.folder / "etc/l2wg").stat().st_mode & 0o777 == 0o700
+    # the mesh needs no more than Debian has
+    assert (clean.folder / "lib/systemd/system/l2wg-mesh@.service").is_file()
+    assert "TrustedKeys = " in clean.run("l2wgctl", "mesh", "keygen", "/tmp/a.key", "/tmp/b.key")
+    for key in ("a", "b"):
+        (clean.folder / f"tmp/{key}.key").unlink()
     use(clean, older)
     # so does an upgrade of the kernel, by itself
     clean.install("linux-image-amd64", "linux-headers-amd64")
@@ -139,7 +144,7 @@ def test_the_life_of_the_packages(clean: CleanRoot, debs: dict[str, Path]) -> No
     override.unlink()
     clean.run("dkms", "autoinstall", "-k", newer)
     # purging removes all that was ours, and what came with it
-    clean.run("apt-get", "purge", "-y", "-q", package.DKMS, package.CTL)
+    clean.run("apt-get", "purge", "-y", "-q", package.DKMS, package.MESH, package.CTL)
     clean.run("apt-get", "autoremove", "-y", "-q", "--purge", *NEEDED_ONLY)
     # (DKMS itself leaves the key that it has made: somebody may have enrolled it)
     left = {f for f in clean.files() - before if not re.match("/var/lib/dkms(/mok.*)?$", f)}
