@@ -266,7 +266,7 @@ def mesh_test(_c: Context, kernel: str | None = None) -> None:
 
 @task(
     help={
-        "all": "also the tests of l2wgctl, meshes and the toolkit, and WireGuard's netns.sh",
+        "all": "all of tests/vm and WireGuard's netns.sh, not only what reaches most of the C",
         "write": "put the tables into docs/reliability.md",
     }
 )

@@ -8,16 +8,18 @@ guest ends.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from l2wgctl.netlink import channel, messages, uapi
-from tests.vm import failing, l2wg
+from tests.vm import failing, l2wg, station
 from tests.vm.failing import (
     IFLA_ADDRESS,
     IFLA_MTU,
@@ -29,7 +31,8 @@ from tests.vm.failing import (
     fail_each,
     name,
 )
-from toolkit.guest.hosts import Host, inside
+from tests.vm.test_switch import hub, ip_of, mac_of
+from toolkit.guest.hosts import Host, eventually, inside
 
 pytestmark = [failing.needs_failures, pytest.mark.usefixtures("quiet_failures")]
 quiet_failures = failing.quiet_failures
@@ -129,11 +132,15 @@ def there(link: str = "wg1") -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_link_is_made_or_not(netlink: Netlink, kind: str) -> None:
-    """A link that could not be made is not there. EINVAL, of all kinds of links, is what
-    device_add() says of a device for whose name there was no memory (drivers/base/core.c).
+    """A link that could not be made is not there.
+
+    EINVAL, of all kinds of links, is what device_add() says of a device for whose name there was no
+    memory (drivers/base/core.c). Another link keeps the rate limiter's cache, because Linux leaks
+    the name of a cache that it cannot make (sysfs_slab_add() in mm/slub.c).
     """
     make = netlink.link(RTM_NEWLINK, NLM_F_CREATE, add(kind))
     delete = netlink.link(RTM_DELLINK, 0, name("wg1"))
+    netlink.ask(netlink.link(RTM_NEWLINK, NLM_F_CREATE, add(kind, "wg0")))
     invalid = 0
 
     def after(error: OSError | None) -> None:
@@ -149,7 +156,7 @@ def test_a_link_is_made_or_not(netlink: Netlink, kind: str) -> None:
     number = fail_each(lambda: netlink.ask(make), after, failing.NO_MEMORY | {errno.EINVAL})
     failing.figure(invalid, "times EINVAL")
     assert number > 30
-    assert invalid <= 1
+    assert invalid <= 3
 
 
 def test_a_link_goes(configured: Configured) -> None:
@@ -359,3 +366,51 @@ def test_a_switch_is_read(options: Options, cmd: l2wg.Cmd) -> None:
 
     number = fail_each(lambda: told.append(len(options.dump(cmd))), after)
     assert number > 1
+
+
+#: Every so-many-th allocation fails. All of them, then ever fewer.
+INTERVALS = (1, 2, 3, 5, 8, 13, 34)
+
+
+def flood(host: Host, number: int) -> None:
+    """Frames from 64 stations, ``number`` and those behind it: to all, to known, to unknown."""
+    with inside(host), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("wg1", 0))
+        for station_number in range(number, number + 64):
+            source = f"02:00:00:01:{station_number >> 8:02x}:{station_number & 255:02x}"
+            for to in (station.BROADCAST, mac_of(1), mac_of(3), "02:00:00:00:99:99"):
+                with contextlib.suppress(OSError):
+                    sock.send(station.eth(to, source, station.NOTHING, bytes(60)))
+
+
+def test_packets_that_find_no_memory(hosts: Callable[..., list[Host]]) -> None:
+    """Handshakes, frames, floods, relayed ones and what is learned: dropped, and counted where the
+    module counts; afterwards all works as before.
+    """
+    a, b, c = hub(hosts, "A", "B", "C", quiet=True)
+    for spoke in (b, c):
+        spoke.ping(ip_of(1))
+        l2wg.set_peer(a, spoke, relay=1, max_macs=4096)
+    b.ping(ip_of(3))
+    events = l2wg.Family(a).events()
+    monitor = a.start("bridge", "monitor", "fdb")
+    for interval in INTERVALS:
+        for host in (a, b, c):  # no sessions
+            host.ip("link set wg1 down", "link set wg1 up")
+        with failing.every(interval) as failed:
+            pings = [
+                source.start(*f"ping -q -c 8 -i 0.1 -W 1 -s {size} {ip_of(number)}".split())
+                for source, number in ((b, 1), (b, 3), (c, 2), (a, 2))
+                for size in (56, 2800)
+            ]
+            flood(b, 64 * interval)
+            for ping in pings:
+                ping.wait()
+            number = failed()
+        failing.figure(number, "failed allocations")
+        assert number
+        for spoke, other in ((b, 1), (b, 3), (c, 1), (c, 2)):
+            eventually(partial(spoke.ok, "ping", "-c", "1", "-W", "2", ip_of(other)), "a ping")
+    assert {"rx_no_memory", "tx_no_memory"} & set(l2wg.link_counters(a))
+    assert monitor.poll() is None
+    events.close()

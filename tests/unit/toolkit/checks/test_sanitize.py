@@ -22,7 +22,7 @@ def test_what_runs(whole: bool) -> None:
     named = ", ".join(what for what, _ in sanitize.parts(LAB, whole=whole)).split(", ")
     files = {Path(file).stem.removeprefix("test_") for file in guests.files()}
     assert {"allocations", "netlink_fuzz", "hostile", "switch"} <= set(named)
-    assert ("ctl_up" in named, "bench" in named) == (whole, whole)
+    assert ("ctl_up" in named, "underlays" in named) == (whole, whole)
     assert ("WireGuard's netns.sh" in named) is whole
     assert "WireGuard's self-tests at load" in named
     assert not whole or files <= set(named)
