@@ -66,6 +66,10 @@ def examine(names: Sequence[str], links: Links, system: System) -> Iterator[Find
         yield from check_mtu(device, link, links)
         yield from check_traffic(device, link, links.counters(name))
         yield from check_file(device, links)
+        if link.kind == L2WGSWITCH:
+            from .mesh import check_mesh
+
+            yield from check_mesh(name)
 
 
 def _switch(

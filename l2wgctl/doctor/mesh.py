@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The mesh of a link: its store, and its agent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from ..conf import files
+from ..errors import L2wgError
+from ..mesh.access import opener
+from ..mesh.host import Host, is_running, through_the_link
+from ..mesh.status import reports
+from .finding import FAIL, OK, WARN, Finding
+
+#: Seconds that a member may take.
+PATIENCE = 2.0
+#: A clock before this is wrong: TLS fails then, and so does WireGuard after a boot in the past,
+#: because the others have seen later time stamps in its handshakes. 2026-01-01.
+EARLIEST = 1_767_225_600
+
+
+def check_mesh(name: str, now: float | None = None) -> Iterator[Finding]:
+    """Ask the members of the store, and look for the agent; nothing for a link without a mesh.
+
+    :param now: seconds since 1970.
+    """
+    path = files.CONFIG_DIR / f"{name}.conf"
+    try:
+        if not path.exists():
+            return
+        config = files.load(str(path))
+    except (L2wgError, OSError):
+        return  # the check of the file says it
+    if config.mesh is None or config.mesh.node is None:
+        return
+    host = Host(name, str(path), config, config.mesh, config.mesh.node)
+    if (time.time() if now is None else now) < EARLIEST:
+        yield Finding(FAIL, "clock", "is years behind", "set it: timedatectl set-ntp true")
+    yield from _store(host)
+    way = through_the_link(host)
+    if way is not None:
+        yield Finding(WARN, "store", way.what, way.hint)
+    yield from _agent(host)
+
+
+def _store(host: Host) -> Iterator[Finding]:
+    try:
+        members = opener(host.options, host.where, PATIENCE)().members()
+    except L2wgError as error:
+        problem = error.problems[0]
+        where = f"{problem.where}: " if problem.where else ""
+        yield Finding(FAIL, "store", f"{where}{problem.what}", problem.hint)
+        return
+    for member in members:
+        if member.alarms:
+            said = f"{member.url} has the alarm {' '.join(member.alarms)}"
+            hint = 'etcdctl compact, defrag and alarm disarm; docs/mesh.md, "etcd"'
+            yield Finding(FAIL, "store", said, hint)
+        elif member.trouble:
+            said = f"{member.url or member.name}: {member.trouble}"
+            yield Finding(WARN, "store", said, "the others go on while most are up")
+        else:
+            yield Finding(OK, "store", f"{member.url} answers, etcd {member.version}")
+
+
+def _agent(host: Host) -> Iterator[Finding]:
+    if not is_running(host):
+        hint = f"systemctl start l2wg-mesh@{host.mesh}"
+        yield Finding(WARN, "agent", "the agent of the mesh does not run", hint)
+        return
+    faults = [text for _, report in reports([host.mesh]) for text in report.faults.values()]
+    for text in faults:
+        yield Finding(WARN, "agent", text, f"l2wgctl mesh status {host.mesh}")
+    if not faults:
+        yield Finding(OK, "agent", "the agent of the mesh runs")
