@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,12 @@ from l2wgctl.mesh.history import Line, changes, told
 from l2wgctl.mesh.look import describe, render
 from l2wgctl.mesh.record import Alive, Request
 from l2wgctl.mesh.status import Report
-from l2wgctl.mesh.store import Changed
+from l2wgctl.mesh.store import Changed, Member
 from l2wgctl.model import Endpoint
 from toolkit.bench.etcd import Cluster
 from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 class Town:
@@ -104,6 +107,18 @@ def test_what_is_ignored_and_why() -> None:
         "left out: madrid is behind hub1, which is no hub",
     ]
     assert not any(str(town.me.secret.reveal()) in line for line in lines)
+
+
+def test_every_json_field_is_described() -> None:
+    page = (ROOT / "docs/l2wgctl-json.md").read_text().partition("## `mesh status`")[2]
+    town = Town()
+    report = Report.of(town.agent)
+    link = town.me.kernel.now
+    found = describe("berlin", town.agent.book, town.agent.plan, link, report, 1.0)
+    cells = "".join(re.findall(r"^\| (`.*?) \|", page, re.M))
+    assert set(re.findall(r"`([a-z_0-9]+)`", cells)) == set(found["hosts"][0])
+    for field in (*found, *found["agent"], *Member._fields):
+        assert f"`{field}`" in page, field
 
 
 def test_a_report_of_another_version_is_none() -> None:
