@@ -8,12 +8,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from toolkit.guest import hosts as guest
 from toolkit.guest.dmesg import complaints
 from toolkit.guest.hosts import Host, sh, underlay
+
+if TYPE_CHECKING:
+    from tests.vm.spokes import Hub
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -107,3 +111,30 @@ def pair(hosts: Callable[..., list[Host]]) -> list[Host]:
     underlay(a, b)
     guest.tunnel(a, b)
     return [a, b]
+
+
+@pytest.fixture(scope="module")
+def spokes() -> Iterator[Hub]:
+    """One hub for all tests of a file: making one takes long under TCG."""
+    made: list[Host] = []
+
+    def make(*names: str) -> list[Host]:
+        new = [Host(name).create() for name in names]
+        made.extend(new)
+        return new
+
+    from tests.vm.spokes import make as make_hub
+
+    yield make_hub(make)
+    for host in made:
+        host.destroy()
+
+
+@pytest.fixture
+def net(spokes: Hub) -> Iterator[Hub]:
+    """The same hub with nothing but the defaults set, and nothing learned."""
+    from tests.vm.spokes import defaults, undo
+
+    defaults(spokes)
+    yield spokes
+    undo(spokes)

@@ -46,8 +46,12 @@ SECONDS = {
     "test_scenarios.py": 140,
     "test_senders.py": 30,
     "test_switch.py": 180,
+    "test_switch_guards.py": 80,
+    "test_switch_host.py": 60,
     "test_switch_peers.py": 130,
-    "test_switch_rule.py": 250,
+    "test_switch_rule.py": 130,
+    "test_switch_table.py": 150,
+    "test_switch_vlans.py": 50,
     "test_traffic.py": 110,
     "test_underlays.py": 90,
 }

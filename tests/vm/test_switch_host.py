@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the host of a switch sees: marks, its own stations, events."""
+
+from __future__ import annotations
+
+from l2wgctl.model import Key
+from l2wgctl.switch import Event
+from tests.vm import l2wg, station, wire
+from tests.vm.spokes import ALL, FREE, MAC_OF_C, C, Hub, judge, learned, more, nothing, talking
+from tests.vm.station import eth
+from toolkit.guest.hosts import capture, eventually
+
+
+def test_marks(net: Hub) -> None:
+    l2wg.set_peer(net.a, net.b, mark=42)
+    net.a.run(
+        "nft",
+        "-f",
+        "-",
+        stdin="""
+        table netdev t {
+            counter marked {
+            }
+            chain c {
+                      type filter hook ingress device wg1 priority 0;
+                      meta mark 42 counter name marked
+            }
+        }
+        """,
+    )
+    try:
+        judge(net, "B", nothing(FREE))
+        judge(net, "C", nothing(C))
+        assert "packets 1 " in net.a.run("nft", "list", "counter", "netdev", "t", "marked")
+    finally:
+        net.a.run("nft", "delete", "table", "netdev", "t")
+
+
+def test_local_stations(net: Hub) -> None:
+    """What the host bridges is learned, not flooded back, and not stolen at once."""
+    station_a = "02:00:00:00:00:aa"
+    here = eth(ALL, station_a, station.NOTHING, b"local" * 4)
+    wire.send(net.a, "wg1", here)
+    assert learned(net.a) == {(station_a, 0)}
+    assert l2wg.Fdb.PUBLIC_KEY not in l2wg.fdb(net.a)[station_a, 0]
+    with talking(net.a, here):
+        assert judge(net, "B", nothing(station_a))[0] == {"rx_loop": 1}
+    # for it: to the host alone, though both relay
+    l2wg.set_peer(net.a, net.b, relay=1)
+    wire.send(net.a, "wg1", here)
+    with capture(net.c, "wg1", options="-Q in") as file:
+        wire.send(net.b, "wg1", eth(station_a, FREE, station.NOTHING, b"to it" * 4))
+    assert wire.read(file) == []
+    # the other way round
+    before = l2wg.link_counters(net.a)
+    with talking(net.b, nothing(FREE)):
+        eventually(lambda: (FREE, 0) in learned(net.a), "B's station is learned")
+        wire.send(net.a, "wg1", eth(ALL, FREE, station.NOTHING, b"back" * 5))
+    assert more(before, l2wg.link_counters(net.a), "tx_loop") == {"tx_loop": 1}
+    # one that is bound to C is sent, and not learned
+    with capture(net.b, "wg1", options="-Q in") as file:
+        wire.send(net.a, "wg1", eth(ALL, MAC_OF_C, station.NOTHING, b"hers" * 5))
+    assert len(wire.read(file)) == 1
+    assert (MAC_OF_C, 0) not in learned(net.a)
+
+
+def test_events(net: Hub) -> None:
+    with l2wg.Family(net.a) as family, family.events() as stream:
+
+        def event(who: str, frame: bytes) -> Event:
+            judge(net, who, frame)
+            return next(stream)
+
+        seen = event("B", nothing(FREE))
+        assert seen == Event("learned", "wg1", Key(l2wg.key(net.b)), None, FREE, 0, None)
+        seen = event("C", nothing(FREE))
+        assert (seen.type, seen.old_public_key) == ("moved", l2wg.key(net.b))
+        seen = event("B", nothing(MAC_OF_C))
+        assert (seen.type, seen.counter) == ("violation", "rx_mac_bound")
+        l2wg.set_peer(net.a, net.b, max_macs=0)
+        assert event("B", nothing(FREE)).type == "damped"
+    monitor = net.a.start("bridge", "monitor", "fdb")
+    l2wg.set_peer(net.a, net.b, max_macs=9)
+    judge(net, "B", nothing("02:00:00:00:00:f3"))
+    assert monitor.stdout
+    assert "02:00:00:00:00:f3" in monitor.stdout.readline()
+    monitor.kill()
