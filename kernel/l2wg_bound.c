@@ -138,7 +138,7 @@ static void l2wg_bound_changed(struct l2wg_switch *sw, u64 key)
 		l2wg_key_addr(key, addr);
 		l2wg_table_forget_mac(sw, addr);
 	} else {
-		l2wg_table_delete(sw, NULL, key);
+		l2wg_table_delete(sw, NULL, key, true);
 	}
 }
 

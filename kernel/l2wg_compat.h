@@ -39,6 +39,13 @@
 #define l2wg_err_fmt(extack, plain, fmt, args...) NL_SET_ERR_MSG(extack, plain)
 #endif
 
+/* Linux 6.13, and stable updates of 6.12: reasons for drops by MAC address */
+#ifdef L2WG_HAVE_MAC_DROP_REASONS
+#define l2wg_kfree_skb(skb, reason) kfree_skb_reason(skb, SKB_DROP_REASON_##reason)
+#else
+#define l2wg_kfree_skb(skb, reason) kfree_skb(skb)
+#endif
+
 /**
  * l2wg_fdb_dump_start() - where a dump of the FDB resumes
  * @cb:	the dump

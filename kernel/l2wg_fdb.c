@@ -60,21 +60,34 @@ cancel:
 }
 
 /**
+ * l2wg_fdb_is_watched() - does anybody listen to what becomes of entries?
+ * @sw:		the switch
+ *
+ * Context: Any.
+ */
+bool l2wg_fdb_is_watched(const struct l2wg_switch *sw)
+{
+	return netlink_has_listeners(dev_net(sw->dev)->rtnl, RTNLGRP_NEIGH);
+}
+
+/**
  * l2wg_fdb_notify() - tell `bridge monitor fdb` of a learned entry
  * @sw:		the switch
  * @m:		where it is
  * @key:	address and VLAN
  * @gone:	it has been removed
  *
- * Context: RCU read side, softirqs off, no lock of ours.
+ * At most 1000 in a second.
+ *
+ * Context: RCU read side, no lock of ours.
  */
-void l2wg_fdb_notify(struct l2wg_switch *sw, struct l2wg_member *m, u64 key, bool gone)
+void l2wg_fdb_notify(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key, bool gone)
 {
 	struct net *net = dev_net(sw->dev);
 	struct sk_buff *skb;
 	int ret;
 
-	if (likely(!netlink_has_listeners(net->rtnl, RTNLGRP_NEIGH)))
+	if (likely(!l2wg_fdb_is_watched(sw)))
 		return;
 	if (!__ratelimit(&sw->notes))
 		return;
@@ -157,7 +170,7 @@ static int l2wg_fdb_add_learned(struct l2wg_switch *sw, struct l2wg_member *m, u
 		return -ENOENT;
 	/* What is known goes only for what can take its place. */
 	if (known && bound != L2WG_OTHERS && READ_ONCE(m->count) < READ_ONCE(m->max_macs))
-		l2wg_table_delete(sw, NULL, key);
+		l2wg_table_delete(sw, NULL, key, false);
 	if (l2wg_table_learn(sw, m, key)) {
 		NL_SET_ERR_MSG(extack, "the address is bound to others, or the peer has too many");
 		return -ENOSPC;
@@ -237,7 +250,7 @@ static int l2wg_fdb_del_entry(struct l2wg_switch *sw, struct nlattr *tb[], u64 k
 			return PTR_ERR(m);
 	}
 	bound = !l2wg_bound_del(sw, m, key, true);
-	learned = l2wg_table_delete(sw, m, key);
+	learned = l2wg_table_delete(sw, m, key, false);
 	return bound || learned ? 0 : -ENOENT;
 }
 

@@ -333,9 +333,10 @@ void l2wg_peer_dead(struct wg_peer *peer)
 	l2wg_count_relay(m, false);
 	spin_lock_bh(&sw->lock);
 	m->gone = true;
-	l2wg_table_flush_locked(sw, m, -1);
 	l2wg_bound_flush_locked(sw, m, true);
 	spin_unlock_bh(&sw->lock);
+	/* Nothing more is learned from it. */
+	l2wg_table_flush(sw, m, -1);
 	l2wg_flood_member_gone(m);
 	RCU_INIT_POINTER(m->peer, NULL);
 }

@@ -77,14 +77,18 @@ static void l2wg_hand_over_addresses(struct wg_device *wg, struct wg_peer *peer,
 static void l2wg_hand_over(struct l2wg_switch *sw, struct l2wg_member *m, struct l2wg_member *old,
 			   bool options)
 {
+	struct l2wg_notes notes;
+
 	rcu_read_lock();
+	l2wg_notes_begin(sw, &notes);
 	spin_lock_bh(&sw->lock);
 	old->gone = true;
 	if (options)
 		l2wg_bound_hand_over_locked(sw, m, old, false);
 	l2wg_bound_hand_over_locked(sw, m, old, true);
-	l2wg_table_hand_over_locked(sw, m, old);
+	l2wg_table_hand_over_locked(sw, m, old, &notes);
 	spin_unlock_bh(&sw->lock);
+	l2wg_notes_tell(sw, &notes);
 	rcu_read_unlock();
 }
 

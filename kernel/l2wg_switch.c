@@ -240,6 +240,25 @@ static enum l2wg_event l2wg_event_of(enum l2wg_switch_counter failed)
 	}
 }
 
+/* What the kernel has no reason for is known by the counter alone. */
+static void l2wg_free_refused(struct sk_buff *skb, enum l2wg_switch_counter failed)
+{
+	switch (failed) {
+	case L2WG_COUNTER_RX_OWN_MAC:
+		l2wg_kfree_skb(skb, LOCAL_MAC);
+		break;
+	case L2WG_COUNTER_RX_BAD_SOURCE:
+		l2wg_kfree_skb(skb, MAC_INVALID_SOURCE);
+		break;
+	case L2WG_COUNTER_RX_NO_MEMORY:
+		l2wg_kfree_skb(skb, NOMEM);
+		break;
+	default:
+		kfree_skb(skb);
+		break;
+	}
+}
+
 /* From what the stack would get to what is sent: the frame from its header on,
  * with nothing of the way that it came.
  */
@@ -283,8 +302,8 @@ static void l2wg_relay(struct l2wg_member *from, struct l2wg_member *to, struct 
 	l2wg_cb_init(skb, READ_ONCE(from->sw->dev->mtu));
 	if (unlikely(!l2wg_shape(from, skb, info, to)))
 		return;
-	l2wg_switch_count(from->sw, from, L2WG_COUNTER_RELAY_FRAMES, 1);
-	l2wg_switch_count(from->sw, from, L2WG_COUNTER_RELAY_BYTES, skb->len);
+	++from->relayed;
+	from->relayed_bytes += skb->len;
 	for (i = 0; i < from->slots_used; ++i)
 		if (from->slots[i].to == to)
 			goto found;
@@ -348,6 +367,7 @@ bool l2wg_switch_receive(struct sk_buff *skb, struct wg_peer *peer)
 
 	dest = eth_hdr(skb)->h_dest;
 	if (unlikely(is_multicast_ether_addr(dest))) {
+		failed = 0;
 		if (unlikely(l2wg_is_pause(dest)))
 			goto drop_silently;
 		if (likely(!l2wg_is_next_hop(dest)))
@@ -384,7 +404,7 @@ drop:
 drop_silently:
 	rcu_read_unlock();
 	DEV_STATS_INC(sw->dev, rx_dropped);
-	kfree_skb(skb);
+	l2wg_free_refused(skb, failed);
 	return false;
 }
 
@@ -402,6 +422,13 @@ void l2wg_switch_polled(struct wg_peer *peer)
 		return;
 	if (m->slots_used)
 		l2wg_relay_flush(m);
+	/* Not for each frame: the link's counters are shared by all peers' polls. */
+	if (m->relayed) {
+		l2wg_switch_count(m->sw, m, L2WG_COUNTER_RELAY_FRAMES, m->relayed);
+		l2wg_switch_count(m->sw, m, L2WG_COUNTER_RELAY_BYTES, m->relayed_bytes);
+		m->relayed = 0;
+		m->relayed_bytes = 0;
+	}
 	/* A packet that was not authentic is not counted. */
 	if (m->rx_bytes != peer->rx_bytes) {
 		m->rx_bytes = peer->rx_bytes;

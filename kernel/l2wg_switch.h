@@ -132,6 +132,8 @@ struct l2wg_member {
 	/* in the NAPI poll of its peer */
 	struct l2wg_relay slots[L2WG_RELAY_SLOTS];
 	unsigned int slots_used;
+	unsigned int relayed;		/* frames; counted when the poll ends */
+	unsigned long relayed_bytes;
 
 	/* of any context */
 	struct l2wg_bucket copies;
@@ -342,7 +344,16 @@ void l2wg_event_session(struct l2wg_switch *sw, const struct l2wg_member *m,
 int l2wg_switch_genl_register(void);
 void l2wg_switch_genl_unregister(void);
 
+/* What is told of the table when the lock has been let go */
+struct l2wg_notes {
+	struct l2wg_note *of;
+	unsigned int n;
+	unsigned int room;
+};
+
 /* l2wg_table.c */
+void l2wg_notes_begin(struct l2wg_switch *sw, struct l2wg_notes *notes);
+void l2wg_notes_tell(struct l2wg_switch *sw, struct l2wg_notes *notes);
 int l2wg_table_init(struct l2wg_switch *sw);
 void l2wg_table_destroy(struct l2wg_switch *sw);
 struct l2wg_entry *l2wg_table_find(struct l2wg_switch *sw, u64 key);
@@ -351,11 +362,10 @@ void l2wg_entry_heard(struct l2wg_entry *entry);
 enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_member *m,
 					  u64 key);
 unsigned int l2wg_table_flush(struct l2wg_switch *sw, struct l2wg_member *m, int vid);
-void l2wg_table_flush_locked(struct l2wg_switch *sw, struct l2wg_member *m, int vid);
 void l2wg_table_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
-				 struct l2wg_member *old);
+				 struct l2wg_member *old, struct l2wg_notes *notes);
 void l2wg_table_forget_mac(struct l2wg_switch *sw, const u8 *addr);
-bool l2wg_table_delete(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key);
+bool l2wg_table_delete(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key, bool tell);
 int l2wg_cache_init(void);
 void l2wg_cache_destroy(void);
 
@@ -474,6 +484,7 @@ int l2wg_fdb_dump(struct sk_buff *skb, struct netlink_callback *cb, struct net_d
 int l2wg_fdb_get(struct sk_buff *skb, struct nlattr *tb[], struct net_device *dev,
 		 const unsigned char *addr, u16 vid, u32 portid, u32 seq,
 		 struct netlink_ext_ack *extack);
-void l2wg_fdb_notify(struct l2wg_switch *sw, struct l2wg_member *m, u64 key, bool gone);
+bool l2wg_fdb_is_watched(const struct l2wg_switch *sw);
+void l2wg_fdb_notify(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key, bool gone);
 
 #endif /* _L2WG_SWITCH_H */

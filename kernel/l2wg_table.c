@@ -22,6 +22,14 @@ enum {
 	HOLD_MAX = 60,		/* s */
 	LOOP_HOLD = 2,		/* s between the host and a peer */
 	AGE_STEPS = 8,		/* looks at the table while an entry ages */
+	NOTES = 1000,		/* of one change; no more are told in a second */
+};
+
+/* One of them */
+struct l2wg_note {
+	const struct l2wg_member *m;
+	u64 key;
+	bool gone;
 };
 
 static struct kmem_cache *l2wg_entry_cache;
@@ -113,6 +121,48 @@ static struct l2wg_member *l2wg_entry_member(const struct l2wg_switch *sw,
 	return rcu_dereference_protected(entry->member, lockdep_is_held(&sw->lock));
 }
 
+/**
+ * l2wg_notes_begin() - remember what becomes of entries, if anybody listens
+ * @sw:		the switch
+ * @notes:	made empty; l2wg_notes_tell() is to follow
+ *
+ * There is no more room than for what may be told. Without memory nothing is.
+ *
+ * Context: RCU read side until it is told.
+ */
+void l2wg_notes_begin(struct l2wg_switch *sw, struct l2wg_notes *notes)
+{
+	memset(notes, 0, sizeof(*notes));
+	if (likely(!l2wg_fdb_is_watched(sw)))
+		return;
+	notes->of = kmalloc_array(NOTES, sizeof(*notes->of), GFP_ATOMIC | __GFP_NOWARN);
+	if (notes->of)
+		notes->room = NOTES;
+}
+
+/**
+ * l2wg_notes_tell() - tell `bridge monitor fdb` what has become of entries
+ * @sw:		the switch
+ * @notes:	since l2wg_notes_begin()
+ *
+ * Context: RCU read side, no lock of ours.
+ */
+void l2wg_notes_tell(struct l2wg_switch *sw, struct l2wg_notes *notes)
+{
+	unsigned int i;
+
+	for (i = 0; i < notes->n; ++i)
+		l2wg_fdb_notify(sw, notes->of[i].m, notes->of[i].key, notes->of[i].gone);
+	kfree(notes->of);
+}
+
+static void l2wg_note(struct l2wg_notes *notes, const struct l2wg_entry *entry,
+		      const struct l2wg_member *m, bool gone)
+{
+	if (notes->n < notes->room)
+		notes->of[notes->n++] = (struct l2wg_note){ m, entry->key, gone };
+}
+
 static void l2wg_entry_del(struct l2wg_switch *sw, struct l2wg_entry *entry)
 {
 	lockdep_assert_held(&sw->lock);
@@ -121,6 +171,13 @@ static void l2wg_entry_del(struct l2wg_switch *sw, struct l2wg_entry *entry)
 	list_del(&entry->list);
 	l2wg_recount(sw, l2wg_entry_member(sw, entry), -1);
 	call_rcu(&entry->rcu, l2wg_entry_free);
+}
+
+static void l2wg_entry_del_noted(struct l2wg_switch *sw, struct l2wg_entry *entry,
+				 struct l2wg_notes *notes)
+{
+	l2wg_note(notes, entry, l2wg_entry_member(sw, entry), true);
+	l2wg_entry_del(sw, entry);
 }
 
 /* The member with the most entries: in all buckets but the last one any will
@@ -142,7 +199,7 @@ static struct l2wg_member *l2wg_biggest(struct l2wg_switch *sw)
 /* Remove the oldest of the next few that the hand points at. Those that it has
  * passed go behind all others.
  */
-static void l2wg_evict(struct l2wg_switch *sw, struct l2wg_member *m)
+static void l2wg_evict(struct l2wg_switch *sw, struct l2wg_member *m, struct l2wg_notes *notes)
 {
 	struct l2wg_entry *entry, *next, *oldest = NULL;
 	unsigned int steps = 0;
@@ -157,22 +214,23 @@ static void l2wg_evict(struct l2wg_switch *sw, struct l2wg_member *m)
 		list_move_tail(&entry->list, &m->entries);
 	}
 	if (oldest)
-		l2wg_entry_del(sw, oldest);
+		l2wg_entry_del_noted(sw, oldest, notes);
 }
 
 static enum l2wg_switch_counter l2wg_learn_new(struct l2wg_switch *sw, struct l2wg_member *m,
-					       u64 key, bool shared)
+					       u64 key, bool shared,
+					       struct l2wg_notes *evicted)
 {
 	struct l2wg_entry *entry;
 
 	if (m == &sw->local) {
 		if (m->count >= READ_ONCE(sw->max_local))
-			l2wg_evict(sw, m);
+			l2wg_evict(sw, m, evicted);
 	} else {
 		if (!shared && m->count >= READ_ONCE(m->max_macs))
 			return L2WG_COUNTER_RX_MAC_LIMIT;
 		if (sw->learned >= READ_ONCE(sw->max_macs))
-			l2wg_evict(sw, l2wg_biggest(sw));
+			l2wg_evict(sw, l2wg_biggest(sw), evicted);
 	}
 
 	entry = kmem_cache_zalloc(l2wg_entry_cache, GFP_ATOMIC | __GFP_NOWARN);
@@ -210,7 +268,8 @@ static bool l2wg_may_move(struct l2wg_entry *entry)
 }
 
 static enum l2wg_switch_counter l2wg_move(struct l2wg_switch *sw, struct l2wg_entry *entry,
-					  struct l2wg_member *m, bool shared)
+					  struct l2wg_member *m, bool shared,
+					  struct l2wg_notes *evicted)
 {
 	struct l2wg_member *old = l2wg_entry_member(sw, entry);
 
@@ -228,7 +287,7 @@ static enum l2wg_switch_counter l2wg_move(struct l2wg_switch *sw, struct l2wg_en
 	}
 	/* The host's entries are no part of the limit of all peers. */
 	if (old == &sw->local && sw->learned >= READ_ONCE(sw->max_macs))
-		l2wg_evict(sw, l2wg_biggest(sw));
+		l2wg_evict(sw, l2wg_biggest(sw), evicted);
 	list_move_tail(&entry->list, &m->entries);
 	rcu_assign_pointer(entry->member, m);
 	WRITE_ONCE(entry->used, jiffies);
@@ -255,8 +314,11 @@ enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_me
 	struct l2wg_member *old = NULL;
 	enum l2wg_bound_verdict bound;
 	struct l2wg_entry *entry;
+	struct l2wg_note aged_and_evicted[2];
+	struct l2wg_notes notes = { .of = aged_and_evicted, .room = 2 };
 	bool changed = false;
 	u8 addr[ETH_ALEN];
+	unsigned int i;
 
 	rcu_read_lock();
 	spin_lock_bh(&sw->lock);
@@ -284,7 +346,7 @@ enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_me
 	}
 	entry = l2wg_table_find(sw, key);
 	if (entry && !l2wg_entry_alive(sw, entry)) {
-		l2wg_entry_del(sw, entry);
+		l2wg_entry_del_noted(sw, entry, &notes);
 		entry = NULL;
 	}
 	if (entry)
@@ -294,12 +356,14 @@ enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_me
 		goto out;
 	}
 	if (entry)
-		failed = l2wg_move(sw, entry, m, bound == L2WG_SHARED);
+		failed = l2wg_move(sw, entry, m, bound == L2WG_SHARED, &notes);
 	else
-		failed = l2wg_learn_new(sw, m, key, bound == L2WG_SHARED);
+		failed = l2wg_learn_new(sw, m, key, bound == L2WG_SHARED, &notes);
 	changed = !failed;
 out:
 	spin_unlock_bh(&sw->lock);
+	for (i = 0; unlikely(i < notes.n); ++i)
+		l2wg_fdb_notify(sw, notes.of[i].m, notes.of[i].key, true);
 	if (changed) {
 		l2wg_event(sw, old ? L2WG_EVENT_MOVED : L2WG_EVENT_LEARNED, m, old, key, 0);
 		l2wg_fdb_notify(sw, m, key, false);
@@ -308,39 +372,12 @@ out:
 	return failed;
 }
 
-static unsigned int l2wg_flush_member(struct l2wg_switch *sw, struct l2wg_member *m, int vid)
-{
-	struct l2wg_entry *entry, *next;
-	unsigned int n = 0;
-
-	list_for_each_entry_safe(entry, next, &m->entries, list) {
-		if (vid >= 0 && l2wg_key_vid(entry->key) != vid)
-			continue;
-		l2wg_entry_del(sw, entry);
-		++n;
-	}
-	return n;
-}
-
-/**
- * l2wg_table_flush_locked() - forget what was learned from a member
- * @sw:		the switch
- * @m:		the member
- * @vid:	in this VLAN, or -1 for all
- *
- * Context: sw->lock is held.
- */
-void l2wg_table_flush_locked(struct l2wg_switch *sw, struct l2wg_member *m, int vid)
-{
-	lockdep_assert_held(&sw->lock);
-	l2wg_flush_member(sw, m, vid);
-}
-
 /**
  * l2wg_table_hand_over_locked() - what was learned from a member is at another one
  * @sw:		the switch
  * @m:		where it is now; its options and bindings are set
  * @old:	where it was
+ * @notes:	of l2wg_notes_begin()
  *
  * What @m may not have is forgotten. Moves are not counted: no station has gone
  * anywhere.
@@ -348,7 +385,7 @@ void l2wg_table_flush_locked(struct l2wg_switch *sw, struct l2wg_member *m, int 
  * Context: RCU read side, sw->lock is held.
  */
 void l2wg_table_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
-				 struct l2wg_member *old)
+				 struct l2wg_member *old, struct l2wg_notes *notes)
 {
 	enum l2wg_bound_verdict bound;
 	struct l2wg_entry *entry, *next;
@@ -359,9 +396,10 @@ void l2wg_table_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
 		if (!l2wg_member_in(m, l2wg_key_vid(entry->key)) ||
 		    (bound == L2WG_FREE ? m->count >= READ_ONCE(m->max_macs) :
 		     bound != L2WG_SHARED)) {
-			l2wg_entry_del(sw, entry);
+			l2wg_entry_del_noted(sw, entry, notes);
 			continue;
 		}
+		l2wg_note(notes, entry, m, false);
 		list_move_tail(&entry->list, &m->entries);
 		rcu_assign_pointer(entry->member, m);
 		l2wg_recount(sw, old, -1);
@@ -380,19 +418,29 @@ void l2wg_table_hand_over_locked(struct l2wg_switch *sw, struct l2wg_member *m,
  */
 unsigned int l2wg_table_flush(struct l2wg_switch *sw, struct l2wg_member *m, int vid)
 {
+	struct l2wg_entry *entry, *next;
+	struct l2wg_notes notes;
 	unsigned int n = 0;
 
-	if (m) {
-		spin_lock_bh(&sw->lock);
-		n = l2wg_flush_member(sw, m, vid);
-		spin_unlock_bh(&sw->lock);
-		return n;
-	}
 	rcu_read_lock();
-	list_for_each_entry_rcu(m, &sw->members, list)
-		n += l2wg_table_flush(sw, m, vid);
+	if (m) {
+		l2wg_notes_begin(sw, &notes);
+		spin_lock_bh(&sw->lock);
+		list_for_each_entry_safe(entry, next, &m->entries, list) {
+			if (vid >= 0 && l2wg_key_vid(entry->key) != vid)
+				continue;
+			l2wg_entry_del_noted(sw, entry, &notes);
+			++n;
+		}
+		spin_unlock_bh(&sw->lock);
+		l2wg_notes_tell(sw, &notes);
+	} else {
+		list_for_each_entry_rcu(m, &sw->members, list)
+			n += l2wg_table_flush(sw, m, vid);
+		n += l2wg_table_flush(sw, &sw->local, vid);
+	}
 	rcu_read_unlock();
-	return n + l2wg_table_flush(sw, &sw->local, vid);
+	return n;
 }
 
 /**
@@ -400,34 +448,41 @@ unsigned int l2wg_table_flush(struct l2wg_switch *sw, struct l2wg_member *m, int
  * @sw:		the switch
  * @m:		only if it is there, or NULL
  * @key:	its key
+ * @tell:	those who watch the table; else the caller does
  *
  * Context: Any but hard interrupts; takes sw->lock.
  * Return: true if there was one.
  */
-bool l2wg_table_delete(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key)
+bool l2wg_table_delete(struct l2wg_switch *sw, const struct l2wg_member *m, u64 key, bool tell)
 {
+	const struct l2wg_member *where = NULL;
 	struct l2wg_entry *entry;
 
 	rcu_read_lock();
 	spin_lock_bh(&sw->lock);
 	entry = l2wg_table_find(sw, key);
-	if (entry && m && l2wg_entry_member(sw, entry) != m)
+	if (entry)
+		where = l2wg_entry_member(sw, entry);
+	if (entry && m && where != m)
 		entry = NULL;
 	if (entry)
 		l2wg_entry_del(sw, entry);
 	spin_unlock_bh(&sw->lock);
+	if (entry && tell)
+		l2wg_fdb_notify(sw, where, key, true);
 	rcu_read_unlock();
 	return entry;
 }
 
-static void l2wg_forget_mac_of(struct l2wg_switch *sw, struct l2wg_member *m, const u8 *addr)
+static void l2wg_forget_mac_of(struct l2wg_switch *sw, struct l2wg_member *m, const u8 *addr,
+			       struct l2wg_notes *notes)
 {
 	u64 mac = ether_addr_to_u64(addr);
 	struct l2wg_entry *entry, *next;
 
 	list_for_each_entry_safe(entry, next, &m->entries, list)
 		if ((entry->key & GENMASK_ULL(47, 0)) == mac)
-			l2wg_entry_del(sw, entry);
+			l2wg_entry_del_noted(sw, entry, notes);
 }
 
 /**
@@ -439,14 +494,17 @@ static void l2wg_forget_mac_of(struct l2wg_switch *sw, struct l2wg_member *m, co
  */
 void l2wg_table_forget_mac(struct l2wg_switch *sw, const u8 *addr)
 {
+	struct l2wg_notes notes;
 	struct l2wg_member *m;
 
 	rcu_read_lock();
+	l2wg_notes_begin(sw, &notes);
 	spin_lock_bh(&sw->lock);
-	l2wg_forget_mac_of(sw, &sw->local, addr);
+	l2wg_forget_mac_of(sw, &sw->local, addr, &notes);
 	list_for_each_entry_rcu(m, &sw->members, list)
-		l2wg_forget_mac_of(sw, m, addr);
+		l2wg_forget_mac_of(sw, m, addr, &notes);
 	spin_unlock_bh(&sw->lock);
+	l2wg_notes_tell(sw, &notes);
 	rcu_read_unlock();
 }
 
