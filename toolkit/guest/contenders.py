@@ -150,6 +150,9 @@ CONTENDERS = {
         Contender(
             *("l2wireguard", "l2wireguard", "wg1", _wireguard("l2wireguard")), module="l2wireguard"
         ),
+        Contender(
+            *("l2wgswitch", "l2wgswitch", "wg1", _wireguard("l2wgswitch")), module="l2wireguard"
+        ),
         Contender("vxlan", "VXLAN in WireGuard", "tap1", _vxlan, module="wireguard"),
         Contender("gretap", "GRETAP in WireGuard", "tap1", _gretap, module="wireguard"),
         Contender(

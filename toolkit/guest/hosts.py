@@ -303,7 +303,7 @@ def tunnel(
 ) -> None:
     """A WireGuard link on each host, peers of each other, over underlay() NUMBER.
 
-    :param kind: ``l2wireguard`` or ``wireguard``.
+    :param kind: ``l2wireguard``, ``l2wgswitch`` or ``wireguard``.
     :param outer: 4 or 6, the family of the outer packets.
     :param endpoints: of a and b, instead of the underlay's.
     :param addresses: give them 192.168.157.1/24 and .2/24, and the talk's MAC addresses.
@@ -313,7 +313,7 @@ def tunnel(
     where = endpoints or (endpoint(number, 1, outer), endpoint(number, 2, outer))
     for me, peer, last in ((a, b, 1), (b, a, 2)):
         mine, theirs = where[last - 1], where[2 - last]
-        given = addresses and kind == "l2wireguard"
+        given = addresses and kind in ("l2wireguard", "l2wgswitch")
         me.ip(
             f"link add {name} {f'address {MACS[last - 1]}' if given else ''} type {kind}",
             *([f"address add 192.168.157.{last}/24 dev {name}"] if addresses else []),
