@@ -10,7 +10,9 @@ from ..model import AllowedIP, Endpoint, Key
 from . import values
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
-_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}\.?)+")
+#: A name of DNS (RFC 1035). Each character has one place: the text may be a stranger's.
+_HOST = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_NUMBERS = re.compile(r"[0-9.]+")
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]+))?/?")
 
 
@@ -45,8 +47,11 @@ def reachable(text: str) -> Endpoint:
     found = values.endpoint(text)
     if "%" in found.host:
         raise ValueProblem(f"'{text}' has a scope, which other hosts don't know")
-    if ":" not in found.host and not _HOST.fullmatch(found.host):
-        raise ValueProblem(f"'{text}' has no valid host", "write HOST:PORT")
+    if ":" not in found.host:
+        if not _HOST.fullmatch(found.host):
+            raise ValueProblem(f"'{text}' has no valid host", "write HOST:PORT")
+        if _NUMBERS.fullmatch(found.host) and not values.is_ip4(found.host):
+            raise ValueProblem(f"'{text}' holds no IPv4 address", "write four numbers, 0-255")
     return found
 
 

@@ -180,6 +180,15 @@ def is_ip6(text: str) -> bool:
     return True
 
 
+def is_ip4(text: str) -> bool:
+    """Whether the text is an IPv4 address of four numbers."""
+    try:
+        inet_pton(AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def split_network(text: str) -> tuple[bytes, int]:
     """Address bytes and prefix length of `ADDRESS[/PREFIX]`; a missing prefix means the host."""
     address, slash, digits = text.partition("/")

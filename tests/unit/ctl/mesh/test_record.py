@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l2wgctl.conf import meshvalues
+from l2wgctl.errors import ValueProblem
 from l2wgctl.mesh import layout, record, signing
 from l2wgctl.mesh.record import Record, Request
 from l2wgctl.mesh.signing import Invalid
@@ -256,3 +258,24 @@ def test_the_keys_of_the_store() -> None:
 )
 def test_keys_that_are_not_ours(key: str) -> None:
     assert layout.split(key) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 60 + "!:1",  # takes for ever if a character has two places in the pattern
+        "a..b:1",  # socket.getaddrinfo raises UnicodeError of this and of the next
+        "a" * 64 + ".b:1",
+        "-a.b:1",
+        "1.2.3:1",  # no address, and no name that anybody may register
+        "192.0.2.256:1",
+    ],
+)
+def test_hosts_that_are_none(text: str) -> None:
+    with pytest.raises(ValueProblem):
+        meshvalues.reachable(text)
+
+
+@pytest.mark.parametrize("text", ["a:1", "a.b.:1", "_a.b-c.9:1", "192.0.2.1:1", "a" * 63 + ".b:1"])
+def test_hosts(text: str) -> None:
+    assert str(meshvalues.reachable(text)) == text
