@@ -7,6 +7,7 @@ hints and what people see. A sign that was seen once cannot be followed by an ol
 
 from __future__ import annotations
 
+from ..model import Key
 from .record import Alive, Record, parse_alive
 from .signing import Invalid, unseal_own
 
@@ -17,8 +18,9 @@ class Presence:
     def __init__(self, mesh: str) -> None:
         self._mesh = mesh
         self._raw: dict[str, bytes] = {}
-        self._read: dict[str, tuple[bytes, Alive]] = {}
-        self._newest: dict[str, int] = {}
+        self._read: dict[str, tuple[bytes, Key, Alive]] = {}
+        #: By name and host key: who had an older key must not bind who has the new one.
+        self._newest: dict[tuple[str, Key], int] = {}
         self.refused: dict[str, str] = {}
 
     def put(self, name: str, raw: bytes) -> None:
@@ -46,16 +48,16 @@ class Presence:
         if raw is None:
             return None
         read = self._read.get(record.name)
-        if read is not None and read[0] == raw:
-            return read[1]
+        if read is not None and read[:2] == (raw, record.host_key):
+            return read[2]
         try:
             alive = self._verified(raw, record)
         except Invalid as refused:
             self.refused[record.name] = refused.why
             return None
         self.refused.pop(record.name, None)
-        self._newest[record.name] = alive.sequence
-        self._read[record.name] = (raw, alive)
+        self._newest[record.name, record.host_key] = alive.sequence
+        self._read[record.name] = (raw, record.host_key, alive)
         return alive
 
     def _verified(self, raw: bytes, record: Record) -> Alive:
@@ -65,6 +67,6 @@ class Presence:
         alive = parse_alive(sealed.record)
         if (alive.mesh, alive.name) != (self._mesh, record.name):
             raise Invalid("is that of another host")
-        if alive.sequence < self._newest.get(record.name, 0):
+        if alive.sequence < self._newest.get((record.name, record.host_key), 0):
             raise Invalid("is older than one seen before")
         return alive

@@ -80,3 +80,14 @@ def test_backoff_doubles_within_its_bounds() -> None:
 def test_jitter_is_a_tenth() -> None:
     chance = random.Random(1)
     assert all(18 <= jittered(20, chance.random) <= 22 for _ in range(100))
+
+
+def test_a_new_host_key_is_not_bound_by_what_the_old_one_has_signed() -> None:
+    """A thief of the host key says the last number that there is; the host gets another key."""
+    presence = Presence("office")
+    presence.put("berlin", sealed(sign(2**63 - 1)))
+    assert presence.of(RECORD)
+    new = Record("office", "berlin", WG, signing.public_key(OTHER), serial=3)
+    assert presence.of(new) is None, "what was true of the old key is not of the new one"
+    presence.put("berlin", sealed(sign(7), OTHER))
+    assert presence.of(new) == sign(7)
