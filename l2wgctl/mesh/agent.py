@@ -167,8 +167,9 @@ class Agent:
         self.in_touch = there
 
     def _whole(self, message: Whole) -> None:
-        items = [(e.key, e.value) for e in message.listing.entries]
-        for verdict in self.book.take_all((k, v) for k, v in items if layout.ALIVE not in k):
+        signs = layout.prefix(self.me.mesh, layout.ALIVE)
+        entries = [e for e in message.listing.entries if not e.key.startswith(signs)]
+        for verdict in self.book.take_all((e.key, e.value) for e in entries):
             self._verdict(verdict.changed, verdict.words)
         self.presence.replace(_signs(message.listing.entries))
         self._own_sign()

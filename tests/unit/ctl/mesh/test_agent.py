@@ -81,6 +81,14 @@ def test_without_a_record_of_its_own_nothing_changes() -> None:
     assert stage.decide().changes == []
 
 
+@pytest.mark.parametrize("name", ["alive", "lists-2", "o-alive-o"])
+def test_names_that_are_words_of_the_store(name: str) -> None:
+    stage = Stage(0)
+    stage.others = [MeshHost(7, stage.admin, name)]
+    stage.hosts += stage.others
+    stage.settle()
+
+
 def test_the_link_and_options_come_before_peers() -> None:
     stage = Stage()
     stage.list_all()
