@@ -202,7 +202,7 @@ def test_8_lacp_pdus_are_carried(pair: list[Host]) -> None:
     assert wire.cross(a, b, pdu) == [pdu]
 
 
-def two_tunnels(hosts: Hosts) -> list[Host]:
+def two_tunnels(hosts: Hosts, kind: str = "l2wireguard") -> list[Host]:
     """Two links over two cables, for a bond or a team on top.
 
       A                                     B
@@ -217,7 +217,7 @@ def two_tunnels(hosts: Hosts) -> list[Host]:
     a, b = hosts("A", "B")
     for number in (0, 1):
         underlay(a, b, number)
-        tunnel(a, b, f"wg{number + 1}", number=number, addresses=False)
+        tunnel(a, b, f"wg{number + 1}", kind=kind, number=number, addresses=False)
     return [a, b]
 
 
@@ -247,9 +247,10 @@ def fail_over(a: Host) -> None:
     eventually(lambda: carrying(a) == [3 - used[0]], "traffic goes on over the second link")
 
 
-def test_8_bond_with_lacp_fails_over(hosts: Hosts) -> None:
+@pytest.mark.parametrize("kind", ["l2wireguard", "l2wgswitch"])
+def test_8_bond_with_lacp_fails_over(hosts: Hosts, kind: str) -> None:
     """LACP joins both links of :func:`two_tunnels`; one cable dies, and the other carries on."""
-    a, b = two_tunnels(hosts)
+    a, b = two_tunnels(hosts, kind)
     for host, last in ((a, 1), (b, 2)):
         host.run(
             *("ip", "link", "add", "bond0", "type", "bond", "mode", "802.3ad"),
