@@ -260,7 +260,7 @@ def mesh_test(_c: Context, kernel: str | None = None) -> None:
     """Every fault of a mesh in a guest: the store's, the network's, forgers' and the agents'."""
     from toolkit.checks import pick
 
-    if not pick.run(["tests/vm/test_mesh.py", "tests/vm/mesh_faults.py"], None, kernel):
+    if not pick.run(["tests/vm/mesh_basics.py", "tests/vm/mesh_faults.py"], None, kernel):
         raise Exit(code=1)
 
 

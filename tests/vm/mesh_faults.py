@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The long faults of a mesh (./inv mesh-test): partition, swarm, junk, SIGKILL at any moment, NAT.
 
-It goes on where test_mesh.py ends, with a mesh of its own.
+It goes on where mesh_basics.py ends, with a mesh of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vm.test_mesh import ALL, all_is_well, public, town
+from tests.vm.mesh_basics import ALL, all_is_well, public, town
 from toolkit.guest.hosts import eventually
 from toolkit.guest.mesh import MESH, Town, outer
 

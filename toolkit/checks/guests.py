@@ -41,7 +41,6 @@ SECONDS = {
     "test_loop.py": 130,
     "test_netlink_fuzz.py": 1,  # skipped there
     "test_readme.py": 30,
-    "test_mesh.py": 170,
     "test_replay.py": 110,
     "test_scenarios.py": 140,
     "test_senders.py": 30,

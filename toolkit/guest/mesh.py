@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,8 +66,10 @@ class Town:
     """The mesh. Hosts are numbered from 1, the members of the store from 101, the admin is 200."""
 
     def __init__(self, members: int = 3) -> None:
+        # what an earlier mesh of this guest has left: data of its store, keys
+        shutil.rmtree(FOLDER, ignore_errors=True)
         install()
-        FOLDER.mkdir(exist_ok=True)
+        FOLDER.mkdir()
         self.middle = Host("U").create()
         self.middle.ip("link add br0 type bridge", "link set br0 up")
         self.members = [self._host(f"S{n}", 100 + n) for n in range(1, members + 1)]
@@ -91,7 +94,8 @@ class Town:
         for part in ("lib", "run"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         etc = Path(f"/etc/netns/{name}/l2wg")
-        etc.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(etc, ignore_errors=True)
+        etc.mkdir(parents=True)
         return host
 
     # -- the store -----------------------------------------------------------------------------
