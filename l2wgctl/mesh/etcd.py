@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import refusals
-from .gateway import MOST, TIMEOUT, Failure, Gateway, Login
+from .gateway import MOST, ODD, ODD_WORDS, TIMEOUT, Failure, Gateway, Login, of_etcd
 from .store import Changed, Ended, Entry, Event, Listing, Member, Progress, Refused, Unreachable
 
 #: After so many seconds without an event, a watch goes on at the next member.
@@ -77,11 +77,13 @@ class Etcd(Gateway):
 
     # -- keys --------------------------------------------------------------------------------------
 
+    @of_etcd
     def get(self, key: str) -> Entry | None:
         """The key as the majority has it, or None."""
         kvs = self._ask("kv/range", {"key": _b64(key)}).get("kvs", [])
         return _entry(kvs[0]) if kvs else None
 
+    @of_etcd
     def list(self, prefix: str) -> Listing:
         """Everything under a prefix, in pages, and all at one revision."""
         while True:
@@ -94,22 +96,35 @@ class Etcd(Gateway):
 
     def _list(self, prefix: str) -> Listing:
         entries: list[Entry] = []
+        last, size = b"", 0
         body: dict[str, Any] = {"key": _b64(prefix), "range_end": _b64(_range_end(prefix))}
         body["limit"] = str(PAGE)
         revision = 0
         while True:
             answer = self._ask("kv/range", body)
             revision = revision or _revision(answer)
-            entries += map(_entry, answer.get("kvs", []))
+            kvs = answer.get("kvs", [])
+            entries += map(_entry, kvs)
             if not answer.get("more"):
                 return Listing(tuple(entries), revision)
-            body["key"] = _b64(entries[-1].key + "\0")
+            # The bytes of the key: its text may be another one, before or behind it.
+            before, last = last, base64.b64decode(kvs[-1]["key"])
+            size += sum(len(entry.key) + len(entry.value) for entry in entries[-len(kvs) :])
+            if last <= before:
+                raise ValueError
+            if size > MOST:
+                what = f"has more than {MOST >> 20} MiB below {prefix}"
+                hint = f"somebody fills it: etcdctl get --prefix --keys-only {prefix}"
+                raise Refused(what, hint, self.url)
+            body["key"] = _b64(last + b"\0")
             body["revision"] = str(revision)
 
+    @of_etcd
     def put(self, key: str, value: bytes, lease: int = 0) -> int:
         """Set a key; the revision of this change."""
         return _revision(self._ask("kv/put", _put(key, value, lease)))
 
+    @of_etcd
     def put_if(self, key: str, value: bytes, revision: int, lease: int = 0) -> int | None:
         """Set a key if its last change is still `revision`, 0: if there is none."""
         body = {
@@ -125,20 +140,24 @@ class Etcd(Gateway):
         # The first try may have done it, and its answer been lost with the member.
         return found.revision if found and found.value == value else None
 
+    @of_etcd
     def delete(self, key: str) -> bool:
         """Delete a key; whether it was there."""
         return _number(self._ask("kv/deleterange", {"key": _b64(key)}), "deleted") > 0
 
     # -- leases ------------------------------------------------------------------------------------
 
+    @of_etcd
     def grant(self, ttl: int) -> int:
         """A lease of `ttl` seconds; its number."""
         return _number(self._ask("lease/grant", {"TTL": str(ttl)}), "ID")
 
+    @of_etcd
     def keepalive(self, lease: int) -> int:
         """Begin a lease's time anew; the seconds that it has now, 0: it is over."""
         return _number(self._ask("lease/keepalive", {"ID": str(lease)}).get("result", {}), "TTL")
 
+    @of_etcd
     def revoke(self, lease: int) -> None:
         """End a lease and the keys on it; one that is over is no error."""
         try:
@@ -154,7 +173,7 @@ class Etcd(Gateway):
         self._cancelled.clear()
         logins = 0
         while True:
-            for event in self._stream(prefix, end or _range_end(prefix), revision):
+            for event in self._sound(prefix, end or _range_end(prefix), revision):
                 if isinstance(event, Ended):
                     if event.why == "silent":
                         break
@@ -170,6 +189,13 @@ class Etcd(Gateway):
             # Nothing for a minute is no fault by itself. The next member tells whether this one
             # was dead: it goes on where this one has stopped.
             self._at = (self._at + 1) % len(self._urls)
+
+    def _sound(self, first: str, end: str, revision: int) -> Iterator[Event]:
+        """A stream that ends where it says what etcd does not."""
+        try:
+            yield from self._stream(first, end, revision)
+        except ODD:
+            yield Ended("broken", f"{self.url} {ODD_WORDS[0]}")
 
     def _stream(self, first: str, end: str, revision: int) -> Iterator[Event]:
         """One watch at one member, until it ends."""
@@ -283,7 +309,7 @@ class Etcd(Gateway):
             for line in filter(None, lines):
                 try:
                     answer = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     answer = None
                 if not isinstance(answer, dict):
                     yield Ended("broken", f"{self.url} sends what is no JSON")
@@ -305,6 +331,7 @@ class Etcd(Gateway):
 
     # -- members -----------------------------------------------------------------------------------
 
+    @of_etcd
     def members(self) -> tuple[Member, ...]:
         """The members that the store knows of; the state of those that the file names."""
         known = self._ask("cluster/member/list", {}).get("members", [])

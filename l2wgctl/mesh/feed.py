@@ -87,19 +87,34 @@ class Imported(NamedTuple):
     envelopes: tuple[bytes, ...]
 
 
-Message = Union[Broken, Imported, Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
+class Died(NamedTuple):
+    """A thread has ended by a fault of ours; without it the agent is deaf, so it ends, too."""
+
+    problem: Problem
+
+
+Message = Union[Broken, Died, Imported, Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
 Messages = "queue.Queue[Message]"
 Open = Callable[[], Store]
 
 
 class _Thread:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, messages: queue.Queue[Message]) -> None:
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._messages = messages
+        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def _live(self) -> None:
+        try:
+            self._run()
+        except Exception:
+            what = f"the thread '{self._thread.name}' has ended by a fault of this program"
+            self._messages.put(Died(Problem("", what, "the lines above say where: report them")))
+            raise
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -113,14 +128,13 @@ class Watcher(_Thread):
     """Lists the mesh, watches it from there, and lists it anew when the watch ends."""
 
     def __init__(self, open_store: Open, mesh: str, messages: queue.Queue[Message]) -> None:
-        super().__init__("store")
+        super().__init__("store", messages)
         self._open = open_store
         self._prefix = layout.prefix(mesh)
         self._signs = layout.prefix(mesh, layout.ALIVE)
         # Behind `alive/` come `lists/` and `nodes/`, and then `requests/`, which are for admins.
         self._records = layout.prefix(mesh, layout.LISTS)
         self._end = layout.prefix(mesh, layout.REQUESTS)
-        self._messages = messages
         self._store: Store | None = None
         self._large = False
 
@@ -185,20 +199,19 @@ class Poller(_Thread):
     """Fetches the signs of life from time to time, where they are too many to be watched."""
 
     def __init__(self, open_store: Open, prefix: str, messages: queue.Queue[Message]) -> None:
-        super().__init__("signs")
+        super().__init__("signs", messages)
         self._open = open_store
         self._prefix = prefix
-        self._messages = messages
 
     def _run(self) -> None:
-        store = self._open()
-        try:
-            while not self._ending.wait(jittered(POLL)):
-                try:
-                    self._messages.put(Signs(store.list(self._prefix)))
-                except L2wgError:
-                    pass  # the watch says that the store is away, and it says it once
-        finally:
+        store: Store | None = None
+        while not self._ending.wait(jittered(POLL)):
+            try:
+                store = store or self._open()
+                self._messages.put(Signs(store.list(self._prefix)))
+            except L2wgError:
+                pass  # the watch says that the store is away, and it says it once
+        if store is not None:
             store.close()
 
 
@@ -206,10 +219,9 @@ class Beat(_Thread):
     """Keeps this host's sign of life in the store, under a lease."""
 
     def __init__(self, open_store: Open, key: str, messages: queue.Queue[Message]) -> None:
-        super().__init__("alive")
+        super().__init__("alive", messages)
         self._open = open_store
         self._key = key
-        self._messages = messages
         self._make: Callable[[], bytes | None] | None = None
         self._news = False
         self._poke = threading.Event()
@@ -288,9 +300,8 @@ class Stir(_Thread):
     """Says when a session of the switch changes."""
 
     def __init__(self, kernel: Kernel, messages: queue.Queue[Message]) -> None:
-        super().__init__("kernel")
+        super().__init__("kernel", messages)
         self._kernel = kernel
-        self._messages = messages
 
     def _run(self) -> None:
         while not self._ending.is_set():
@@ -309,9 +320,8 @@ class Names(_Thread):
     def __init__(
         self, look_up: Callable[[Endpoint], Sequence[Endpoint]], messages: queue.Queue[Message]
     ) -> None:
-        super().__init__("names")
+        super().__init__("names", messages)
         self._look_up = look_up
-        self._messages = messages
         self._wanted: frozenset[Endpoint] = frozenset()
         self._news = threading.Event()
 
@@ -329,7 +339,7 @@ class Names(_Thread):
             for name in self._wanted:
                 try:
                     found[name] = tuple(self._look_up(name))
-                except OSError:
+                except (OSError, UnicodeError):
                     pass  # what it was before goes on to hold
             if found:
                 self._messages.put(Resolved(found))

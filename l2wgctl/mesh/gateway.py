@@ -8,7 +8,8 @@ import json
 import random
 import socket
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import wraps
+from typing import Any, Callable, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 from . import refusals
@@ -21,6 +22,26 @@ MOST = 64 << 20
 
 # google.golang.org/grpc/codes: cancelled, deadline exceeded, unavailable
 _TRY_ELSEWHERE = frozenset({1, 4, 14})
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+#: What Python raises of an answer that has another shape than etcd's. RecursionError: of "[[[[...".
+ODD = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+#: It may be a proxy, or somebody who wants to end the agent.
+ODD_WORDS = "answers what etcd does not", "is that etcd 3.4 or later, and nothing between?"
+
+
+def of_etcd(method: Method) -> Method:
+    """A method of a Gateway that reads an answer: one of another shape than etcd's is Refused."""
+
+    @wraps(method)
+    def read(self: Gateway, *args: Any, **named: Any) -> Any:
+        try:
+            return method(self, *args, **named)
+        except ODD:
+            raise Refused(*ODD_WORDS, self.url) from None
+
+    return cast(Method, read)
 
 
 class Login(NamedTuple):
@@ -139,7 +160,7 @@ class Gateway:
     def _understood(self, status: int, data: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if status == 200 and isinstance(answer, dict):
             return answer

@@ -16,7 +16,7 @@ from ..errors import PROG, KernelError, L2wgError, Problem
 from ..model import Endpoint, SecretKey
 from . import layout, signing
 from .agent import Agent, Decision
-from .feed import Beat, Imported, Message, Names, Open, Stir, Watcher
+from .feed import Beat, Died, Imported, Message, Names, Open, Stir, Watcher
 from .kernel import Kernel
 from .notify import notify
 from .status import Report
@@ -82,6 +82,7 @@ class Runner:
         """Work until `stop`.
 
         :raises KernelError: the link has gone.
+        :raises L2wgError: a thread has ended by a fault of ours.
         """
         # What the disk remembers holds at once, be the store there or not (rule 4).
         self._imports()
@@ -123,6 +124,8 @@ class Runner:
                 if self._imports() or due <= IMPORTS:
                     return
                 continue
+            if isinstance(message, Died):
+                raise L2wgError(message.problem.what, message.problem.hint, self.agent.me.mesh)
             if message is not _WAKE:
                 self.agent.take(message)
                 self._tell()

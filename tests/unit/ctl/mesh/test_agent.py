@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from l2wgctl.errors import KernelError, Problem
+from l2wgctl.errors import KernelError, L2wgError, Problem
 from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import LOOK, PATIENCE, Decision
 from l2wgctl.mesh.etcd import Etcd
@@ -460,3 +461,15 @@ class TestWithEtcd:
             pass
         host.kernel.refuses = None
         host.until_sees(*town.hosts[1:])
+
+
+def test_a_thread_that_dies_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look well, and hear nothing any more."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    stage = Stage()
+
+    def opened() -> Etcd:
+        raise ZeroDivisionError
+
+    with pytest.raises(L2wgError, match="the thread 'store' has ended by a fault"):
+        stage.me.runner_for(opened).run()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import queue
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from l2wgctl.errors import L2wgError
-from l2wgctl.mesh.etcd import Etcd
+from l2wgctl.mesh.etcd import PAGE, Etcd
 from l2wgctl.mesh.gateway import Login
 from l2wgctl.mesh.store import Changed, Ended, Event, Progress, Refused, Store, Unreachable
 from toolkit.bench.etcd import Cluster, free_ports
@@ -107,6 +108,14 @@ class TestKeys:
         listing = store.list("/t3/")
         assert [e.key for e in listing.entries] == [f"/t3/{n:05}" for n in range(1203)]
         assert listing.revision == other
+
+    def test_keys_that_are_no_text_are_listed_once(self, one: Cluster) -> None:
+        """As text, the last key of a page lies before it: the page would come again for ever."""
+        store = Etcd(one.clients)
+        for number in range(PAGE + 7):
+            raw = b"/odd/\xff%04d" % number
+            store._ask("kv/put", {"key": base64.b64encode(raw).decode(), "value": ""})
+        assert len(store.list("/odd/").entries) == PAGE + 7
 
     def test_put_if_needs_what_was_read(self, one: Cluster) -> None:
         store = Etcd(one.clients)
@@ -538,6 +547,39 @@ class TestOddStreams:
         events = list(Etcd([serve([self.CREATED, line])]).watch("/", 10))
         assert [type(e) for e in events] == [Progress, Ended]
         assert isinstance(events[-1], Ended) and events[-1].why == why
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b'{"result":{"header":7}}\n',
+            b'{"result":[]}\n',
+            b'{"result":{"events":[{}]}}\n',
+            b'{"result":{"events":[{"kv":{"key":"!","mod_revision":"x"}}]}}\n',
+            b'{"error":{"grpc_code":"x"}}\n',
+            b"[" * 100_000 + b"\n",
+        ],
+    )
+    def test_answers_of_another_shape(
+        self, serve: Callable[[list[bytes]], str], line: bytes
+    ) -> None:
+        """They end a watch, and no thread."""
+        events = list(Etcd([serve([self.CREATED, line])]).watch("/", 10))
+        assert [type(e) for e in events] == [Progress, Ended]
+        assert isinstance(events[-1], Ended) and events[-1].why in ("broken", "cancelled")
+
+    @pytest.mark.parametrize(
+        "answer",
+        [b'{"kvs":7}', b'{"kvs":[{}]}', b'{"kvs":[],"more":true}', b'{"header":[]}', b"[" * 10**5],
+    )
+    def test_lists_of_another_shape(
+        self, serve: Callable[[list[bytes]], str], answer: bytes
+    ) -> None:
+        with pytest.raises(L2wgError):
+            Etcd([serve([answer])]).list("/l2wg/")
+
+    def test_a_list_without_an_end(self, serve: Callable[[list[bytes]], str]) -> None:
+        with pytest.raises(L2wgError, match="answers what etcd does not"):
+            Etcd([serve([b'{"kvs":[{"key":"L2E="}],"more":true}'])]).list("/l2wg/")
 
     def test_no_json_for_an_answer(self, serve: Callable[[list[bytes]], str]) -> None:
         with pytest.raises(L2wgError) as caught:
