@@ -175,16 +175,21 @@ def cmd_revoke(args: argparse.Namespace) -> int:
     if not book.serial(name):
         known = ", ".join(book.records) or "none"
         raise L2wgError(f"{desk.mesh} has no host {name}", f"it has: {known}"[:300], desk.where)
-    if book.is_revoked(name) and (book.list is not None and book.list.hosts.get(name)):
+    held = book.held(name)
+    listed = book.list is not None and book.list.hosts.get(name)
+    # Both are seen to: a run before this one may have written one of them, or somebody deleted it.
+    shown = held is None or held.record.present or desk.shows(name)
+    if book.is_revoked(name) and listed == Listed(book.serial(name), True) and shown:
         print(f"{name} is revoked already (record {book.serial(name)}).", file=sys.stderr)
         return 0
     before = dict(book.records)
-    held = book.held(name)
     serial = book.serial(name) if book.is_revoked(name) else book.serial(name) + 1
     if held is not None and held.record.present:
         # The store may withhold newer ones than we hold; the serial counts.
         gone = held.record.revoked()
         desk.write(replace(gone, serial=serial))
+    elif held is not None and not shown:
+        desk.write(held.record)
     left = {other: record for other, record in before.items() if other != name}
     for why in lost_places(left, before, ""):
         say([Problem(desk.where, f"{why} any more: it is cut off", None, True)])

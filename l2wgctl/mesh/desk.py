@@ -157,6 +157,8 @@ class Desk:
         if not self._put(layout.node(self.mesh, record.name), raw):
             what = f"somebody else has just written the record of {record.name}"
             raise L2wgError(what, "look again", self.where)
+        # The list may fail, and the store be put back before the next time.
+        self.remember()
 
     def write_list(self, more: dict[str, Listed] | None = None) -> int:
         """Sign a list of all hosts and put it into the store; its serial.
@@ -165,7 +167,7 @@ class Desk:
         :raises L2wgError: others write lists all the time.
         """
         for _ in range(TRIES):
-            hosts = {**self.book.listed(), **(more or {})}
+            hosts = {**self.book.listed(), **self._more(more or {})}
             serial = (self.book.list.serial if self.book.list is not None else 0) + 1
             made = MeshList(self.mesh, serial, dict(sorted(hosts.items())))
             if self._put(
@@ -176,6 +178,15 @@ class Desk:
                 return serial
             self._reread(layout.mesh_list(self.mesh, serial))
         raise L2wgError("others write lists all the time", "do it again", self.where)
+
+    def _more(self, more: dict[str, Listed]) -> dict[str, Listed]:
+        """What is still more than the records say: another admin may have gone on meanwhile."""
+        found = {}
+        for name, entry in more.items():
+            serial, revoked = self.book.serial(name), self.book.is_revoked(name)
+            if entry.serial > serial or (entry.revoked and not revoked and entry.serial == serial):
+                found[name] = entry
+        return found
 
     def _reread(self, key: str) -> None:
         """Somebody has been faster: take what is there now, and what has come with it."""

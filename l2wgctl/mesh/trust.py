@@ -103,9 +103,10 @@ class Book:
         """Whether the newest record of a host, or the list, says that it is gone."""
         held = self._held.get(name)
         floor = self._floors.get(name)
-        if held is not None and (floor is None or held.record.serial >= floor.serial):
-            return not held.record.present
-        return floor is not None and floor.revoked
+        if held is None or floor is None or held.record.serial < floor.serial:
+            return floor.revoked if floor is not None else held is not None and _gone(held)
+        # Of one serial, what revokes wins, in whatever order the store shows them.
+        return _gone(held) or (held.record.serial == floor.serial and floor.revoked)
 
     def serial(self, name: str) -> int:
         """The newest serial of a host that was seen here, 0: none."""
@@ -224,7 +225,8 @@ class Book:
                 raise Invalid("is another list of a serial that this host has seen")
         self.list, self._list_raw = found, raw
         for name, entry in found.hosts.items():
-            if entry.serial > self.serial(name):
+            newest, revokes = self.serial(name), entry.revoked and not self.is_revoked(name)
+            if entry.serial > newest or (entry.serial == newest and revokes):
                 # An older record that is in force stays, and one that is not never will be.
                 self._floors[name] = entry
                 self.contested.pop(name, None)
@@ -267,16 +269,17 @@ class Book:
             raise Invalid(
                 f"has the serial {record.serial}, and this host has seen {self.serial(name)}"
             )
-        if floor is not None and record.serial == floor.serial and record.present == floor.revoked:
+        if floor is not None and record.serial == floor.serial and record.present and floor.revoked:
             raise Invalid(f"has the serial {record.serial}, of which the list says otherwise")
         new = Held(record, raw, sealed.signer)
-        if held is not None and held.record.serial == record.serial:
-            if held.record != record:
-                raise Invalid(f"is another record of the serial {record.serial}")
+        if held is not None and held.record == record:
             if self._applied.get(name) == held:  # the same, signed by another admin
                 self._applied[name] = new
             self._held[name] = new
             return True
+        same = held is not None and held.record.serial == record.serial
+        if same and (record.present or self.is_revoked(name)):
+            raise Invalid(f"is another record of the serial {record.serial}")
         self._held[name] = new
         self._settle(name)
         return True
@@ -385,6 +388,10 @@ class Book:
             lost.append(f"the record of {name} on disk {invalid.why}: forgotten")
             return None
         return Held(record, raw, sealed.signer)
+
+
+def _gone(held: Held) -> bool:
+    return not held.record.present
 
 
 def _shown(key: str) -> str:

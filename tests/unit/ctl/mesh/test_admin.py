@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from l2wgctl.errors import L2wgError
 from l2wgctl.mesh import admin, keyfile, layout, memory, record, signing
 from l2wgctl.mesh.commands import ACTIONS
 from l2wgctl.mesh.record import MeshList, Record, Request
@@ -379,6 +380,56 @@ def test_two_admins_at_once(place: Place) -> None:
     place.store.put(layout.mesh_list("office", 4), b"junk")
     done = place.mesh("sign", "office", "h4", "--fingerprint", fingerprint)
     assert done.out == "h4 is signed (record 1, list 4).\n"
+
+
+def test_a_list_takes_no_revocation_back(place: Place) -> None:
+    """One admin signs a change; before his list, another one has seen it and revokes the host."""
+    place.sign(1)
+    fingerprint = place.ask(1, max_macs=9)
+
+    def at_the_list(key: str) -> None:
+        if layout.LISTS in key:
+            place.store.before_put = lambda key: None
+            assert place.mesh("revoke", "office", "h1", key=place.reserve).status == 0
+
+    place.store.before_put = at_the_list
+    assert place.mesh("sign", "office", "h1", "--fingerprint", fingerprint).status == 0
+    assert place.newest().hosts == {"h1": record.Listed(3, True)}
+
+
+def test_a_record_is_remembered_though_its_list_fails(place: Place) -> None:
+    fingerprint = place.ask(1)
+
+    def at_the_list(key: str) -> None:
+        if layout.LISTS in key:
+            raise L2wgError("nobody listens there")
+
+    place.store.before_put = at_the_list
+    assert error(place.mesh("sign", "office", "h1", "--fingerprint", fingerprint)) == (
+        "nobody listens there"
+    )
+    place.store.before_put = lambda key: None
+    place.store.delete(layout.node("office", "h1"))
+    fingerprint = place.ask(1, max_macs=9)
+    place.mesh("sign", "office", "h1", "--fingerprint", fingerprint)
+    assert place.record("h1").serial == 2, "no serial is signed twice"
+
+
+def test_revoke_again_writes_what_is_not_there(place: Place) -> None:
+    place.sign(1)
+
+    def at_the_list(key: str) -> None:
+        if layout.LISTS in key:
+            raise L2wgError("nobody listens there")
+
+    place.store.before_put = at_the_list
+    assert error(place.mesh("revoke", "office", "h1")) == "nobody listens there"
+    place.store.before_put = lambda key: None
+    assert place.mesh("revoke", "office", "h1").out == "h1 is revoked (record 2, list 2).\n"
+    place.store.delete(layout.node("office", "h1"))
+    assert place.mesh("revoke", "office", "h1").out == "h1 is revoked (record 2, list 3).\n"
+    assert place.record("h1").state == "revoked"
+    assert "is revoked already" in place.mesh("revoke", "office", "h1").err
 
 
 def test_few_old_lists_are_left(place: Place) -> None:

@@ -161,6 +161,25 @@ def test_a_list_revokes_although_the_store_withholds_the_record() -> None:
     )
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("by_list", [False, True])
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_one_serial_what_revokes_wins(first: int, by_list: bool, restart: bool) -> None:
+    """A store that refuses what an admin signs, and keeps it, gets two of one serial from him."""
+    changed = replace(H1, serial=2, max_macs=7)
+    gone = listing(5, {"h1": (2, True)}) if by_list else node(H1.revoked())
+    shown = [node(changed), gone]
+    made = book(node(H1))
+    made.take(*shown[first])
+    if restart:
+        made, _ = Book.restore(made.snapshot(), TRUSTED)
+    made.take(*shown[1 - first])
+    assert made.records == {} and made.is_revoked("h1")
+    made.take(*shown[0])
+    made, _ = Book.restore(made.snapshot(), TRUSTED)
+    assert made.records == {} and made.listed()["h1"] == Listed(2, True)
+
+
 def test_a_record_may_be_newer_than_the_list() -> None:
     made = book(listing(1, {}), node(H1))
     assert made.records == {"h1": H1}
