@@ -46,6 +46,8 @@ LOOK = 300.0
 #: Seconds between two looks that sessions and signs of life ask for: of many hosts they come in
 #: swarms, and none is urgent.
 REST = 1.0
+#: Lines of the log in an hour about what is ignored: whoever writes to the store can write a lot.
+LINES, HOUR = 300, 3600.0
 #: Seconds until a kernel that has refused is asked again.
 AGAIN = 10.0
 
@@ -127,6 +129,7 @@ class Agent:
         self._own_since: tuple[Key, float] | None = None
         self._looked = 0.0
         self._next = 0.0
+        self._counted, self._ignored = 0.0, 0
 
     # -- what has happened -------------------------------------------------------------------------
 
@@ -211,7 +214,11 @@ class Agent:
 
     def _verdict(self, changed: bool, words: str | None) -> None:
         if words:
-            self._say(words)
+            self._ignored += 1
+            if self._ignored <= LINES:
+                self._say(words)
+            elif self._ignored == LINES + 1:
+                self._say(f"more is ignored: 'l2wgctl mesh status {self.me.mesh}' shows what")
         if changed:
             self._dirty = self._save = True
 
@@ -232,6 +239,10 @@ class Agent:
         self.faults.put("kernel", problem, "")
         self._next = now + AGAIN
 
+    def unsaved(self) -> None:
+        """What is believed could not be written: the next decision says to save again."""
+        self._save = True
+
     def worked(self) -> None:
         """The kernel has done it."""
         self.faults.put("kernel", None, "the kernel takes the changes again")
@@ -240,6 +251,8 @@ class Agent:
         """What to do, with the link as it is."""
         self._dirty, self._lazy, self._looked, self._next = False, False, now, 0.0
         made = Decision()
+        if now - self._counted >= HOUR:
+            self._counted, self._ignored = now, 0
         self._see_new_keys(link)
         wanted = plan(
             self.book.records, self.me.name, frozenset(self.book.moved.values()), self.me.host

@@ -35,9 +35,10 @@ def load_options(mesh: str, path: str | None) -> tuple[MeshOptions, str]:
     :raises L2wgError: the name is not valid, the file cannot be read, or has no such section.
     """
     try:
-        where = path or str(files.CONFIG_DIR / f"{mesh_name(mesh)}.conf")
+        where = str(files.CONFIG_DIR / f"{mesh_name(mesh)}.conf")
     except ValueProblem as problem:
         raise L2wgError(f"name {problem.what}", problem.hint, "mesh") from None
+    where = path or where
     config = files.load(where)
     say(config.warnings)
     if config.mesh is None:

@@ -264,7 +264,7 @@ class Etcd(Gateway):
                 yield Ended("compacted", text, oldest)
                 return
             if result.get("canceled"):
-                text = str(result.get("cancel_reason", "by the store"))
+                text = refusals.plain(result.get("cancel_reason", "by the store"))
                 if refusals.is_stale_token(0, text):
                     self._token = None
                 yield Ended("cancelled", text)
@@ -348,18 +348,19 @@ class Etcd(Gateway):
                 silent[url] = failure.what
         found = []
         for member in known:
-            number, urls = member.get("ID", "0"), member.get("clientURLs", [])
+            number = member.get("ID", "0")
+            urls = [refusals.plain(url) for url in member.get("clientURLs", [])]
             url, answer = told.get(number, (", ".join(urls), {}))
             why = next((silent.pop(u) for u in urls if u in silent), "is not in Engine")
             found.append(
                 Member(
-                    member.get("name", ""),
+                    refusals.plain(member.get("name", "")),
                     url,
-                    answer.get("version", ""),
+                    refusals.plain(answer.get("version", "")),
                     _number(answer, "dbSize") if answer else -1,
                     _number(answer, "dbSizeInUse") if answer else -1,
                     bool(answer) and answer.get("leader") == number,
-                    tuple(alarms.get(number, ())),
+                    tuple(map(refusals.plain, alarms.get(number, ()))),
                     "" if answer else why,
                 )
             )

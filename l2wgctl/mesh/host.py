@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..conf.keyfiles import located
-from ..conf.meshvalues import claimed_network
+from ..conf.meshvalues import claimed_network, mesh_name
 from ..conf.parse import Config
 from ..conf.switch import wanted_link
 from ..errors import L2wgError, Problem, ValueProblem, from_os_error
@@ -92,7 +92,11 @@ def load(mesh: str, path: str | None) -> Host:
         raise L2wgError("[Mesh] has no Node", "write this host's name: Node = berlin", where)
     if config.device.private_key is None:
         raise L2wgError("has no PrivateKey", "PrivateKeyFile, and 'l2wgctl genkey'", where)
-    return Host(mesh if path else name, where, config, options, options.node)
+    try:
+        mesh = mesh_name(mesh if path else name)
+    except ValueProblem as problem:
+        raise L2wgError(f"the mesh's name {problem.what}", "name the link so, too", where) from None
+    return Host(mesh, where, config, options, options.node)
 
 
 def host_key(host: Host, create: bool = False) -> SecretKey:

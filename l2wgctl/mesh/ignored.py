@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 #: Places that are remembered; what is beyond is counted.
 IGNORED_MAX = 256
@@ -38,6 +38,12 @@ class Ignored:
             del self._junk[next(iter(self._junk))]
         (self._known if known else self._junk)[place] = why
         return f"{place} {why}: ignored"
+
+    def shown(self, places: Collection[str]) -> None:
+        """The store has these and no others; what is beyond those that we remember counts anew."""
+        self.more = 0
+        for place in {*self._known, *self._junk} - {*places}:
+            self.drop(place)
 
     def drop(self, place: str) -> None:
         """The place is in order now, or gone."""

@@ -179,11 +179,15 @@ def take_import(path: Path) -> list[bytes]:
     :raises L2wgError: it cannot be read.
     """
     inbox = _inbox(path)
-    raw = _read(inbox)
-    if raw is None:
-        return []
+    taken = inbox.with_name("import.taken")
     try:
-        inbox.unlink()
+        # What is laid ready from here on is a new file. One that a crash has left comes first.
+        if not taken.exists():
+            os.replace(inbox, taken)
+        raw = _read(taken)
+        taken.unlink()
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise from_os_error(error, str(inbox), True) from None
-    return raw.splitlines()
+    return [] if raw is None else raw.splitlines()

@@ -182,11 +182,16 @@ def of_answer(status: int, text: str) -> Words:
 def text_of(answer: Any, data: bytes) -> tuple[int, str]:
     """gRPC's code and the message of an error, at the top or in a stream; else the text."""
     if not isinstance(answer, dict):
-        return 0, data[:500].decode("utf-8", "replace")
+        return 0, plain(data[:500].decode("utf-8", "replace"))
     error = answer.get("error")
     if isinstance(error, dict):
-        return int(error.get("grpc_code", 0)), str(error.get("message", ""))
-    return int(answer.get("code", 0)), str(answer.get("message") or error or "")
+        return int(error.get("grpc_code", 0)), plain(error.get("message", ""))
+    return int(answer.get("code", 0)), plain(answer.get("message") or error or "")
+
+
+def plain(text: object) -> str:
+    """A text of the store on one line, and without what a terminal obeys: it is a stranger's."""
+    return "".join(char if char.isprintable() else " " for char in str(text)[:500])
 
 
 def is_stale_token(code: int, text: str) -> bool:

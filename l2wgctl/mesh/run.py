@@ -156,6 +156,8 @@ class Runner:
             self._refused(error, now)
             return
         made = agent.decide(link, now)
+        # Before it is done: what is seen later by nobody any more was seen here.
+        self._save(made)
         try:
             if made.changes:
                 outside.kernel.apply(made.changes)
@@ -164,7 +166,7 @@ class Runner:
             made.switched = False
             self._refused(error, now)
         self.decided += 1
-        self._keep(made)
+        self._switch(made)
         self._names.want(made.names)
         if made.sign:
             self._beat.write(self._signed)
@@ -176,17 +178,26 @@ class Runner:
             raise error
         self.agent.failed(error.problems[0], now)
 
-    def _keep(self, made: Decision) -> None:
+    def _save(self, made: Decision) -> None:
+        if not made.save:
+            return
         problem: Problem | None = None
         try:
-            if made.save:
-                self._outside.keeper.save(self.agent)
-            if made.switched:
-                self._outside.keeper.switched()
+            self._outside.keeper.save(self.agent)
         except L2wgError as error:
             problem = error.problems[0]
-        if problem is not None or made.save:
-            self.agent.faults.put("disk", problem, "what is known can be written again")
+            self.agent.unsaved()
+        self.agent.faults.put("disk", problem, "what is known can be written again")
+
+    def _switch(self, made: Decision) -> None:
+        if not made.switched:
+            return
+        problem: Problem | None = None
+        try:
+            self._outside.keeper.switched()
+        except L2wgError as error:
+            problem = error.problems[0]
+        self.agent.faults.put("key file", problem, "the new key is in its file")
 
     def _signed(self) -> bytes | None:
         sign = self.agent.sign(int(time.time() * 1000))

@@ -125,6 +125,12 @@ def _open(raw: bytes, limit: int) -> tuple[Key | None, bytes, bytes]:
         key = Key(a2b_base64(match[1])) if match[1] else None
     except (Base64Error, ValueError):
         raise Invalid("is not a signed record") from None
+    # One spelling: base64 has bits at its end that mean nothing, and another text would be news.
+    if any(
+        part is not None and b2a_base64(a2b_base64(part), newline=False) != part
+        for part in match.groups()
+    ):
+        raise Invalid("is not a signed record")
     if len(record) > limit:
         raise Invalid(f"is longer than {limit} bytes")
     return key, record, signature

@@ -164,7 +164,8 @@ class Book:
             return Verdict()
         shown = f"{place.kind}/{place.name}"
         try:
-            changed = take(place.name, raw)
+            # What an editor adds is no news.
+            changed = take(place.name, raw.removesuffix(b"\n"))
         except Invalid as invalid:
             return Verdict(False, self._refuse(shown, invalid.why, place.name))
         self.refusals.drop(shown)
@@ -178,6 +179,7 @@ class Book:
         time decide it in the same way.
         """
         found = sorted(items, key=lambda item: (f"/{layout.LISTS}/" not in item[0], item[0]))
+        self.refusals.shown({_place(key) for key, _ in found})
         verdicts = [self.take(key, raw) for key, raw in found]
         shown = {key for key, _ in found}
         if self.list is not None and layout.mesh_list(self.mesh, self.list.serial) not in shown:
@@ -204,8 +206,7 @@ class Book:
 
     def gone(self, key: str) -> None:
         """A key was deleted from the store: what is believed stays, what was ignored is gone."""
-        place = layout.split(key)
-        self.refusals.drop(f"{place.kind}/{place.name}" if place else _shown(key))
+        self.refusals.drop(_place(key))
 
     def _refuse(self, shown: str, why: str, name: str = "") -> str | None:
         return self.refusals.add(shown, why, name in self._held or name in self._floors)
@@ -392,6 +393,11 @@ class Book:
 
 def _gone(held: Held) -> bool:
     return not held.record.present
+
+
+def _place(key: str) -> str:
+    place = layout.split(key)
+    return f"{place.kind}/{place.name}" if place else _shown(key)
 
 
 def _shown(key: str) -> str:

@@ -644,3 +644,9 @@ def test_endpoints_are_compared_as_they_are() -> None:
     assert record_of(1, endpoints=(one, other)).canonical() != (
         record_of(1, endpoints=(other, one)).canonical()
     )
+
+
+def test_a_name_that_is_no_meshs(place: Place) -> None:
+    line = "mesh: name is not 1-63 of a-z 0-9 -: 'My_Office'"
+    assert error(place.mesh("sign", "My_Office", "h1")) == line
+    assert error(place.run("mesh", "import", "--file", place.file, "My_Office", "-")) == line

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +12,15 @@ import pytest
 
 from l2wgctl.errors import KernelError, L2wgError, Problem
 from l2wgctl.mesh import layout, signing
-from l2wgctl.mesh.agent import LOOK, PATIENCE, Decision
+from l2wgctl.mesh.agent import HOUR, LINES, LOOK, PATIENCE, Decision
 from l2wgctl.mesh.etcd import Etcd
 from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Whole, Written
-from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
+from l2wgctl.mesh.kernel import Change, Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
 from l2wgctl.mesh.record import Alive
 from l2wgctl.mesh.store import Changed, Entry, Listing
 from l2wgctl.model import Endpoint
 from toolkit.bench.etcd import Cluster
-from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost
+from toolkit.bench.mesh_hosts import MESH, Admin, FakeKernel, Memory, MeshHost
 
 TROUBLE = Problem("http://x", "does not answer", "is it up?")
 
@@ -473,3 +473,55 @@ def test_a_thread_that_dies_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(L2wgError, match="the thread 'store' has ended by a fault"):
         stage.me.runner_for(opened).run()
+
+
+def test_whoever_writes_to_the_store_does_not_fill_the_log() -> None:
+    stage = Stage().settle()
+    key = layout.node(MESH, stage.others[0].name)
+    for _ in range(2):
+        for number in range(LINES):
+            stage.agent.take(told((key, b"junk" if number % 2 else b"x" * 50_000)))
+    assert len(stage.log) == LINES + 1
+    assert stage.log[-1] == "more is ignored: 'l2wgctl mesh status office' shows what"
+    stage.decide(HOUR)
+    stage.agent.take(told((key, b"x" * 50_000)))
+    assert len(stage.log) == LINES + 2
+
+
+class _Ordered(FakeKernel):
+    """Notes whether what is done was written before."""
+
+    memory: Memory
+    early = False
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        self.early |= bool(changes) and self.memory.snapshot is None
+        super().apply(changes)
+
+
+def test_what_is_done_is_on_the_disk_before_and_a_full_disk_is_tried_again() -> None:
+    stage = Stage()
+    me = stage.me
+    me.kernel = kernel = _Ordered(me.key)
+    kernel.memory = me.memory
+
+    def opened() -> Etcd:
+        raise L2wgError("nobody listens there")
+
+    runner = me.runner_for(opened)
+    runner.agent.take(whole(*stage.records(), stage.admin.list()))
+    save, full = me.memory.save, L2wgError("no space left on device")
+
+    def fails(agent: object) -> None:
+        raise full
+
+    me.memory.save = fails  # type: ignore[method-assign]
+    runner._decide()
+    assert str(runner.agent.faults.now["disk"]) == str(full) and me.memory.snapshot is None
+    me.memory.save = save  # type: ignore[method-assign]
+    runner._decide()
+    assert me.memory.snapshot is not None and "disk" not in runner.agent.faults.now
+    me.memory.snapshot, kernel.early = None, False
+    runner.agent.take(told(stage.admin.sign(replace(stage.others[0].record, serial=2, max_macs=9))))
+    runner._decide()
+    assert me.memory.snapshot is not None and not kernel.early

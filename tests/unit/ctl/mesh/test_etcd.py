@@ -577,6 +577,12 @@ class TestOddStreams:
         with pytest.raises(L2wgError):
             Etcd([serve([answer])]).list("/l2wg/")
 
+    def test_words_of_the_store_are_a_strangers(self, serve: Callable[[list[bytes]], str]) -> None:
+        line = b'{"result":{"canceled":true,"cancel_reason":"a\\u001b[2J\\nb%s"}}\n' % (b"c" * 9999)
+        ended = list(Etcd([serve([self.CREATED, line])]).watch("/", 10))[-1]
+        assert isinstance(ended, Ended) and ended.detail.startswith("a [2J bccc")
+        assert len(ended.detail) == 500
+
     def test_a_list_without_an_end(self, serve: Callable[[list[bytes]], str]) -> None:
         with pytest.raises(L2wgError, match="answers what etcd does not"):
             Etcd([serve([b'{"kvs":[{"key":"L2E="}],"more":true}'])]).list("/l2wg/")

@@ -232,3 +232,13 @@ def test_a_damaged_memory_is_put_aside(place: Place) -> None:
     book, lost = remembered(loaded)
     assert book.records == {} and len(lost) == 1 and "is damaged, and now" in lost[0]
     assert not loaded.memory_file.exists()
+
+
+@pytest.mark.parametrize("action", ["join", "status", "log", "leave", "run"])
+def test_a_name_that_is_no_meshs(place: Place, action: str) -> None:
+    result = place.run("mesh", action, "--file", place.file, "My_Office")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert result.err.endswith(
+        "office.conf: the mesh's name is not 1-63 of a-z 0-9 -: 'My_Office' (name the link so, "
+        "too)\n"
+    )

@@ -279,3 +279,14 @@ def test_hosts_that_are_none(text: str) -> None:
 @pytest.mark.parametrize("text", ["a:1", "a.b.:1", "_a.b-c.9:1", "192.0.2.1:1", "a" * 63 + ".b:1"])
 def test_hosts(text: str) -> None:
     assert str(meshvalues.reachable(text)) == text
+
+
+def test_an_envelope_has_one_spelling() -> None:
+    """Else whoever writes to the store has news for all hosts, as often as he likes."""
+    raw = signing.seal(PLAIN.canonical() + b" ", ADMIN)
+    record_end, signature_end = raw.index(b'="'), raw.index(b'=="}')
+    for at in (record_end - (raw[record_end - 1] == ord("=")) - 1, signature_end - 1):
+        other = raw[:at] + bytes([raw[at] + 1]) + raw[at + 1 :]
+        assert refused(signing.unseal, other, [signing.public_key(ADMIN)]) == (
+            "is not a signed record"
+        )

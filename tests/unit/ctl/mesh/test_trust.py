@@ -484,3 +484,35 @@ def test_what_is_imported_is_taken_once(file: Path) -> None:
     memory.put_import(file, [b"two", b"three"])
     assert memory.take_import(file) == [b"one", b"two", b"three"]
     assert memory.take_import(file) == []
+
+
+def test_what_is_imported_meanwhile_is_not_lost(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.put_import(file, [b"one"])
+    read = memory._read
+
+    def slow(path: Path) -> bytes | None:
+        found = read(path)
+        monkeypatch.setattr(memory, "_read", read)
+        memory.put_import(file, [b"two"])
+        return found
+
+    monkeypatch.setattr(memory, "_read", slow)
+    assert memory.take_import(file) + memory.take_import(file) == [b"one", b"two"]
+
+
+def test_a_line_feed_is_no_news() -> None:
+    made = book(node(H1))
+    key, raw = node(H1)
+    assert made.take(key, raw + b"\n") == Verdict(False, None)
+
+
+def test_what_is_gone_from_the_store_is_ignored_no_more() -> None:
+    made = book()
+    junk = [(f"/l2wg/office/nodes/n{number}", b"junk") for number in range(IGNORED_MAX + 10)]
+    for _ in range(3):
+        made.take_all(junk)
+        assert (len(made.refusals), made.refusals.more) == (IGNORED_MAX, 10)
+    made.take_all(junk[:3])
+    assert (len(made.refusals), made.refusals.more) == (3, 0)
