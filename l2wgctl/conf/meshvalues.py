@@ -33,6 +33,8 @@ def engine(text: str) -> str:
     host = match[2]
     if host.startswith("[") and not values.is_ip6(host[1:-1]):
         raise ValueProblem(f"'{text}' holds no IPv6 address")
+    if not host.startswith("[") and not _HOST.fullmatch(host):
+        raise ValueProblem(f"'{text}' has no valid host", "write https://etcd1.example.org:2379")
     port = values.number(match[3] or "2379")
     if port is None or not 1 <= port <= 65535:
         raise ValueProblem(f"'{text}' has a port that is not 1-65535")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,9 @@ def cmd_keygen(args: argparse.Namespace) -> int:
     """Make private keys, each in a file of its own, and print the public ones for the file."""
     if len({*args.files}) < len(args.files):
         raise UsageError("a file is named twice", "one for each key", "mesh keygen")
+    for path in args.files:
+        if os.path.lexists(path):
+            raise L2wgError("is there already", "name another file", path)
     public = [signing.public_key(keyfile.create(path)) for path in args.files]
     if args.json:
         print_json([{"file": path, "key": str(key)} for path, key in zip(args.files, public)])

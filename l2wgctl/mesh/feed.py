@@ -94,12 +94,13 @@ class Died(NamedTuple):
 
 
 Message = Union[Broken, Died, Imported, Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
-Messages = "queue.Queue[Message]"
+#: A handler of signals puts into it, too: the lock of queue.Queue is not for that.
+Messages = "queue.SimpleQueue[Message]"
 Open = Callable[[], Store]
 
 
 class _Thread:
-    def __init__(self, name: str, messages: queue.Queue[Message]) -> None:
+    def __init__(self, name: str, messages: queue.SimpleQueue[Message]) -> None:
         self._ending = threading.Event()
         self._messages = messages
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
@@ -127,7 +128,7 @@ class _Thread:
 class Watcher(_Thread):
     """Lists the mesh, watches it from there, and lists it anew when the watch ends."""
 
-    def __init__(self, open_store: Open, mesh: str, messages: queue.Queue[Message]) -> None:
+    def __init__(self, open_store: Open, mesh: str, messages: queue.SimpleQueue[Message]) -> None:
         super().__init__("store", messages)
         self._open = open_store
         self._prefix = layout.prefix(mesh)
@@ -198,7 +199,7 @@ class Watcher(_Thread):
 class Poller(_Thread):
     """Fetches the signs of life from time to time, where they are too many to be watched."""
 
-    def __init__(self, open_store: Open, prefix: str, messages: queue.Queue[Message]) -> None:
+    def __init__(self, open_store: Open, prefix: str, messages: queue.SimpleQueue[Message]) -> None:
         super().__init__("signs", messages)
         self._open = open_store
         self._prefix = prefix
@@ -218,7 +219,7 @@ class Poller(_Thread):
 class Beat(_Thread):
     """Keeps this host's sign of life in the store, under a lease."""
 
-    def __init__(self, open_store: Open, key: str, messages: queue.Queue[Message]) -> None:
+    def __init__(self, open_store: Open, key: str, messages: queue.SimpleQueue[Message]) -> None:
         super().__init__("alive", messages)
         self._open = open_store
         self._key = key
@@ -299,7 +300,7 @@ class Beat(_Thread):
 class Stir(_Thread):
     """Says when a session of the switch changes."""
 
-    def __init__(self, kernel: Kernel, messages: queue.Queue[Message]) -> None:
+    def __init__(self, kernel: Kernel, messages: queue.SimpleQueue[Message]) -> None:
         super().__init__("kernel", messages)
         self._kernel = kernel
 
@@ -318,7 +319,9 @@ class Names(_Thread):
     """Looks up the names in endpoints, and again from time to time."""
 
     def __init__(
-        self, look_up: Callable[[Endpoint], Sequence[Endpoint]], messages: queue.Queue[Message]
+        self,
+        look_up: Callable[[Endpoint], Sequence[Endpoint]],
+        messages: queue.SimpleQueue[Message],
     ) -> None:
         super().__init__("names", messages)
         self._look_up = look_up

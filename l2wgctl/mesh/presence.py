@@ -8,8 +8,11 @@ hints and what people see. A sign that was seen once cannot be followed by an ol
 from __future__ import annotations
 
 from ..model import Key
-from .record import Alive, Record, parse_alive
+from .record import HOSTS_MAX, Alive, Record, parse_alive
 from .signing import Invalid, unseal_own
+
+#: Bytes of a sign that are kept: anybody may write under the name of a host, be there one or not.
+SIGN_MAX = 8192
 
 
 class Presence:
@@ -25,7 +28,8 @@ class Presence:
 
     def put(self, name: str, raw: bytes) -> None:
         """There is a sign; it is looked at when somebody asks."""
-        self._raw[name] = raw
+        if name in self._raw or len(self._raw) < HOSTS_MAX:
+            self._raw[name] = raw if len(raw) <= SIGN_MAX else b""
 
     def gone(self, name: str) -> None:
         """The sign has ended, or was deleted."""
@@ -36,7 +40,8 @@ class Presence:
         """These are all that there are."""
         for name in self._raw.keys() - signs.keys():
             self.gone(name)
-        self._raw.update(signs)
+        for name, raw in signs.items():
+            self.put(name, raw)
 
     def names(self) -> set[str]:
         """Of whom there is a sign, be it true or not."""

@@ -68,7 +68,7 @@ class Runner:
     def __init__(self, agent: Agent, outside: Outside) -> None:
         self.agent = agent
         self._outside = outside
-        self._messages: queue.Queue[Message] = queue.Queue()
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stopping = threading.Event()
         mesh = agent.me.mesh
         self._watcher = Watcher(outside.open_store, mesh, self._messages)

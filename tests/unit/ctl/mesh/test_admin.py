@@ -132,6 +132,9 @@ def test_keygen_overwrites_nothing(place: Place) -> None:
         f"{place.key}: is there already (name another file)"
     )
     assert place.key.read_text() == before
+    new = place.folder / "new.key"
+    assert "is there already" in error(place.run("mesh", "keygen", new, place.key))
+    assert not new.exists(), "both or none"
     assert place.run("mesh", "keygen", "a", "a") == (
         2,
         "",

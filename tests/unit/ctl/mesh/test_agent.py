@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -525,3 +526,9 @@ def test_what_is_done_is_on_the_disk_before_and_a_full_disk_is_tried_again() -> 
     runner.agent.take(told(stage.admin.sign(replace(stage.others[0].record, serial=2, max_macs=9))))
     runner._decide()
     assert me.memory.snapshot is not None and not kernel.early
+
+
+def test_a_signal_may_come_at_any_moment() -> None:
+    """Its handler puts a message: with queue.Queue it would wait for a lock of its own thread."""
+    runner = Stage().me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+    assert isinstance(runner._messages, queue.SimpleQueue)

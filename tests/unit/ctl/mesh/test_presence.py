@@ -10,7 +10,7 @@ import pytest
 from l2wgctl.mesh import signing
 from l2wgctl.mesh.pace import Backoff, jittered
 from l2wgctl.mesh.presence import Presence
-from l2wgctl.mesh.record import Alive, Record
+from l2wgctl.mesh.record import HOSTS_MAX, Alive, Record
 from l2wgctl.model import Key
 
 HOST, OTHER = signing.generate(), signing.generate()
@@ -91,3 +91,12 @@ def test_a_new_host_key_is_not_bound_by_what_the_old_one_has_signed() -> None:
     assert presence.of(new) is None, "what was true of the old key is not of the new one"
     presence.put("berlin", sealed(sign(7), OTHER))
     assert presence.of(new) == sign(7)
+
+
+def test_junk_takes_no_room() -> None:
+    presence = Presence("office")
+    presence.put("berlin", b"x" * 1_000_000)
+    assert presence.of(RECORD) is None and presence._raw["berlin"] == b""
+    presence.put("berlin", sealed(sign()))
+    presence.replace({"berlin": sealed(sign()), **{f"n{n}": b"x" for n in range(HOSTS_MAX + 5)}})
+    assert len(presence.names()) == HOSTS_MAX and presence.of(RECORD) == sign()

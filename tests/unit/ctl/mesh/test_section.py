@@ -109,6 +109,10 @@ ONE_ERROR = {
         "4:10: Engine is no URL of a store: 'https://a:1/v3' (write "
         "https://etcd1.example.org:2379)",
     ),
+    "engine's name": (
+        NEEDED + "Engine = https://a..b\n",
+        "4:10: Engine 'https://a..b' has no valid host (write https://etcd1.example.org:2379)",
+    ),
     "engine's port": (
         NEEDED + "Engine = https://a:70000\n",
         "4:10: Engine 'https://a:70000' has a port that is not 1-65535",
