@@ -13,8 +13,8 @@ from ..conf.meshvalues import mesh_name
 from ..errors import L2wgError, Problem, UsageError, ValueProblem, without_keys
 from ..model import MeshOptions
 from ..output import print_json, say
-from . import keyfile, signing
-from .desk import Desk, open_desk
+from . import keyfile, layout, signing
+from .desk import WORDS, Desk, open_desk
 from .record import Listed, Request, parse_request
 from .review import lost_places, record_for, refuse, shown
 from .signing import Invalid
@@ -86,15 +86,23 @@ def _opened(desk: Desk, name: str) -> tuple[Request, str]:
 
 def waiting(desk: Desk) -> Iterator[tuple[Request, str]]:
     """Valid requests that are not granted yet, and their fingerprints; a warning for others."""
+    bad = 0
     for name in sorted(desk.requests):
         try:
             request, fingerprint = _opened(desk, name)
         except L2wgError as error:
-            say(problem._replace(warning=True) for problem in error.problems)
+            bad += 1
+            if bad <= WORDS:
+                say(problem._replace(warning=True) for problem in error.problems)
             continue
         held = desk.book.held(name)
         if held is None or record_for(request, desk.book) != held.record:
             yield request, fingerprint
+    if bad > WORDS:
+        what = f"{bad - WORDS} more requests are not valid"
+        prefix = layout.prefix(desk.mesh, layout.REQUESTS)
+        hint = f"somebody fills the store: etcdctl get --prefix --keys-only {prefix}"
+        say([Problem(desk.where, what, hint, True)])
 
 
 def _confirm(fingerprint: str, given: str | None, name: str, where: str) -> None:

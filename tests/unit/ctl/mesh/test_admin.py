@@ -653,3 +653,12 @@ def test_a_name_that_is_no_meshs(place: Place) -> None:
     line = "mesh: name is not 1-63 of a-z 0-9 -: 'My_Office'"
     assert error(place.mesh("sign", "My_Office", "h1")) == line
     assert error(place.run("mesh", "import", "--file", place.file, "My_Office", "-")) == line
+
+
+def test_junk_requests_are_few_lines(place: Place) -> None:
+    for number in range(100):
+        place.store.put(layout.request("office", f"n{number}"), b"junk")
+    fingerprint = place.ask(1)
+    found = place.mesh("sign", "office")
+    assert found.out == f"h1 {fingerprint}\n" and found.err.count("\n") == 9
+    assert "mesh sign: warning: 92 more requests are not valid" in found.err
