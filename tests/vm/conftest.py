@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.vm import batches, flows
 from toolkit.guest import hosts as guest
 from toolkit.guest.dmesg import complaints
 from toolkit.guest.hosts import Host, sh, underlay
@@ -138,3 +139,34 @@ def net(spokes: Hub) -> Iterator[Hub]:
     defaults(spokes)
     yield spokes
     undo(spokes)
+
+
+@pytest.fixture
+def batching() -> Iterator[None]:
+    """Batches are on for Ethernet links; and as they were, whatever a test does to that."""
+    before = flows.MODE.read_text()
+    flows.mode("ethernet")
+    yield
+    flows.mode(before)
+
+
+@pytest.fixture(scope="module")
+def batch_hosts() -> Iterator[tuple[Host, Host]]:
+    """The hosts of tests/vm/batches.py, for all tests of a file."""
+    a, b = Host("A").create(), Host("B").create()
+    batches.pair_of(a, b)
+    yield a, b
+    for host in (a, b):
+        host.destroy()
+
+
+@pytest.fixture
+def ends(batch_hosts: tuple[Host, Host]) -> Iterator[tuple[Host, Host]]:
+    """A and B, with the offloads of their cards and without rules afterwards."""
+    yield batch_hosts
+    for host in batch_hosts:
+        host.run("nft", "flush", "ruleset")
+        host.run("tc", "qdisc", "delete", "dev", "eth0", "root", check=False)
+        host.run("tc", "qdisc", "delete", "dev", "eth0", "clsact", check=False)
+        batches.offloads(host, tx="on", sg="on", gso="on", gro="off")
+        batches.offloads(host, **{"tx-udp-segmentation": "on"})

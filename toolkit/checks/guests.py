@@ -23,7 +23,9 @@ TEST_LIMIT = 900  # seconds for one test that does not say otherwise: by then it
 #: they only decide which files share a guest: a file that is not here runs all the same.
 SECONDS = {
     "test_allocations.py": 1,  # skipped there
-    "test_batch.py": 200,
+    "test_batch.py": 130,
+    "test_batch_bpf.py": 40,
+    "test_batch_way.py": 170,
     "test_bench.py": 100,
     "test_checksums.py": 90,
     "test_ctl.py": 170,
