@@ -27,6 +27,13 @@ mount -t tmpfs -o mode=1777 tmpfs $root/tmp
 mount -t tmpfs -o mode=755 tmpfs $root/run
 mkdir -p $root/run/lock # for pppd
 
+tree=${0%/toolkit/guest/uml.sh}
+case $tree in
+/tmp/*) # which has just been covered
+	mkdir -p "$root$tree"
+	mount -r -t hostfs -o "$tree" hostfs "$root$tree"
+	;;
+esac
 mkdir -p "$root$L2WG_OUT" $root/lib/modules
 mount -t hostfs -o "$L2WG_OUT" hostfs "$root$L2WG_OUT"
 mount -t hostfs -o "$L2WG_MODULES" hostfs $root/lib/modules
