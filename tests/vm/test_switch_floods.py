@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a broadcast may start: copies for 100 peers, handshakes with 1,000 that are away."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable
+
+import pytest
+
+from l2wgctl.switch import SESSIONS
+from tests.vm import l2wg, station, wire
+from tests.vm.failing import FAIL_NTH
+from tests.vm.test_switch import ip_of, link, mac_of, underlay
+from toolkit.guest.hosts import Host, capture, eventually, keys
+
+Hosts = Callable[..., list[Host]]
+#: They take some ten minutes in an emulated machine.
+pytestmark = pytest.mark.skipif(
+    not FAIL_NTH.exists(), reason="needs a kernel that runs natively: --kernel uml"
+)
+UP = SESSIONS.index("up")
+INITIATION = 148  # bytes, whitepaper 5.4.2
+
+
+def asks(source: str, address: str) -> bytes:
+    """An ARP request for somebody who isn't there."""
+    return station.eth(
+        *(station.BROADCAST, source, station.ARP), station.arp(source, address, "192.168.157.99")
+    )
+
+
+def test_arp_reaches_each_of_100_peers_once(hosts: Hosts) -> None:
+    """All are links of one namespace, so that there are a hundred in reasonable time."""
+    a, s = underlay(hosts, "A", "S")
+    link(a, 1, "l2wgswitch", quiet=True)
+    s.run("sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
+    names = [f"w{n}" for n in range(100)]
+    s.ip(*(f"link add {x} type l2wireguard" for x in names))
+    made = []
+    for number, name in enumerate(names):
+        spoke = Host(f"key{number}")
+        keys(spoke)
+        made.append(spoke)
+        s.run(
+            *("wg", "set", name, "private-key", "/dev/stdin", "listen-port", str(40000 + number)),
+            *("peer", a.public, "endpoint", "10.0.0.1:51820", "allowed-ips", "0.0.0.0/0,::/0"),
+            stdin=spoke.key,
+        )
+    config = "".join(
+        f"[Peer]\nPublicKey = {x.public}\nEndpoint = 10.0.0.2:{40000 + n}\n"
+        for n, x in enumerate(made)
+    )
+    a.run("wg", "addconf", "wg1", "/dev/stdin", stdin=config)
+    for spoke in made:
+        l2wg.set_peer(a, spoke, relay=1)
+    a.ip("link set wg1 up")
+    s.ip(*(f"link set {x} up" for x in names))
+
+    def got() -> list[int]:
+        return [s.stat(x, "rx_packets") for x in names]
+
+    def up() -> bool:
+        wire.send(a, "wg1", hello)
+        told = l2wg.peers(a)
+        return all(l2wg.number(told[l2wg.key(x)][l2wg.Peer.SESSION]) == UP for x in made)
+
+    # the first broadcast opens all tunnels
+    hello = asks(mac_of(1), ip_of(1))
+    eventually(up, "all sessions are up")
+    sessions: list[int] = []
+
+    def calm() -> bool:
+        before, sessions[:] = sessions[:], got()
+        return before == sessions
+
+    eventually(calm, "what has waited has arrived")
+    wire.send(s, "w7", asks("02:66:00:00:00:01", "192.168.157.7"))
+    expected = [x + (n != 7) for n, x in enumerate(sessions)]
+    eventually(lambda: got() == expected, "each has it once, but the one that has asked")
+
+
+def test_1000_dead_peers_are_tried_20_times_a_second(hosts: Hosts) -> None:
+    """However often somebody asks: each is tried once at once, and then in turn."""
+    a, s = underlay(hosts, "A", "S")
+    link(a, 1, "l2wgswitch", quiet=True)
+    config = ""
+    for number in range(1000):
+        # any 32 bytes are a public key
+        key = base64.b64encode(hashlib.sha256(str(number).encode()).digest()).decode()
+        config += f"[Peer]\nPublicKey = {key}\nEndpoint = 10.0.0.2:{20000 + number}\n"
+    a.run("wg", "addconf", "wg1", "/dev/stdin", stdin=config)
+
+    def ports() -> list[int]:
+        """Where each initiation has gone."""
+        udp = [f[34:42] for f in wire.read(file) if len(f) == 42 + INITIATION]
+        return [int.from_bytes(x[2:4], "big") for x in udp]
+
+    with capture(s, "eth0", "udp dst portrange 20000-20999") as file:
+        a.ip("link set wg1 up")
+        began, floods = time.monotonic(), 0
+
+        def all_tried() -> bool:
+            nonlocal floods
+            for _ in range(10):
+                wire.send(a, "wg1", asks(mac_of(1), ip_of(1)))
+                floods += 1
+            return len(set(ports())) == 1000
+
+        eventually(all_tried, "each has been tried")
+        first = time.monotonic()
+        while time.monotonic() < first + 10:
+            all_tried()
+            time.sleep(0.1)
+        sent, took = len(ports()), time.monotonic() - began
+    # 500 in the bucket of first tries and 500 more a second, 20 a second of the others
+    assert sent <= 1000 + 20 * (took + 1), (sent, took, floods)
+    assert sent >= 1000 + 20, (sent, took, floods)
+    # what waits for them is 8 copies each
+    assert a.counter("wg1", "tx_flood") == floods
+    print(f"{floods} floods, {sent} initiations in {took:.1f} s")
