@@ -75,6 +75,10 @@ TABLES = {
         "instructions_per_frame_100_peers",
         "instructions_per_frame_1000_peers",
     ),
+    "Checksums verified at the receiver": (
+        "tcp_goodput_verified",
+        "instructions_per_frame_verified",
+    ),
     "Bytes on the wire": ("wire_overhead_bytes", "wire_bytes_per_payload_byte"),
     "By the clock": ("udp_packets_64", "udp_packets_1406", "rtt_median", "rtt_p99"),
     "By the clock, TCP and set-up": (

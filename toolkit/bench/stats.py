@@ -48,6 +48,8 @@ MEASURES: dict[str, Measure] = {
     "instructions_per_frame_64": _counted("instructions a frame of 64 bytes"),
     "instructions_per_frame_100_peers": _counted("instructions a frame, 100 peers"),
     "instructions_per_frame_1000_peers": _counted("instructions a frame, 1,000 peers"),
+    "instructions_per_frame_verified": _counted("instructions a frame, checksums verified"),
+    "tcp_goodput_verified": _counted("TCP goodput, checksums verified", more=True, tolerance=0.03),
     "wire_overhead_bytes": _counted("bytes added to an IP packet", tolerance=0.001),
     "wire_bytes_per_payload_byte": _counted("bytes on the wire a byte", tolerance=0.001),
     "udp_packets_64": _timed("UDP packets a second, 64 bytes", more=True),

@@ -137,12 +137,23 @@ def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) 
     one = [goodput(c.address, 1, plan) for _ in range(3)]
     record("tcp_goodput", statistics.median(one), "Mbit/s")
     record("tcp_goodput_4_streams", goodput(c.address, 4, plan), "Mbit/s")
+    if c.name == "l2wireguard":
+        verified(b, c, plan, record)
     if c.module and c.link == "wg1":
         for number in plan.peers:
             for host in (a, b):
                 add_peers(host, number)
             found_instructions = per_frame(c.address, FRAMES, plan)
             record(f"instructions_per_frame_{number}_peers", found_instructions, "instructions")
+
+
+def verified(receiver: Host, c: Contender, plan: Plan, record: Record) -> None:
+    """What it costs if B looks at the checksums inside, as it does where frames travel on."""
+    receiver.run("ethtool", "-K", c.link, "lro", "off")
+    record("instructions_per_frame_verified", per_frame(c.address, FRAMES, plan), "instructions")
+    runs = [goodput(c.address, 1, plan) for _ in range(3)]
+    record("tcp_goodput_verified", statistics.median(runs), "Mbit/s")
+    receiver.run("ethtool", "-K", c.link, "lro", "on")
 
 
 def by_the_clock(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> None:
