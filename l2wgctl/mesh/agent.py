@@ -195,11 +195,13 @@ class Agent:
                 self._lazy = True
             if place.name == self.me.name:
                 self._own_sign()
-        elif value is None:
-            self.book.gone(key)
         else:
-            verdict = self.book.take(key, value)
-            self._verdict(verdict.changed, verdict.words)
+            self._lazy = True  # At the least the report says what is ignored now.
+            if value is None:
+                self.book.gone(key)
+            else:
+                verdict = self.book.take(key, value)
+                self._verdict(verdict.changed, verdict.words)
 
     def _imported(self, message: Imported) -> None:
         for raw in message.envelopes:

@@ -134,7 +134,10 @@ def test_what_is_not_signed_changes_nothing(town: Town) -> None:
         eventually(lambda part=part: any(part in x for x in town.log("A")), f"A names {part}")  # type: ignore[misc]
     town.delete(f"/l2wg/{MESH}/alive/b")
     all_is_well(town)
-    assert {"nodes/b", "nodes/d", "nodes/evil"} <= set(town.status("A")["agent"]["ignored"])
+    eventually(
+        lambda: {"nodes/b", "nodes/d", "nodes/evil"} <= set(town.status("A")["agent"]["ignored"]),
+        "A's status names them",
+    )
     town.write(f"{nodes}/b", mine)
     town.write(f"{nodes}/d", other)
     eventually(lambda: bool(town.read(f"/l2wg/{MESH}/alive/b")), "B writes its sign anew")

@@ -215,3 +215,8 @@ class MeshHost:
     def until_sees(self, *others: MeshHost, timeout: float = 120) -> None:
         """Wait until its switch has exactly these hosts."""
         self.kernel.until(lambda _: self.sees(*others), timeout)
+
+    def until_has_its_own(self, timeout: float = 120) -> None:
+        """Wait until its switch keeps the MACs of its record for it."""
+        macs = set(self.record.macs)
+        self.kernel.until(lambda now: macs <= {*(now.options.host_macs or ())}, timeout)

@@ -13,11 +13,12 @@ import pytest
 
 from l2wgctl.errors import KernelError, L2wgError, Problem
 from l2wgctl.mesh import layout, signing
-from l2wgctl.mesh.agent import HOUR, LINES, LOOK, PATIENCE, Decision
+from l2wgctl.mesh.agent import HOUR, LINES, LOOK, PATIENCE, REST, Decision
 from l2wgctl.mesh.etcd import Etcd
 from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Whole, Written
 from l2wgctl.mesh.kernel import Change, Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
 from l2wgctl.mesh.record import Alive
+from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Changed, Entry, Listing
 from l2wgctl.model import Endpoint
 from toolkit.bench.etcd import Cluster
@@ -31,7 +32,7 @@ def whole(*items: tuple[str, bytes]) -> Whole:
     return Whole(Listing(tuple(entries), len(entries)))
 
 
-def told(item: tuple[str, bytes]) -> Told:
+def told(item: tuple[str, bytes | None]) -> Told:
     return Told(Changed(*item, 100))
 
 
@@ -371,6 +372,7 @@ class Town:
     def all_see_all(self) -> None:
         for host in self.hosts:
             host.until_sees(*(x for x in self.hosts if x is not host))
+            host.until_has_its_own()
 
     def stop(self) -> None:
         for host in self.hosts:
@@ -474,6 +476,17 @@ def test_a_thread_that_dies_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(L2wgError, match="the thread 'store' has ended by a fault"):
         stage.me.runner_for(opened).run()
+
+
+def test_what_is_ignored_is_reported_within_a_second() -> None:
+    stage = Stage().settle()
+    key = layout.node(MESH, "nobody")
+    for value, ignored in ((b"junk", {"nodes/nobody"}), (None, set())):
+        assert stage.agent.due(stage.now) > REST
+        stage.agent.take(told((key, value)))
+        assert stage.agent.due(stage.now) <= REST
+        assert stage.decide(REST).changes == []
+        assert set(Report.of(stage.agent).ignored) == ignored
 
 
 def test_whoever_writes_to_the_store_does_not_fill_the_log() -> None:
