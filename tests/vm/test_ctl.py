@@ -330,6 +330,7 @@ def test_json(host: Host) -> None:
         "private_key": "(hidden)",
         "listen_port": 1234,
         "fwmark": 42,
+        "switch": None,
     }
     assert peers[0] == {
         "public_key": P1,
