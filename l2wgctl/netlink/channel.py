@@ -218,13 +218,20 @@ class Channel:
             done += len(batch)
         return refused
 
+    def _receive(self) -> bytes:
+        """Messages, as the kernel has put them together.
+
+        :raises Refused: the socket has failed.
+        """
+        try:
+            return self.sock.recv(BUFFER)
+        except OSError as error:
+            raise Refused(error.errno or errno.EIO) from None
+
     def _refusals(self, first: int) -> Iterator[tuple[int, Refused]]:
         """The errors up to the acknowledgement of the last request: sequence number, why."""
         while True:
-            try:
-                buffer = self.sock.recv(BUFFER)
-            except OSError as error:
-                raise Refused(error.errno or errno.EIO) from None
+            buffer = self._receive()
             for kind, flags, sequence, body, end in messages(buffer):
                 if kind != NLMSG_ERROR or not first <= sequence <= self._sequence:
                     continue
@@ -240,10 +247,7 @@ class Channel:
         :raises Refused: the kernel answers with an error.
         """
         while True:
-            try:
-                buffer = self.sock.recv(BUFFER)
-            except OSError as error:
-                raise Refused(error.errno or errno.EIO) from None
+            buffer = self._receive()
             for kind, flags, sequence, body, end in messages(buffer):
                 if sequence != self._sequence:
                     continue  # left over from an interrupted dump

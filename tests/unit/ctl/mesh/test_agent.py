@@ -7,7 +7,6 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -340,14 +339,6 @@ def test_signs_that_are_polled() -> None:
 
 
 # -- with threads, and a real etcd -----------------------------------------------------------------
-
-
-@pytest.fixture
-def three(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path, 3)
-    cluster.start()
-    yield cluster
-    cluster.stop()
 
 
 class Town:

@@ -32,14 +32,6 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.stop()
 
 
-@pytest.fixture
-def three(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path, 3)
-    cluster.start()
-    yield cluster
-    cluster.stop()
-
-
 class Watcher:
     """A watch in a thread of its own; its events come in order."""
 
