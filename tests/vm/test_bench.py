@@ -39,11 +39,12 @@ def taken() -> dict[str, dict[str, float]]:
 
 def test_every_measure_has_a_value(taken: dict[str, dict[str, float]]) -> None:
     found = taken["l2wireguard"]
-    assert set(MEASURES) - set(found) == {"instructions_per_frame_1000_peers"}
+    expected = set(MEASURES) - {"instructions_per_frame_1000_peers"}
+    assert set(found) == expected
     # A long run less a short one, where the guest's clock goes on meanwhile: any number may come
     # out. Under -icount it is instructions.
     counted = {name: value for name, value in found.items() if name.startswith("instructions")}
-    assert len(counted) == 3 and all(map(math.isfinite, counted.values())), counted
+    assert counted and all(map(math.isfinite, counted.values())), counted
     others = {name: value for name, value in found.items() if name not in counted}
     assert all(value > 0 for value in others.values()), others
 
