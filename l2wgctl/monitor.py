@@ -17,6 +17,7 @@ from .netlink.device import WireGuard
 from .output import colour, say
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from .happenings import Watch
@@ -126,18 +127,28 @@ def table(rows: Sequence[Row]) -> Table:
         found.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         fresh = row.handshake_age is not None and row.handshake_age <= STALE
-        found.add_row(
+        cells = (
             row.interface,
-            Text(row.name or row.peer[:12] + "…"),
+            row.name or row.peer[:12] + "…",
             row.endpoint or "-",
             plain(size(row.rx_bytes)),
             plain(size(row.tx_bytes)),
             bit_rate(row.rx_rate),
             bit_rate(row.tx_rate),
             age(row.handshake_age),
-            style=None if fresh else "dim",
         )
+        # Of a str rich would take [fd00::1] for markup, and :ab: for an emoji.
+        found.add_row(*map(Text, cells), style=None if fresh else "dim")
     return found
+
+
+def picture(rows: Sequence[Row], events: Sequence[str]) -> Group:
+    """The table, and below it the latest events, for a terminal."""
+    from rich.console import Group
+    from rich.text import Text
+
+    below = ("", *events) if events else ()
+    return Group(table(rows), *map(Text, below))
 
 
 def _names(interface: str | None) -> list[str]:
@@ -170,16 +181,15 @@ def cmd_monitor(args: argparse.Namespace) -> int:
     live = sys.stdout.isatty() and not args.json
     watch = _watch(args.interface, args.events or live, args.events)
     if live:
-        from rich.console import Console, Group
+        from rich.console import Console
         from rich.live import Live
 
         console = Console(no_color=not colour())
         with Live(console=console, auto_refresh=False) as screen:
 
             def show() -> None:
-                below = [] if watch is None else list(watch.recent)
-                rows = _sample(sampler, args.interface)
-                screen.update(Group(table(rows), *(["", *below] if below else [])), refresh=True)
+                below = () if watch is None else tuple(watch.recent)
+                screen.update(picture(_sample(sampler, args.interface), below), refresh=True)
 
             for seconds in _ticks(args.count, args.interval, show):
                 _wait(watch, seconds, lambda event: None)

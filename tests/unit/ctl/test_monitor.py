@@ -101,6 +101,22 @@ def test_table() -> None:
     assert row.split() == ["wg1", str(KEY)[:12] + "…", "-", *"2.00 KiB 10 B - - 10s".split()]
 
 
+def test_a_terminal_gets_what_there_is() -> None:
+    """rich takes [fd00::1] of a str for markup and :ab: for an emoji; a peer chooses its MACs."""
+    from rich.console import Console
+
+    endpoint, event = "[fd00::5]:51820", "wg1 learned 02:ab:de:cc:0a:01 peer='ops [/x] :smile:'"
+    row = monitor.Row("wg1", str(KEY), endpoint, 1, 2, None, None, 3)
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(monitor.picture([row], [event]))
+    shown = capture.get()
+    assert endpoint in shown and event in shown
+    with console.capture() as capture:
+        console.print(monitor.picture([row], []))
+    assert len(capture.get().splitlines()) == 2
+
+
 def test_monitor_of_nothing(run: Run, links: FakeLinks) -> None:
     assert run("monitor", "--count", "1") == (0, "", "")
     assert run("monitor", "wg9", "--count", "1").status == 1
