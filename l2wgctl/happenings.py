@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -19,11 +20,16 @@ SHOWN = 10
 
 
 class Watch:
-    """Events and sessions of one switch, or of all, while they are waited for."""
+    """Events and sessions of one switch, or of all, while they are waited for.
+
+    :raises KernelError: the link is no switch, or this user may not listen.
+    """
 
     def __init__(self, link: str | None) -> None:
         self._names = Names()
         with Switches() as switches:
+            if link is not None:
+                switches.get(link)  # of another kind of link nothing would ever come
             self._streams = [switches.events(link), switches.sessions(link)]
         self.recent: deque[str] = deque(maxlen=SHOWN)
 
@@ -64,12 +70,12 @@ def _text(key: Key | None) -> str | None:
 
 
 def line(event: Event, names: Mapping[bytes, str]) -> str:
-    """`wg1 violation 02:00:00:00:00:01 peer=oslo counter=rx_ip_bound`."""
+    """`wg1 violation 02:00:00:00:00:01 peer=oslo counter=rx_ip_bound`; quoted as a shell wants."""
     if event.type == LOST:
         return f"{event.link or '-'} {LOST}: events came faster than they were read"
 
     def who(key: Key | None) -> str:
-        return "(this host)" if key is None else names.get(key, str(key))
+        return shlex.quote("(this host)" if key is None else names.get(key, str(key)))
 
     if event.type == SESSION:
         return f"{event.link} session {event.session} peer={who(event.public_key)}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections import deque
 from collections.abc import Iterator
 from select import select
 
@@ -18,6 +19,8 @@ NETLINK_ADD_MEMBERSHIP = 1
 SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE = 1, 8, 33
 #: Bytes of events that may wait to be read: some seconds of them, at 1000 a second.
 BUFFER = 1 << 20
+#: `Events.ready` reads so many messages at most: while it reads, more may come.
+READS = 256
 
 
 class Events(Iterator[Event]):
@@ -36,7 +39,7 @@ class Events(Iterator[Event]):
         self, family: int, group: int, link: str | None = None, timeout: float | None = None
     ) -> None:
         self._family, self._link, self.timeout = family, link, timeout
-        self._waiting: list[Event] = []
+        self._waiting: deque[Event] = deque()
         kind = sockets.SOCK_RAW | sockets.SOCK_CLOEXEC
         try:
             self._sock = sockets.socket(sockets.AF_NETLINK, kind, channel.NETLINK_GENERIC)
@@ -77,13 +80,16 @@ class Events(Iterator[Event]):
             if self.timeout is not None and not select([self._sock], [], [], self.timeout)[0]:
                 raise StopIteration
             self._read()
-        return self._waiting.pop(0)
+        return self._waiting.popleft()
 
     def ready(self) -> list[Event]:
-        """All events that are there now."""
-        while select([self._sock], [], [], 0)[0]:
+        """The events that are there now; of very many the first ones, and the rest next time."""
+        for _ in range(READS):
+            if not select([self._sock], [], [], 0)[0]:
+                break
             self._read()
-        found, self._waiting = self._waiting, []
+        found = list(self._waiting)
+        self._waiting.clear()
         return found
 
     def _read(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import struct
@@ -17,6 +18,7 @@ from l2wgctl.doctor.switch import check_switch
 from l2wgctl.errors import KernelError
 from l2wgctl.grammar import FDB, SET_SWITCH, SET_SWITCH_PEER
 from l2wgctl.model import AllowedIP, Device, Key, Peer
+from l2wgctl.netlink import switch_events
 from l2wgctl.netlink.link import Link
 from l2wgctl.netlink.switch import Switches
 from l2wgctl.switch import (
@@ -31,7 +33,7 @@ from l2wgctl.switch import (
 from tests.unit.ctl.conftest import PEER_A, PEER_B, PEER_C, PRIVATE, Result
 from tests.unit.ctl.fakekernel import FakeKernel, FakePeer, FakeSocket
 from tests.unit.ctl.fakelinks import FakeLinks
-from tests.unit.ctl.fakeswitch import FakeSwitch
+from tests.unit.ctl.fakeswitch import FakeSwitch, attr, u32
 from tests.unit.ctl.test_switch_conf import key
 
 Run = Callable[..., Result]
@@ -268,8 +270,9 @@ def test_what_is_wrong_with_set(run: Run, hub: FakeSwitch, kernel: FakeKernel) -
 
 
 def test_lines_of_events() -> None:
-    names = {bytes(A): "oslo"}
+    names = {bytes(A): "oslo", bytes(C): "my own [x]"}
     for event, text in (
+        (Event("learned", "wg1", C, None, MAC, 0), f"wg1 learned {MAC} peer='my own [x]'"),
         (Event("learned", "wg1", A, None, MAC, 0), f"wg1 learned {MAC} peer=oslo"),
         (
             Event("moved", "wg1", B, A, MAC, 7),
@@ -277,14 +280,14 @@ def test_lines_of_events() -> None:
         ),
         (
             Event("damped", "wg1", B, None, MAC, 0),
-            f"wg1 damped {MAC} peer={PEER_B} from=(this host)",
+            f"wg1 damped {MAC} peer={PEER_B} from='(this host)'",
         ),
         (
             Event("violation", "wg1", A, None, MAC, 0, "rx_ip_bound"),
             f"wg1 violation {MAC} peer=oslo counter=rx_ip_bound",
         ),
         (Event("session", "wg1", A, session="up"), "wg1 session up peer=oslo"),
-        (Event("event-9", "wg1"), "wg1 event-9 - peer=(this host)"),
+        (Event("event-9", "wg1"), "wg1 event-9 - peer='(this host)'"),
         (Event("lost", "wg1"), "wg1 lost: events came faster than they were read"),
     ):
         assert happenings.line(event, names) == text
@@ -348,6 +351,41 @@ def test_monitor_of_what_is_no_switch(run: Run, kernel: FakeKernel) -> None:
     assert run("monitor", "wg1", "--count", "1") == (0, "", "")
     assert "the kernel has no switches" in run("monitor", "wg1", "--events").err
     assert monitor._watch("wg1", True, False) is None
+
+
+def test_events_of_a_wire_would_never_come(run: Run, kernel: FakeKernel) -> None:
+    kernel.add("wg1")
+    result = run("monitor", "wg1", "--events", "--count", "1")
+    assert "wg1 is no switch" in result.err and result.status == 1
+    assert monitor._watch("wg1", True, False) is None
+
+
+class Flood:
+    """A socket that has a new event whenever it is asked, and sometimes has lost some."""
+
+    def __init__(self, *_: object) -> None:
+        self.reads = 0
+
+    def recv(self, size: int) -> bytes:
+        self.reads += 1
+        if self.reads == 2:
+            raise OSError(errno.ENOBUFS, "")
+        told = u32(1, 7) + attr(2, b"wg1\0") + u32(3, 0) + attr(6, bytes(6)) + attr(7, b"\0\0")
+        body = struct.pack("=BBH", 8, 1, 0) + told
+        return struct.pack("=IHHII", 16 + len(body), 33, 0, 0, 0) + body
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        return lambda *_: 0
+
+
+def test_a_flood_of_events_does_not_keep_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch_events.sockets, "socket", Flood)
+    monkeypatch.setattr(switch_events, "select", lambda *_: ([1], [], []))
+    events = switch_events.Events(33, 1, "wg1")
+    first = events.ready()
+    assert [x.type for x in first] == ["learned", "lost", *["learned"] * (switch_events.READS - 2)]
+    assert len(events.ready()) == switch_events.READS
+    assert next(events).type == "learned"
 
 
 # -- doctor ----------------------------------------------------------------------------------------
