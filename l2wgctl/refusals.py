@@ -49,7 +49,7 @@ def capable(capability: int) -> bool:
 
 def explain(number: int, ifname: str, doing: str) -> Reason:
     """What an error number means that came while `doing` something with `ifname`."""
-    for look in (_ipv6, _missing_module, _port, _special):
+    for look in (_too_long, _ipv6, _missing_module, _port, _special):
         found = look(number, ifname, doing)
         if found is not None:
             return found
@@ -57,6 +57,13 @@ def explain(number: int, ifname: str, doing: str) -> Reason:
         return _not_permitted(doing)
     general = _GENERAL.get(number)
     return general(ifname) if general else (os.strerror(number), None)
+
+
+def _too_long(number: int, ifname: str, doing: str) -> Reason | None:
+    """The generic-netlink policy of a link's name (IFNAMSIZ of include/uapi/linux/if.h)."""
+    if number not in (errno.ERANGE, errno.EINVAL) or len(os.fsencode(ifname)) <= 15:
+        return None
+    return "no link has so long a name", "15 characters at most"
 
 
 def _not_permitted(doing: str) -> Reason:

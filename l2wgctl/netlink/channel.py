@@ -324,7 +324,7 @@ class Channel:
         :raises Refused: the kernel answers with an error, or other writers never stop (EINTR).
         """
         payloads: list[bytes] = []
-        request = attribute(WGDEVICE_A_IFNAME, name.encode() + b"\0")
+        request = attribute(WGDEVICE_A_IFNAME, os.fsencode(name) + b"\0")
 
         def read(family: int) -> None:
             for attempt in range(DUMP_TRIES):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
 import socket
 from struct import pack, unpack, unpack_from
 
@@ -24,7 +25,7 @@ ETH_GSTRING_LEN = 32
 def _call(sock: socket.socket, name: str, request: bytes) -> bytes:
     buffer = ctypes.create_string_buffer(request, len(request))
     # struct ifreq: the name in 16 bytes, then a union of 24 whose first word is the pointer.
-    ifreq = pack("16sP16x", name.encode(), ctypes.addressof(buffer))
+    ifreq = pack("16sP16x", os.fsencode(name), ctypes.addressof(buffer))
     fcntl.ioctl(sock.fileno(), SIOCETHTOOL, ifreq)
     return buffer.raw
 

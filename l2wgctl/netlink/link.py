@@ -24,6 +24,9 @@ from ..sockets import AF_INET, AF_INET6
 from .bridge import Bridges
 from .rules import Rules
 
+#: IFNAMSIZ of include/uapi/linux/if.h is 16 with the terminating zero.
+NAME_MAX = 15
+
 #: Marks a bridge that `up` has made, so that `down` may remove it.
 BRIDGE_ALIAS = "made by l2wgctl"
 NETNS_DIR = Path("/run/netns")
@@ -81,7 +84,7 @@ def _link(message: Any) -> Link:
         data = None
     stats = message.get_attr("IFLA_STATS64")
     return Link(
-        message.get_attr("IFLA_IFNAME"),
+        os.fsdecode(message.get_attr("IFLA_IFNAME")),
         message["index"],
         kind,
         message.get_attr("IFLA_MTU") or 0,
@@ -146,6 +149,11 @@ class Links(Bridges, Rules):
 
     def get(self, name: str) -> Link | None:
         """The link, or None."""
+        try:
+            if len(name.encode()) > NAME_MAX:
+                return None
+        except UnicodeEncodeError:  # a byte that is no UTF-8: pyroute2 cannot send it
+            return None
         try:
             with self._doing(name, "look up"):
                 return _link(next(iter(self._ipr.link("get", ifname=name))))

@@ -12,6 +12,7 @@ result with pyroute2's own decoder.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from struct import Struct
@@ -99,7 +100,7 @@ def sockaddr(endpoint: Endpoint) -> bytes:
 
 def encode_ifname(name: str) -> bytes:
     """The attribute that names the link."""
-    return _attr(WGDEVICE_A_IFNAME, name.encode() + b"\0")
+    return _attr(WGDEVICE_A_IFNAME, os.fsencode(name) + b"\0")
 
 
 def _encode_allowed_ip(network: AllowedIP) -> bytes:
@@ -329,7 +330,7 @@ def decode_device(name: str, payloads: Iterable[bytes]) -> tuple[Device, Peers]:
             if kind == WGDEVICE_A_PEERS:
                 nests.append((data, at, to))
             elif kind == WGDEVICE_A_IFNAME:
-                fields["name"] = data[at:to].split(b"\0")[0].decode()
+                fields["name"] = os.fsdecode(data[at:to].split(b"\0")[0])
             elif kind == WGDEVICE_A_IFINDEX:
                 fields["ifindex"] = unsigned(data, at, to)
             elif kind == WGDEVICE_A_PRIVATE_KEY:

@@ -7,6 +7,7 @@ What a newer module adds is passed over: attributes, counters and values that ar
 from __future__ import annotations
 
 from functools import wraps
+from os import fsdecode, fsencode
 from struct import Struct, unpack
 from typing import Callable, TypeVar
 
@@ -70,7 +71,7 @@ def u32(kind: int, value: int) -> bytes:
 
 def named(link: str) -> bytes:
     """The attribute that names a link, the same in every set."""
-    return attribute(Link.IFNAME, link.encode() + b"\0")
+    return attribute(Link.IFNAME, fsencode(link) + b"\0")
 
 
 def macs(addresses: tuple[str, ...]) -> bytes:
@@ -184,7 +185,7 @@ def _decoder(read: Callable[[Attrs], T]) -> Callable[[bytes], T]:
 
 
 def _name(told: Attrs) -> str:
-    return told[Link.IFNAME].split(b"\0")[0].decode()
+    return fsdecode(told[Link.IFNAME].split(b"\0")[0])
 
 
 def _of(names: tuple[str, ...], value: int, other: str) -> str:

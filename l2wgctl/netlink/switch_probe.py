@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from os import fsencode
+
 from . import channel
 
 #: kernel/uapi/l2wg.h; `switch_uapi` has the rest.
@@ -22,7 +24,7 @@ def is_switch(name: str) -> bool:
         family = connection.family_id(GENL_NAME)
         if family is None:
             return False
-        request = channel.attribute(LINK_IFNAME, name.encode() + b"\0")
+        request = channel.attribute(LINK_IFNAME, fsencode(name) + b"\0")
         connection.ask(family, LINK_GET, GENL_VERSION, 0, request)
     except channel.Refused:
         return False

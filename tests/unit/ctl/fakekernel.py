@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.unit.ctl.fakeswitch import FakeSwitches
-from tests.unit.ctl.fakeswitch import Refuse as SwitchRefuse
+from tests.unit.ctl.fakeswitch import FakeSwitches, ifname
+from tests.unit.ctl.fakeswitch import Refuse as Refuse
 
 NETLINK_ROUTE, NETLINK_GENERIC = 0, 16
 CTRL, ERROR, DONE = 16, 2, 3
@@ -71,15 +71,6 @@ class FakeDevice:
     port: int = 0
     fwmark: int = 0
     peers: dict[bytes, FakePeer] = field(default_factory=dict)
-
-
-class Refuse(Exception):
-    """The kernel's negative answer."""
-
-    def __init__(self, number: int, text: str = "") -> None:
-        super().__init__(number)
-        self.number = number
-        self.text = text
 
 
 class FakeKernel:
@@ -145,15 +136,12 @@ class FakeKernel:
         self, command: int, flags: int, kind: int, sequence: int, message: bytes
     ) -> list[bytes]:
         dump = flags & F_DUMP == F_DUMP
-        name = dict(attrs(message[20:])).get(2, b"").rstrip(b"\0").decode()
+        name = ifname(dict(attrs(message[20:])).get(2, b""))
         device = self.devices.get(name)
         if device is not None and device.kind != "l2wgswitch":
             raise Refuse(errno.EOPNOTSUPP, "not a link of kind l2wgswitch")
         present = set(device.peers) if device else set()
-        try:
-            bodies = self.switches.handle(command, dump, message[20:], present)
-        except SwitchRefuse as refuse:
-            raise Refuse(refuse.number, refuse.text) from None
+        bodies = self.switches.handle(command, dump, message[20:], present)
         replies = []
         for body in bodies:
             body = struct.pack("=BBH", command, 1, 0) + body
@@ -171,10 +159,7 @@ class FakeKernel:
         assert (family, state, self_) == (7, 0x80, 2)
         given = dict(attrs(message[28:]))
         name = next(x.name for x in self.devices.values() if x.ifindex == index)
-        try:
-            self.switches.static(name, kind == 28, given)
-        except SwitchRefuse as refuse:
-            raise Refuse(refuse.number, refuse.text) from None
+        self.switches.static(name, kind == 28, given)
         return [self._error(sequence, 0, message)]
 
     def _error(self, sequence: int, number: int, message: bytes, text: str = "") -> bytes:
@@ -186,7 +171,7 @@ class FakeKernel:
         return struct.pack("=IHHII", 16 + len(body), ERROR, flags, sequence, 0) + body
 
     def _get_family(self, sequence: int, data: bytes) -> list[bytes]:
-        name = dict(attrs(data))[2].rstrip(b"\0").decode()
+        name = ifname(dict(attrs(data))[2])
         if name not in self.families:
             raise Refuse(errno.ENOENT)
         body = struct.pack("=BBH", 1, 2, 0) + attr(2, name.encode() + b"\0")
@@ -198,7 +183,7 @@ class FakeKernel:
         self, family: str, data: bytes, command: int
     ) -> tuple[FakeDevice, dict[int, bytes]]:
         given = dict(attrs(data))
-        name = given[2].rstrip(b"\0").decode()
+        name = ifname(given[2])
         self.refuse(command, name)
         if name not in self.devices:
             raise Refuse(errno.ENODEV)

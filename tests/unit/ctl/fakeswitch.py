@@ -6,6 +6,7 @@ tables and events, after kernel/l2wg_genl.c, by plain code of its own.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -34,6 +35,17 @@ def attrs(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def u32(kind: int, value: int) -> bytes:
     return attr(kind, struct.pack("=I", value))
+
+
+def ifname(value: bytes) -> str:
+    """A link's name, which need not be UTF-8.
+
+    :raises Refuse: it is longer than the policy of this attribute allows.
+    """
+    name = value.rstrip(b"\0")
+    if len(name) > 15:
+        raise Refuse(errno.ERANGE)
+    return os.fsdecode(name)
 
 
 class Refuse(Exception):
@@ -101,7 +113,7 @@ class FakeSwitches:
             return [self._link(x) for x in self.switches.values()]
         if 2 not in given:
             raise Refuse(errno.EINVAL, "name the link: ifindex or ifname")
-        name = given[2].rstrip(b"\0").decode()
+        name = ifname(given[2])
         if name not in self.switches:
             raise Refuse(errno.ENODEV)
         switch = self.switches[name]

@@ -7,6 +7,7 @@ import errno
 import json
 import re
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,6 +199,24 @@ def test_nobody_and_several_are_meant(run: Run, hub: FakeSwitch, kernel: FakeKer
 
 def test_a_private_key_in_the_wrong_place_is_not_shown(run: Run, hub: FakeSwitch) -> None:
     assert PRIVATE[:-1] not in run("set", "wg1", "peer", PRIVATE[:-1], "relay", "yes").err
+
+
+@pytest.mark.parametrize("name", ["wg\udcff", "wg1" * 6])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("show {}", "show {} dump", "showconf {}", "del {}", "monitor {} --count 1"),
+        *("fdb {}", "fdb flush {}", "fdb add {} 02:00:00:00:00:09 peer " + PEER_A),
+        *("set {} ageing 60", "set {} peer oslo relay yes", "set {} fwmark 7"),
+    ],
+)
+def test_a_link_that_cannot_be(run: Run, hub: FakeSwitch, words: str, name: str) -> None:
+    """A word of the command line need not be UTF-8, nor short."""
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    result = run(*words.format(name).split())
+    assert result.status in (1, 2) and result.out == "" and result.err.count("\n") == 1
+    assert name.encode(errors="backslashreplace").decode() in result.err
+    assert "no such link" in result.err or "so long a name" in result.err or "peer is" in result.err
 
 
 # -- set -------------------------------------------------------------------------------------------

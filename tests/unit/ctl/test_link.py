@@ -43,7 +43,7 @@ class StubRoute:
 class StubMessage(dict):  # type: ignore[type-arg]
     """A link with the index 9."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str | bytes) -> None:
         super().__init__(index=9, flags=1)
         self.name = name
 
@@ -67,6 +67,14 @@ def test_bridge_and_vlan_requests() -> None:
         ("set", {"index": 9, "master": 0}),
         ("add", {"ifname": "wg1", "kind": "l2wireguard"}),
     ]
+
+
+def test_names_of_links_that_rtnetlink_cannot_be_asked_for() -> None:
+    links = Links(StubRoute())
+    assert links.get("wg\udcff") is None and links.get("w" * 16) is None
+    found = links.get("w" * 15)
+    assert found is not None and found.name == "w" * 15
+    assert link._link(StubMessage(b"wg\xff")).name == "wg\udcff"
 
 
 def test_settings_and_vlans_of_a_bridge() -> None:
