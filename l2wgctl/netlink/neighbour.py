@@ -10,7 +10,7 @@ import errno
 from struct import Struct
 
 from .. import sockets
-from ..errors import KernelError, from_errno
+from ..errors import KernelError, from_errno, in_its_words
 from ..switch import handle
 from . import channel
 from .switch_messages import mac_bytes, u16
@@ -65,6 +65,6 @@ def _change(
         if refused.number == errno.ENOENT:
             what = f"{link}: {refused.detail or f'no entry for {mac} in VLAN {vlan}'}"
             raise KernelError(errno.ENOENT, what, f"see 'l2wgctl fdb {link}'", doing) from None
-        raise from_errno(refused.number, link, doing, refused.detail) from None
+        raise in_its_words(refused.number, link, doing, refused.detail) from None
     finally:
         connection.sock.close()

@@ -17,7 +17,7 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import Callable
 
-from ..errors import KernelError, from_errno
+from ..errors import KernelError, from_errno, in_its_words
 from ..model import Key
 from ..switch import Entry, PeerOptions, PeerState, SwitchOptions, SwitchState
 from . import channel
@@ -249,4 +249,4 @@ def _in_words(refused: channel.Refused, link: str, doing: str) -> KernelError:
         what = f"{link} is no switch"
         hint = "its kind must be l2wgswitch, Switch = yes; a kind is for life: make another link"
         return KernelError(number, what, hint, doing)
-    return from_errno(number, link, doing, detail)
+    return in_its_words(number, link, doing, detail)

@@ -96,6 +96,8 @@ class FakeSwitches:
         self.twice = False
         self.more = b""
         self.refuse_mac = ""
+        #: Error number and explanation of the next entry that `bridge fdb` would set.
+        self.refuse_static = (0, "")
 
     def add(self, name: str) -> FakeSwitch:
         """A new switch."""
@@ -176,6 +178,8 @@ class FakeSwitches:
         """An entry in one VLAN, as `bridge fdb` sets or deletes it."""
         from hashlib import blake2s
 
+        if self.refuse_static[0]:
+            raise Refuse(*self.refuse_static)
         switch = self.switches[name]
         (vlan,) = struct.unpack("=H", given[5]) if 5 in given else (0,)
         mac = given[2].hex(":")

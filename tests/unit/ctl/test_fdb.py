@@ -537,8 +537,15 @@ def test_errors_of_the_kernel_are_one_line(run: Run, hub: FakeSwitch, kernel: Fa
     kernel.switches.refuse_mac = MAC3
     failed(
         run("fdb", "add", "wg1", MAC3, "peer", "oslo"),
-        f"set peer {A}: wg1: Cannot assign requested address [The address must be unicast and not "
-        "zero]",
+        f"set peer {A}: wg1: The address must be unicast and not zero",
     )
+    # EADDRINUSE of a switch is no port in use, EEXIST no name.
+    for number, why in (
+        (errno.EADDRINUSE, "the address is the host's own"),
+        (errno.EEXIST, "the address is bound to others"),
+        (errno.ENOTUNIQ, "peers a and b have the same handle"),
+    ):
+        kernel.switches.refuse_static = (number, why)
+        failed(run("fdb", "add", "wg1", MAC3, "peer", "oslo", "vlan", "3"), f"fdb add: wg1: {why}")
     with pytest.raises(KernelError):
         Switches(FakeSocket(kernel)).flush("wg1", key=C)

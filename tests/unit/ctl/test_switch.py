@@ -155,10 +155,8 @@ def test_the_one_that_is_refused_is_named() -> None:
     for order in ([(OTHER, bad), (KEY, good)], [(KEY, good), (OTHER, bad), (third, good)]):
         with pytest.raises(KernelError) as caught:
             switches.set_peers("wg1", order)
-        assert str(caught.value) == (
-            f"set peer {OTHER}: wg1: Cannot assign requested address "
-            "[The address must be unicast and not zero]"
-        )
+        why = "The address must be unicast and not zero"
+        assert str(caught.value) == f"set peer {OTHER}: wg1: {why}"
         assert set(fake.members) == {key for key, options in order if options is good}
     with pytest.raises(KernelError) as caught:
         switches.del_peers("wg1", [OTHER])
@@ -232,7 +230,7 @@ def test_a_key_in_the_place_of_another() -> None:
     assert [(x.mac, x.public_key) for x in switches.table("wg1")] == [(MAC, OTHER)]
     for old, new, why in (
         (KEY, OTHER, "the switch knows nothing of this key (see 'l2wgctl show wg1')"),
-        (OTHER, OTHER, "Invalid argument [the two keys are the same]"),
+        (OTHER, OTHER, "the two keys are the same"),
     ):
         with pytest.raises(KernelError) as caught:
             switches.replace_peer("wg1", old, new)
