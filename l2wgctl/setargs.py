@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Callable, NamedTuple, TypeVar
 
 from . import grammar
-from .conf import switch, together, values
+from .conf import hostbits, switch, together, values
 from .conf.keys import LIST
 from .errors import Problem, UsageError, ValueProblem, without_keys
 from .keys import read_key_file
@@ -44,6 +44,11 @@ def _checked(name: str, parse: Callable[[str], T], text: str) -> T:
         raise UsageError(without_keys(f"set: {name} {problem.what}"), problem.hint) from None
 
 
+def _host_bits(word: str, text: str) -> list[Problem]:
+    found = hostbits.warning(word, text, values.allowed_ip(text))
+    return [Problem("set", *found, True, code="host-bits")] if found else []
+
+
 def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[Problem]]:
     """(networks, replace, warnings) of `allowed-ips`.
 
@@ -59,11 +64,7 @@ def parse_allowed_ips(text: str) -> tuple[tuple[AllowedIP, ...], bool, list[Prob
             replace = False
             item = item[1:]
         network = values.allowed_ip(item)
-        meant = values.host_bits(network)
-        if meant:
-            what = f"allowed-ips '{item}' has bits set beyond its prefix"
-            hint = f"the kernel takes it as {meant}"
-            warnings.append(Problem("set", what, hint, True, code="host-bits"))
+        warnings += _host_bits("allowed-ips", item)
         networks.append(network._replace(remove=sign == "-"))
     return tuple(networks), replace, warnings
 
@@ -81,20 +82,24 @@ class Options(NamedTuple):
         return not any(self.of.values())
 
 
-def _option(word: str, text: str) -> tuple[str, object]:
+def _option(word: str, text: str, warnings: list[Problem]) -> tuple[str, object]:
     """Field and value of a word that only a switch has."""
     key = switch.BY_WORD[word]
     if key.how is not LIST:
         return key.field, _checked(word, key.parse, text)
     texts = ["".join(item.split()) for item in text.split(",") if item.strip()]
     signed = [text for text in texts if text[0] in "+-"]
+    signs = [text[0] if text[0] in "+-" else "" for text in texts]
     if key.field not in switch.SETS or not signed:
-        found = [_checked(word, key.parse, item) for item in texts]
-        return key.field, together.ordered(key.field, found)
-    return key.field, [
-        (text[0] if text[0] in "+-" else "+", _checked(word, key.parse, text.lstrip("+-")))
-        for text in texts
-    ]
+        signs = [""] * len(texts)
+    bare = [text[len(sign) :] for sign, text in zip(signs, texts)]
+    found = [_checked(word, key.parse, item) for item in bare]
+    if key.field == "host_addresses":
+        for item in bare:
+            warnings += _host_bits(word, item)
+    if any(signs):
+        return key.field, [(sign or "+", item) for sign, item in zip(signs, found)]
+    return key.field, together.ordered(key.field, found)
 
 
 def parse_set(
@@ -148,7 +153,7 @@ def parse_set(
                 fields["replace_allowed_ips"] = replace
                 warnings += found
         elif word in (grammar.SET_SWITCH if fields is None else grammar.SET_SWITCH_PEER):
-            field, value = _option(word, it.value())
+            field, value = _option(word, it.value(), warnings)
             options.setdefault(None if fields is None else key, {})[field] = value
         else:
             raise UsageError(_misplaced(word, fields is not None), grammar.SET)

@@ -8,6 +8,7 @@ import re
 from ..errors import ValueProblem, without_keys
 from ..model import AllowedIP, Endpoint, Key
 from . import values
+from .hostbits import host_bits
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 #: A name of DNS (RFC 1035). Each character has one place: the text may be a stranger's.
@@ -64,7 +65,7 @@ def claimed_network(text: str) -> AllowedIP:
     multicast, broadcast and loopback addresses.
     """
     network = values.allowed_ip(text)
-    meant = values.host_bits(network)
+    meant = host_bits(network)
     if meant:
         raise ValueProblem(f"'{text}' has bits set beyond its prefix", f"write {meant}")
     address, prefix, _ = network

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..errors import ConfigError, Problem, ValueProblem, without_keys
 from ..model import AllowedIP, Device, Key, LinkOptions, MeshOptions, Peer
 from ..switch import PeerOptions, SwitchConfig
-from . import meshsection, together, values
+from . import hostbits, meshsection, together, values
 from .keys import (
     BY_NAME,
     HEADERS,
@@ -73,15 +73,17 @@ def items(value: str) -> list[str]:
 
 
 def _slip(key: ConfigKey, text: str) -> str | None:
-    """How to mend a value that would be right without its quotes, or up to a `;`."""
+    """How to mend a value that would be right without its quotes, or up to a `;`, or in pieces."""
     meant = (
-        (text.strip("\"'"), "leave out the quotes"),
-        (re.split(r"\s*(?:;|//)", text)[0], "a comment begins with #"),
+        ([text.strip("\"'")], "leave out the quotes"),
+        ([re.split(r"\s*(?:;|//)", text)[0]], "a comment begins with #"),
+        (text.split() if key.how is LIST else [text], "put commas between them"),
     )
-    for shorter, hint in meant:
-        if shorter != text and shorter:
+    for parts, hint in meant:
+        if parts != [text] and all(parts):
             try:
-                key.parse(shorter)
+                for part in parts:
+                    key.parse(part)
             except ValueProblem:
                 continue
             return hint
@@ -324,16 +326,11 @@ class _Parser:
             self.problem("value", f"{key.name} {problem.what}", hint, text, problem.column)
             return
         into.append(parsed)
-        if parsed.__class__ is AllowedIP:
-            meant = values.host_bits(parsed)
-            if meant:
-                self.problem(
-                    "host-bits",
-                    f"{key.name} '{text}' has bits set beyond its prefix",
-                    f"the kernel takes it as {meant}",
-                    text,
-                    warning=True,
-                )
+        network = values.allowed_ip(text) if key.field == "host_addresses" else parsed
+        if network.__class__ is AllowedIP:
+            found = hostbits.warning(key.name, text, network)
+            if found:
+                self.problem("host-bits", *found, text, warning=True)
 
     def finish(self) -> Config:
         """The model.

@@ -11,6 +11,9 @@ from ..errors import ConfigError, L2wgError, Problem
 from ..model import L2WIREGUARD, Key, Peer
 from ..switch import PEER_DEFAULTS, PeerOptions
 from .parse import Config, parse
+from .switch import own_addresses, wanted_link
+from .switch_values import host_address
+from .values import masked, split_network
 
 #: Bytes: the MTU of a link on a path of 1500, less one VLAN tag.
 ACCESS_MTU = 1402
@@ -40,11 +43,12 @@ def refused(config: Config) -> Iterator[Problem]:
     options = config.switch.options
     for key, values, most in (
         ("HostMACs", options.host_macs, HOST_MAX),
-        ("HostAddresses", options.host_addresses, HOST_MAX),
+        ("HostAddresses", wanted_link(config, config.switch).host_addresses, HOST_MAX),
     ):
         if len(values or ()) > most:
-            line = config.key_lines[key.lower()]
-            what = f"{key} has {len(values or ())} items, and a switch takes {most}"
+            line = config.key_lines.get(key.lower(), 1)
+            with_own = " with those of Address and BridgeAddress" if key == "HostAddresses" else ""
+            what = f"{key} has {len(values or ())} items{with_own}, and a switch takes {most}"
             yield _problem(config, line, "limit", what, "leave some out", False)
     for line, _, peer in _peers(config):
         macs, vlans = peer.allowed_macs or (), peer.allowed_vlans or ()
@@ -100,10 +104,35 @@ def lint(config: Config) -> Iterator[Problem]:
             what = "MaxMACs = 0 without AllowedMACs: all that the peer sends is dropped"
             hint = "list its MACs in AllowedMACs"
             yield _problem(config, line, "strict", what, hint, True)
-        if config.link.mac_address in (options.allowed_macs or ()):
-            what = f"AllowedMACs {config.link.mac_address} is this link's own MACAddress"
-            yield _problem(config, line, "own-mac", what, "no peer may use it: leave it out", True)
+        for mac in options.allowed_macs or ():
+            own = "this link's own MACAddress" if mac == config.link.mac_address else None
+            if mac in (config.switch.options.host_macs or ()):
+                own = "this host's, by HostMACs"
+            if own:
+                what, hint = f"AllowedMACs {mac} is {own}", "no peer may use it: leave it out"
+                yield _problem(config, line, "own-mac", what, hint, True)
+    yield from _own_addresses(config)
     yield from _access(config)
+
+
+def _own_addresses(config: Config) -> Iterator[Problem]:
+    """AllowedIPs that are bound to the host, which comes first (kernel/l2wg_claim.c)."""
+    assert config.switch is not None
+    own: dict[int, dict[bytes, str]] = {}
+    for text in wanted_link(config, config.switch).host_addresses or ():
+        address, prefix = split_network(text)
+        own.setdefault(prefix, {})[address] = text
+    for line, peer, _ in _peers(config):
+        for ip in peer.allowed_ips:
+            for prefix, networks in own.items():
+                # by IPv4 and IPv6 addresses, which differ in length
+                holder = networks.get(masked(ip.address, prefix)) if prefix <= ip.prefix else None
+                if holder is not None:
+                    what = f"AllowedIPs {ip} is this host's own, by its address {holder}"
+                    if holder not in own_addresses(config.link):
+                        what = f"AllowedIPs {ip} is this host's own, by HostAddresses {holder}"
+                    hint = "no peer may use it: leave it out there, or here"
+                    yield _problem(config, line, "own-address", what, hint, True)
 
 
 def _access(config: Config) -> Iterator[Problem]:
@@ -137,6 +166,16 @@ def advice(config: Config) -> Iterator[Problem]:
         what = f"{count} no Endpoint, and cannot be reached before having spoken"
         hint = "PersistentKeepalive = 25 in its own file, or Endpoint here"
         yield _problem(config, silent[0], "no-endpoint", what, hint, True)
+    own = wanted_link(config, config.switch).host_addresses or ()
+    for vlan in config.link.vlans:
+        for address in vlan.addresses:
+            bare = host_address(address.partition("/")[0])
+            if bare not in own:
+                name = f"VLAN{vlan.label}.Address"
+                what = f"{name} {address} can be claimed by every peer in this VLAN"
+                hint = f"HostAddresses = {bare.partition('/')[0]}, which holds in all VLANs"
+                line = config.key_lines.get(name.lower(), 1)
+                yield _problem(config, line, "vlan-address", what, hint, True)
     yield from _two_hubs(config)
 
 

@@ -51,8 +51,13 @@ def new_peers(text: str) -> str:
 def host_address(text: str) -> str:
     """A prefix that no peer may claim, in normal form; without a length it is the address."""
     address, prefix = values.split_network(text)
+    hint = "write the host's own addresses"
     if not prefix:
-        raise ValueProblem(f"'{text}' would bind every address", "write the host's own addresses")
+        raise ValueProblem(f"'{text}' would bind every address", hint)
+    wide = min(prefix, 10)  # fe80::/10; every station has one of these
+    if len(address) == 16 and prefix < 128:
+        if values.masked(address, wide) == values.masked(b"\xfe\x80" + bytes(14), wide):
+            raise ValueProblem(f"'{text}' would bind everybody's link-local address", hint)
     return str(AllowedIP(values.masked(address, prefix), prefix))
 
 
@@ -62,6 +67,8 @@ def vlans(text: str) -> tuple[int, int]:
         return ALL_VLANS[0]
     first, dash, last = (part.strip() for part in text.partition("-"))
     low, high = number(first), number(last if dash else first)
+    if low is not None and high is not None and high < low <= 4094:
+        raise ValueProblem(f"ends before it begins: '{text}'", f"write {high}-{low}")
     if low is None or high is None or not low <= high <= 4094:
         raise ValueProblem(
             f"is not a VLAN 0-4094: '{text}'", "write 20, 20-29 for a range, 0 for no tag, or all"

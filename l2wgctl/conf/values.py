@@ -219,18 +219,9 @@ def masked(address: bytes, prefix: int) -> bytes:
 
 
 def allowed_ip(text: str) -> AllowedIP:
-    """A network. Host bits are kept: the kernel clears them, and `host_bits` reports them."""
+    """A network. Host bits are kept: the kernel clears them, and `hostbits` reports them."""
     address, prefix = split_network(text)
     return AllowedIP(address, prefix)
-
-
-def host_bits(network: AllowedIP) -> str | None:
-    """The network as it is meant when host bits are set, else None."""
-    address, prefix, _ = network
-    if prefix == len(address) * 8:
-        return None
-    clean = masked(address, prefix)
-    return None if clean == address else str(AllowedIP(clean, prefix))
 
 
 def interface_address(text: str) -> str:
@@ -279,6 +270,8 @@ def peer_name(text: str) -> str:
         raise ValueProblem("has characters that cannot be printed", "letters, digits, space, - _ .")
     if "#" in text:
         raise ValueProblem("has a '#', which begins a comment", "letters, digits, space, - _ .")
+    if _decode_key(text) is not None:  # it would be shown, and be another peer to `set`
+        raise ValueProblem("is a key, which has a line of its own", "Name is for people: oslo")
     return text
 
 
@@ -286,7 +279,10 @@ def mac_address(text: str) -> str:
     """A unicast MAC address `xx:xx:xx:xx:xx:xx`, in lower case, not all zero."""
     text = text.replace("-", ":")
     if not _MAC.fullmatch(text):
-        raise ValueProblem(f"is not six bytes in hexadecimal: '{text}'")
+        digits = re.sub(r"[:.]", "", text)
+        whole = re.fullmatch(r"[0-9A-Fa-f]{12}", digits)
+        meant = ":".join(re.findall("..", digits)) if whole else "02:00:00:00:00:01"
+        raise ValueProblem(f"is not six bytes in hexadecimal: '{text}'", f"write {meant}")
     if int(text[:2], 16) & 1:
         raise ValueProblem(f"is a multicast address: '{text}'", "the first byte must be even")
     if text.strip("0:") == "":
@@ -324,6 +320,8 @@ def vlan_range(text: str) -> tuple[int, int]:
     """VLAN ids 1-4094 of a bridge port: `20`, or `20-29`; first and last."""
     first, dash, last = (part.strip() for part in text.partition("-"))
     low, high = number(first) or 0, number(last) if dash else number(first)
+    if 1 <= (high or 0) < low <= 4094:
+        raise ValueProblem(f"ends before it begins: '{text}'", f"write {high}-{low}")
     if not 1 <= low <= (high or 0) <= 4094:
         raise ValueProblem(f"is not a VLAN id 1-4094: '{text}'", "write 20, or 20-29 for a range")
     return low, high or low

@@ -164,7 +164,7 @@ ONE_ERROR = {
     ),
     "VLAN range": (
         "[Interface]\nBridge = br0\nBridgeVLANs = 9-5\n",
-        "3:15: BridgeVLANs is not a VLAN id 1-4094: '9-5' (write 20, or 20-29 for a range)",
+        "3:15: BridgeVLANs ends before it begins: '9-5' (write 5-9)",
     ),
     "PVID": (
         "[Interface]\nBridge = br0\nBridgePVID = 4095\n",

@@ -159,7 +159,10 @@ def test_flush(run: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
     [
         (["add"], f"fdb: add names no link ({FDB})"),
         (["add", "wg1"], f"fdb: add names no MAC address ({FDB})"),
-        (["add", "wg1", "x"], "fdb: MAC is not six bytes in hexadecimal: 'x'"),
+        (
+            ["add", "wg1", "x"],
+            "fdb: MAC is not six bytes in hexadecimal: 'x' (write 02:00:00:00:00:01)",
+        ),
         (
             ["add", "wg1", MAC],
             "fdb: add names no peer (peer KEY; for MACs of this host see HostMACs in l2wg.conf(5))",

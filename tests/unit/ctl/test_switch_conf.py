@@ -41,7 +41,7 @@ MaxEntries = 100
 MaxLocal = 50
 NewPeers = open
 HostMACs = 02:00:00:00:00:0A
-HostAddresses = 10.9.0.1/24, fd09::1
+HostAddresses = 10.9.0.0/24, fd09::1
 MTU = 1402
 Address = 10.0.0.1/24, fd00::1/64
 
@@ -154,6 +154,8 @@ def test_a_key_that_only_a_switch_has() -> None:
         ("NewPeers = shut", "is neither open nor closed: 'shut'"),
         ("HostMACs = 01:00:00:00:00:01", "is a multicast address: '01:00:00:00:00:01' "
          "(the first byte must be even)"),
+        ("HostAddresses = fe80::/64", "'fe80::/64' would bind everybody's link-local address "
+         "(write the host's own addresses)"),
         ("HostAddresses = 0.0.0.0/0", "'0.0.0.0/0' would bind every address (write the host's own "
          "addresses)"),
     ],
@@ -169,8 +171,7 @@ def test_wrong_values_of_the_link(line: str, wrong: str) -> None:
     [
         ("MaxMACs = x", "is not 0-1048576: 'x' (0: those of AllowedMACs alone)"),
         ("PVID = 0", "is neither off nor a VLAN id 1-4094: '0'"),
-        ("AllowedVLANs = 1, 30-20", "is not a VLAN 0-4094: '30-20' (write 20, 20-29 for a range, 0 "
-         "for no tag, or all)"),
+        ("AllowedVLANs = 1, 30-20", "ends before it begins: '30-20' (write 20-30)"),
         ("AllowedVLANs = 4095", "is not a VLAN 0-4094: '4095' (write 20, 20-29 for a range, 0 for "
          "no tag, or all)"),
         ("Relay = maybe", "is neither yes nor no: 'maybe'"),
@@ -182,6 +183,32 @@ def test_wrong_values_of_a_peer(line: str, wrong: str) -> None:
     name = line.partition(" ")[0]
     (found,) = errors(f"[Interface]\nSwitch = yes\n[Peer]\nPublicKey = {PEER_A}\n{line}\n")
     assert found.partition(" ")[2] == f"{name} {wrong}"
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("AllowedMACs = 0200.0000.0001", "is not six bytes in hexadecimal: '0200.0000.0001' (write "
+         "02:00:00:00:00:01)"),
+        ("AllowedMACs = 02:00:00:00:00:01 02:00:00:00:00:02", "is not six bytes in hexadecimal: "
+         "'02:00:00:00:00:01 02:00:00:00:00:02' (put commas between them)"),
+        ("AllowedVLANs = 10 20-30", "is not a VLAN 0-4094: '10 20-30' (put commas between them)"),
+        ("Guard = dhcp ra", "is none of dhcp, ra, stp: 'dhcp ra' (put commas between them)"),
+        ("AllowedIPs = 10.0.0.1 10.0.0.2", "is not an IPv4 or IPv6 network: '10.0.0.1 10.0.0.2' "
+         "(put commas between them)"),
+        (f"Name = {PEER_B}", "is a key, which has a line of its own (Name is for people: oslo)"),
+    ],
+)  # fmt: skip
+def test_usual_slips(line: str, wrong: str) -> None:
+    name = line.partition(" ")[0]
+    (found,) = errors(f"[Interface]\nSwitch = yes\n[Peer]\nPublicKey = {PEER_A}\n{line}\n")
+    assert found.partition(" ")[2] == f"{name} {wrong}"
+
+
+def test_macs_as_people_write_them() -> None:
+    text = f"[Interface]\nSwitch = yes\n[Peer]\nPublicKey = {PEER_A}\n"
+    found = config(text + "AllowedMACs = 02-AA-00-00-00-01, 02:aa:00:00:00:01,, # one\n").switch
+    assert found is not None and found.peers[key(PEER_A)].allowed_macs == ("02:aa:00:00:00:01",)
 
 
 def test_all_vlans() -> None:
@@ -274,6 +301,37 @@ def test_a_good_hub(tmp_path: Path) -> None:
             ],
         ),
         (
+            f"{HEAD}HostMACs = {MAC}\n{PEER_OF_A}AllowedMACs = {MAC}\n",
+            [
+                f"5:1: warning: AllowedMACs {MAC} is this host's, by HostMACs (no peer may use it: "
+                "leave it out)"
+            ],
+        ),
+        (
+            HEAD
+            + "Address = 10.1.0.1/24, fd00::1/64\nHostAddresses = 10.2.0.1/24, fe80::1\n"
+            + PEER_OF_A
+            + "AllowedIPs = 10.1.0.1/32, 10.1.0.0/24, 10.2.0.7/32, fd00::1/128, fd00::2/128\n",
+            [
+                "5:17: warning: HostAddresses '10.2.0.1/24' has bits set beyond its prefix (no "
+                "peer may use any address of 10.2.0.0/24; one alone is 10.2.0.1)",
+                "6:1: warning: AllowedIPs 10.1.0.1/32 is this host's own, by its address "
+                "10.1.0.1/32 (no peer may use it: leave it out there, or here)",
+                "6:1: warning: AllowedIPs 10.2.0.7/32 is this host's own, by HostAddresses "
+                "10.2.0.0/24 (no peer may use it: leave it out there, or here)",
+                "6:1: warning: AllowedIPs fd00::1/128 is this host's own, by its address "
+                "fd00::1/128 (no peer may use it: leave it out there, or here)",
+            ],
+        ),
+        (
+            HEAD + "VLANs = 10, 20\nVLAN10.Address = 10.1.0.1/24, fd00::1/64\n"
+            "HostAddresses = fd00::1\n" + PEER_OF_A,
+            [
+                "5:1: warning: VLAN10.Address 10.1.0.1/24 can be claimed by every peer in this "
+                "VLAN (HostAddresses = 10.1.0.1, which holds in all VLANs)"
+            ],
+        ),
+        (
             HEAD + PEER_OF_A.replace("Endpoint = 192.0.2.1:5\n", ""),
             [
                 "4:1: warning: 1 peer has no Endpoint, and cannot be reached before having spoken "
@@ -293,7 +351,10 @@ def test_a_good_hub(tmp_path: Path) -> None:
         ),
         (
             HEAD + "HostAddresses = " + ", ".join(f"10.0.0.{n}" for n in range(65)) + "\n",
-            ["4:1: HostAddresses has 65 items, and a switch takes 64 (leave some out)"],
+            [
+                "4:1: HostAddresses has 65 items with those of Address and BridgeAddress, and a "
+                "switch takes 64 (leave some out)"
+            ],
         ),
     ],
 )

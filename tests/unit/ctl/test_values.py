@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from l2wgctl.conf import values
+from l2wgctl.conf import hostbits, values
 from l2wgctl.errors import ValueProblem
 from l2wgctl.model import AllowedIP, Endpoint
 from tests.unit.ctl.conftest import PEER_A, PRIVATE
@@ -103,7 +103,12 @@ BAD: list[tuple[Callable[[str], object], str, str, str | None]] = [
     (values.interface_name, "a" * 16, f"is longer than 15 characters: '{'a' * 16}'", None),
     (values.interface_name, "a b", "is not 1-15 of A-Z a-z 0-9 _ = + . -: 'a b'", None),
     (values.interface_name, "..", "is not 1-15 of A-Z a-z 0-9 _ = + . -: '..'", None),
-    (values.mac_address, "02:ca", "is not six bytes in hexadecimal: '02:ca'", None),
+    (
+        values.mac_address,
+        "02:ca",
+        "is not six bytes in hexadecimal: '02:ca'",
+        "write 02:00:00:00:00:01",
+    ),
     (
         values.mac_address,
         "01:00:5e:00:00:01",
@@ -171,8 +176,8 @@ def test_secrets_do_not_show_themselves() -> None:
 
 
 def test_host_bits() -> None:
-    assert values.host_bits(values.allowed_ip("10.1.2.3/8")) == "10.0.0.0/8"
-    assert values.host_bits(values.allowed_ip("fd00::1/64")) == "fd00::/64"
-    assert values.host_bits(values.allowed_ip("10.0.0.0/8")) is None
-    assert values.host_bits(values.allowed_ip("10.1.2.3")) is None
-    assert values.host_bits(values.allowed_ip("128.0.0.0/0")) == "0.0.0.0/0"
+    assert hostbits.host_bits(values.allowed_ip("10.1.2.3/8")) == "10.0.0.0/8"
+    assert hostbits.host_bits(values.allowed_ip("fd00::1/64")) == "fd00::/64"
+    assert hostbits.host_bits(values.allowed_ip("10.0.0.0/8")) is None
+    assert hostbits.host_bits(values.allowed_ip("10.1.2.3")) is None
+    assert hostbits.host_bits(values.allowed_ip("128.0.0.0/0")) == "0.0.0.0/0"
