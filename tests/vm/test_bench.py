@@ -27,7 +27,7 @@ def taken() -> dict[str, dict[str, float]]:
     assert shutil.which(bench.PACKETS)
     values: dict[str, dict[str, float]] = defaultdict(dict)
     for clock, name in (*(("icount", n) for n in OURS), ("wall", "l2wireguard")):
-        plan = bench.Plan(clock, [], 1, (128, 64), 100, 10, [100], "", "")
+        plan = bench.Plan(clock, [], 1, (128, 64), 100, 10, [100], [10], "", "")
 
         def record(measure: str, value: float, unit: str, *, name: str = name) -> None:
             assert unit

@@ -59,6 +59,7 @@ class Extent:
     :ivar frames: see :class:`toolkit.guest.bench.Plan`.
     :ivar milliseconds: of a run, in guest time of counted instructions; by the clock, where TCG is
         slower, a run has three times as many.
+    :ivar floods: numbers of peers that a broadcast goes to.
     :ivar ctl: numbers of peers for l2wgctl against wg.
     :ivar whole: everything is measured, so the report may go into the docs.
     """
@@ -71,6 +72,7 @@ class Extent:
     milliseconds: int
     echoes: int
     peers: tuple[int, ...]
+    floods: tuple[int, ...]
     ctl: tuple[int, ...]
     whole: bool = False
 
@@ -88,12 +90,13 @@ FULL = Extent(
     600,
     500,
     (100, 1000),
+    (10, 100, 1000),
     (10, 1000, 10000),
     True,
 )
 QUICK = Extent(
     ("wireguard", "wireguard-ours", "l2wireguard", "vxlan"),
-    *(1, 1, 1, (2048, 512), 500, 200, (100,), (10, 1000)),
+    *(1, 1, 1, (2048, 512), 500, 200, (100,), (10, 100), (10, 1000)),
 )
 
 
@@ -197,7 +200,8 @@ def run_guest(
         plan = Plan(
             *(clock, list(extent.contenders), rounds, extent.frames),
             extent.milliseconds * (1 if counting else 3),
-            *(extent.echoes, list(extent.peers), str(keys), str(packets_program())),
+            *(extent.echoes, list(extent.peers), list(extent.floods)),
+            *(str(keys), str(packets_program())),
         )
         (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(plan)))
         result = lab.run(

@@ -7,6 +7,7 @@
  *	bench-packets pps NS_A NS_B ADDRESS SIZE MILLISECONDS WINDOW
  *	bench-packets rtt NS_A NS_B ADDRESS SIZE COUNT
  *	bench-packets tcp NS_A NS_B ADDRESS STREAMS MILLISECONDS
+ *	bench-packets raw NS_A LINK MAC SIZE COUNT COPIES AT_ONCE
  *
  * NS_A and NS_B are names of `ip netns`, ADDRESS is B's IPv4 address, SIZE the
  * bytes of an IP packet, of which there are SPAN sizes from SIZE on (1 by default),
@@ -16,11 +17,16 @@
  * udp and pps never have more than WINDOW packets on their way, so that nothing
  * is lost. Otherwise we would measure how fast packets can be dropped.
  * A packet that does not come within a second is given up and counted in `lost`.
+ *
+ * raw sends Ethernet frames of SIZE bytes from LINK to MAC, AT_ONCE at a time, and
+ * waits each time until COPIES packets for each frame have left eth0; they are `sent`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -393,6 +399,71 @@ static int run_tcp(const char *ns_b, const char *to, unsigned long streams, int6
 	return 0;
 }
 
+/* Packets that have left eth0, by its counter. */
+static unsigned long left_eth0(void)
+{
+	unsigned long sent;
+	char line[512];
+	FILE *f = fopen("/proc/net/dev", "r");
+	bool found = false;
+
+	if (!f)
+		die("/proc/net/dev");
+	/* eight counters of what is received, then bytes and packets sent */
+	while (!found && fgets(line, sizeof(line), f))
+		found = sscanf(line, " eth0: %*u %*u %*u %*u %*u %*u %*u %*u %*u %lu",
+			       &sent) == 1;
+	fclose(f);
+	if (!found) {
+		errno = ENODEV;
+		die("eth0");
+	}
+	return sent;
+}
+
+static int run_raw(const char *link, const char *mac, unsigned long size, unsigned long count,
+		   unsigned long copies, unsigned long at_once)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_halen = 6 };
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	unsigned long sent = 0, before, wanted;
+	unsigned char *m = (unsigned char *)packet;
+	int64_t start, slept, end, give_up;
+
+	to.sll_ifindex = if_nametoindex(link);
+	if (fd < 0 || !to.sll_ifindex)
+		die(link);
+	/* to MAC, from a locally administered address, as an experiment (IEEE 802, 9.2.3) */
+	if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", m, m + 1, m + 2, m + 3, m + 4,
+		   m + 5) != 6) {
+		errno = EINVAL;
+		die(mac);
+	}
+	memcpy(packet + 6, "\x02\0\0\0\0\x01\x88\xb5", 8);
+	before = left_eth0();
+	slept = idle();
+	start = now();
+	while (sent < count) {
+		for (unsigned long i = 0; i < at_once && sent < count; i++, sent++)
+			if (sendto(fd, packet, size, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
+				die("sendto");
+		wanted = before + sent * copies;
+		give_up = now() + LOST * 1000000LL;
+		while (left_eth0() < wanted) {
+			if (now() > give_up) {
+				errno = ETIMEDOUT;
+				die("not all have left eth0");
+			}
+			usleep(1000);
+		}
+	}
+	end = now();
+	slept = idle() - slept;
+	printf("{\"elapsed\": %ld, \"idle\": %ld, \"sent\": %lu}\n", (long)(end - start),
+	       (long)slept, left_eth0() - before);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
@@ -400,7 +471,7 @@ int main(int argc, char **argv)
 	int numbers = argc - 5;
 
 	if (numbers < 2 || numbers > 4) {
-		fprintf(stderr, "bench-packets: see the head of bench_packets.c for its arguments\n");
+		fprintf(stderr, "bench-packets: see the head of packets.c for its arguments\n");
 		return 2;
 	}
 	for (int i = 0; i < numbers; i++)
@@ -421,6 +492,8 @@ int main(int argc, char **argv)
 		return run_udp(argv[3], argv[4], n[0], ~0UL, n[2], 0, n[1] * 1000000LL);
 	if (!strcmp(mode, "rtt") && numbers == 2)
 		return run_rtt(argv[3], argv[4], n[0], n[1]);
+	if (!strcmp(mode, "raw") && numbers == 4)
+		return run_raw(argv[3], argv[4], n[0], n[1], n[2], n[3]);
 	if (!strcmp(mode, "tcp") && numbers == 2)
 		return run_tcp(argv[3], argv[4], n[0], n[1] * 1000000LL);
 	errno = EINVAL;

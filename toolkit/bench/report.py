@@ -75,6 +75,8 @@ TABLES = {
         "instructions_per_frame_100_peers",
         "instructions_per_frame_1000_peers",
     ),
+    "Through a hub": ("hub_tcp_goodput", "hub_instructions_per_frame"),
+    "Flooding": ("flood_copy_10", "flood_copy_100", "flood_copy_1000"),
     "Checksums verified at the receiver": (
         "tcp_goodput_verified",
         "instructions_per_frame_verified",

@@ -50,6 +50,11 @@ MEASURES: dict[str, Measure] = {
     "instructions_per_frame_1000_peers": _counted("instructions a frame, 1,000 peers"),
     "instructions_per_frame_verified": _counted("instructions a frame, checksums verified"),
     "tcp_goodput_verified": _counted("TCP goodput, checksums verified", more=True, tolerance=0.03),
+    "hub_tcp_goodput": _counted("TCP goodput through a hub", more=True, tolerance=0.03),
+    "hub_instructions_per_frame": _counted("instructions a frame through a hub"),
+    "flood_copy_10": _counted("a copy to each of 10 peers", tolerance=0.03),
+    "flood_copy_100": _counted("to each of 100", tolerance=0.03),
+    "flood_copy_1000": _counted("to each of 1,000", tolerance=0.03),
     "wire_overhead_bytes": _counted("bytes added to an IP packet", tolerance=0.001),
     "wire_bytes_per_payload_byte": _counted("bytes on the wire a byte", tolerance=0.001),
     "udp_packets_64": _timed("UDP packets a second, 64 bytes", more=True),
@@ -206,6 +211,10 @@ def aims(found: Iterable[Figure]) -> list[Aim]:
             return a.ratio
         return a.ratio / b.ratio if a.ratio and b.ratio else None
 
+    def value(contender: str, measure: str) -> float | None:
+        figure = by.get((contender, measure))
+        return figure.value if figure else None
+
     def aim(text: str, value: float | None, least: float, most: float) -> Aim:
         return Aim(text, value, value is not None and least <= value <= most)
 
@@ -242,6 +251,36 @@ def aims(found: Iterable[Figure]) -> list[Aim]:
             ratio("wireguard-ours", "instructions_per_frame"),
             0.99,
             1.01,
+        ),
+        aim(
+            "instructions a frame of a switch of two: at most 1.02 of l2wireguard",
+            ratio("l2wgswitch", "instructions_per_frame", "l2wireguard"),
+            0,
+            1.02,
+        ),
+        *(
+            aim(
+                f"TCP goodput through a hub: at least {least:g} of {what}",
+                ratio("l2wgswitch", "hub_tcp_goodput", base),
+                least,
+                endless,
+            )
+            for base, least, what in (
+                ("l2wireguard", 1.05, "a bridge of a link for each spoke"),
+                ("vxlan", 1.3, "VXLAN over WireGuard and a bridge"),
+                ("openvpn", 2, "OpenVPN with client-to-client"),
+                ("tinc", 3, "tinc"),
+                ("n2n", 3, "n2n"),
+            )
+        ),
+        *(
+            aim(
+                f"a broadcast's copy to each of {number:,} peers: at most 1 unicast frame",
+                value("l2wgswitch", f"flood_copy_{number}"),
+                0,
+                1,
+            )
+            for number in (10, 100, 1000)
         ),
         aim("bytes on the wire a frame of l2wireguard: 14 more than stock WireGuard", more, 14, 14),
     ]

@@ -8,6 +8,7 @@ each value to RESULTS as soon as it has it, as one line of JSON.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -15,12 +16,14 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.guest.contenders import CONTENDERS, KEYS, OUTER, Contender, use_module
+from toolkit.guest.contenders import CONTENDERS, KEYS, NO_IPV6, OUTER, B, Contender, use_module
+from toolkit.guest.flood import copies
 from toolkit.guest.hosts import Failed, Host, cable, eventually, sh, stop
+from toolkit.guest.hubs import HUBS, star
 
 PACKETS = "/tmp/bench-packets"  # in memory: the cost of a read through 9p depends on the host
 HEADERS = 28  # bytes of IPv4 and UDP
@@ -44,6 +47,7 @@ class Plan:
     :ivar milliseconds: of each run that ends by time.
     :ivar echoes: round trips.
     :ivar peers: numbers of peers on one link to measure with.
+    :ivar floods: numbers of peers that a broadcast goes to.
     :ivar keys: the folder that make_keys() filled.
     """
 
@@ -54,6 +58,7 @@ class Plan:
     milliseconds: int
     echoes: int
     peers: list[int]
+    floods: list[int]
     keys: str
     packets: str
 
@@ -191,13 +196,7 @@ def hosts() -> tuple[Host, Host]:
     """A and B, joined by a cable, without IPv6: its messages would be counted with the rest."""
     a, b = Host("A").create(), Host("B").create()
     for host in (a, b):
-        host.run(
-            "sysctl",
-            "-q",
-            "-w",
-            "net.ipv6.conf.all.disable_ipv6=1",
-            "net.ipv6.conf.default.disable_ipv6=1",
-        )
+        host.run("sysctl", "-q", "-w", *NO_IPV6)
     cable(a, b)
     for host, address in zip((a, b), OUTER):
         host.ip(f"address add {address}/24 dev eth0")
@@ -211,7 +210,7 @@ def measure(contender: Contender, plan: Plan, record: Record) -> None:
     """
     use_module(contender.module)
     a, b = hosts()
-    try:
+    with taken_down(a, b):
         started = time.monotonic()
         contender.set_up(a, b)
         eventually(lambda: reached(a, contender.address), f"{contender.name} carries nothing")
@@ -221,11 +220,48 @@ def measure(contender: Contender, plan: Plan, record: Record) -> None:
         else:
             record("setup_time", taken, "s")
             by_the_clock(a, b, contender, plan, record)
+    if plan.clock == "icount" and contender.name in HUBS:
+        through_a_hub(contender, plan, record)
+    if plan.clock == "icount" and contender.name == "l2wgswitch":
+        flooding(plan, record)
+
+
+def through_a_hub(contender: Contender, plan: Plan, record: Record) -> None:
+    """The same between two spokes of a hub.
+
+    :raises Failed: see :func:`measure`.
+    """
+    place = star()
+    with taken_down(place.hub, place.a, place.b):
+        HUBS[contender.name](place)
+        eventually(lambda: reached(place.a, B), f"a hub of {contender.name} carries nothing")
+        record("hub_instructions_per_frame", per_frame(B, FRAMES, plan), "instructions")
+        runs = [goodput(B, 1, plan) for _ in range(3)]
+        record("hub_tcp_goodput", statistics.median(runs), "Mbit/s")
+
+
+def flooding(plan: Plan, record: Record) -> None:
+    """A broadcast's copies beside a unicast frame, at the sender alone.
+
+    :raises Failed: see :func:`measure`.
+    """
+    for number in plan.floods:
+        a, b = hosts()
+        with taken_down(a, b):
+            one, copy = copies(a, b, number, PACKETS)
+            record(f"flood_copy_{number}", copy / one, "of a unicast frame")
+
+
+@contextlib.contextmanager
+def taken_down(*hosts: Host) -> Iterator[None]:
+    """Remove the hosts after the block; an error tells what their programs said."""
+    try:
+        yield
     except Failed as error:
-        said = [stop(p).strip() for host in (a, b) for p in host.running]
+        said = [stop(p).strip() for host in hosts for p in host.running]
         raise Failed("\n".join([str(error), *said])) from None
     finally:
-        for host in (a, b):
+        for host in hosts:
             host.destroy()
 
 

@@ -8,7 +8,7 @@ between them at 192.168.157.1 and .2, with its own default MTU and as its manual
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from toolkit.guest.hosts import Host, eventually, sh
 A, B = "192.168.157.1", "192.168.157.2"
 OUTER = ("10.0.0.1", "10.0.0.2")
 KEYS = Path("/tmp/bench-keys")  # in the guest's memory
+#: For sysctl. The messages of IPv6 itself would be counted with the rest.
+NO_IPV6 = ("net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,15 @@ def _gretap(a: Host, b: Host) -> None:
     _over_wireguard(a, b, "gretap local {me} remote {peer} dev wg0")
 
 
+def fingerprint(host: Host) -> str:
+    """Of the certificate that make_keys() made for it."""
+    asked = ("openssl", "x509", "-noout", "-fingerprint", "-sha256")
+    return sh(*asked, "-in", f"{KEYS}/{host.name}.crt").strip().split("=")[1]
+
+
 def _openvpn(a: Host, b: Host) -> None:
     """OpenVPN 2.6's small setup: TLS with pinned certificates, AES-256-GCM, UDP."""
-    prints = {}
-    for host in (a, b):
-        out = sh(
-            "openssl", "x509", "-in", f"{KEYS}/{host.name}.crt", "-noout", "-fingerprint", "-sha256"
-        )
-        prints[host.name] = out.strip().split("=")[1]
+    prints = {host.name: fingerprint(host) for host in (a, b)}
     for me, peer, last in ((a, b, 1), (b, a, 2)):
         me.start(
             *("openvpn", "--dev", "tap1", "--dev-type", "tap", "--proto", "udp"),
@@ -171,7 +174,7 @@ CONTENDERS = {
 
 
 def make_keys(folder: Path, names: Collection[str]) -> None:
-    """Certificates for OpenVPN and keys for tinc, for hosts A and B, good for one run.
+    """Certificates for OpenVPN and keys for tinc, good for one run: for A, B and a hub H.
 
     They are made on this machine, because an RSA key takes long in a guest under TCG.
 
@@ -180,7 +183,7 @@ def make_keys(folder: Path, names: Collection[str]) -> None:
     """
     folder.mkdir(mode=0o700)
     if "openvpn" in names:
-        for name in ("A", "B"):
+        for name in ("A", "B", "H"):
             sh(
                 *("openssl", "req", "-x509", "-nodes", "-newkey", "ec"),
                 *("-pkeyopt", "ec_paramgen_curve:secp384r1", "-subj", f"/CN={name}"),
@@ -188,17 +191,30 @@ def make_keys(folder: Path, names: Collection[str]) -> None:
                 *("-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"),
             )
     if "tinc" in names:
-        for name, peer, last in (("A", "B", 1), ("B", "A", 2)):
-            tinc = folder / f"tinc-{name}"
-            (tinc / "hosts").mkdir(parents=True)
-            (tinc / "tinc.conf").write_text(
-                f"Name = {name}\nConnectTo = {peer}\nMode = switch\nDeviceType = tap\n"
-                f"Interface = tap1\nBindToAddress = {OUTER[last - 1]}\n"
-            )
-            (tinc / "hosts" / name).write_text(f"Address = {OUTER[last - 1]}\n")
-            sh("tincd", "-c", str(tinc), "-K", "2048", stdin="\n\n")
-        for name, peer in (("A", "B"), ("B", "A")):
-            own = folder / f"tinc-{peer}" / "hosts" / peer
-            (folder / f"tinc-{name}" / "hosts" / peer).write_text(own.read_text())
+        _tinc_keys(folder, "tinc", {"A": {"B": OUTER[1]}, "B": {"A": OUTER[0]}})
+        known = {"H": {"A": "", "B": ""}, "A": {"H": "10.0.1.254"}, "B": {"H": "10.0.2.254"}}
+        _tinc_keys(folder, "star", known)
     for file in folder.rglob("*"):
         os.chmod(file, 0o700 if file.is_dir() else 0o600)
+
+
+def _tinc_keys(folder: Path, prefix: str, known: Mapping[str, Mapping[str, str]]) -> None:
+    """A folder PREFIX-HOST for each host of a tinc network.
+
+    :param known: host -> peer -> the address to connect to; empty if the peer connects.
+    """
+    for name, peers in known.items():
+        tinc = folder / f"{prefix}-{name}"
+        (tinc / "hosts").mkdir(parents=True)
+        connect = "".join(f"ConnectTo = {peer}\n" for peer, address in peers.items() if address)
+        (tinc / "tinc.conf").write_text(
+            f"Name = {name}\n{connect}Mode = switch\nDeviceType = tap\nInterface = tap1\n"
+            "BindToAddress = 0.0.0.0\n"
+        )
+        (tinc / "hosts" / name).touch()
+        sh("tincd", "-c", str(tinc), "-K", "2048", stdin="\n\n")
+    for name, peers in known.items():
+        for peer, address in peers.items():
+            own = (folder / f"{prefix}-{peer}" / "hosts" / peer).read_text()
+            where = f"Address = {address}\n" if address else ""
+            (folder / f"{prefix}-{name}" / "hosts" / peer).write_text(where + own)

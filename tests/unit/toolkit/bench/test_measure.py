@@ -21,6 +21,7 @@ from toolkit.errors import ToolError
 from toolkit.guest import contenders as bench_links
 from toolkit.guest import profile as guest_profile
 from toolkit.guest.bench import FRAMES, WINDOW
+from toolkit.guest.hubs import HUBS
 
 REPORTS = sorted((paths.ROOT / "docs/bench").glob("*.json"))
 
@@ -140,8 +141,23 @@ def aimed(goodput: float, plain: float, instructions: float, wire: float) -> lis
 def test_aims_that_are_met() -> None:
     found = stats.aims(aimed(0.98, 1.0, 1.01, 95.5))
     assert [a.met for a in found if a.found is not None] == [True] * 5
-    assert [a.text for a in found if a.found is None] == [
-        "instructions a frame of our plain kind: those of stock WireGuard, 1 % up or down"
+    assert "instructions a frame of our plain kind: those of stock WireGuard, 1 % up or down" in [
+        a.text for a in found if a.found is None
+    ]
+
+
+def test_aims_of_a_hub_and_of_flooding() -> None:
+    """A hub is compared with each of its rivals, a copy with a frame."""
+    found = [
+        figure("l2wgswitch", "hub_tcp_goodput", 118, 1.0),
+        figure("vxlan", "hub_tcp_goodput", 59, 0.5),
+        figure("tinc", "hub_tcp_goodput", 59, 0.5),
+        figure("l2wgswitch", "flood_copy_10", 0.9, None),
+        figure("l2wgswitch", "flood_copy_100", 1.1, None),
+    ]
+    assert [(a.found, a.met) for a in stats.aims(found) if a.found is not None] == [
+        *((2, True), (2, False)),
+        *((0.9, True), (1.1, False)),
     ]
 
 
@@ -184,11 +200,12 @@ def test_every_measure_of_the_guest_is_known_and_in_a_table() -> None:
     names = {
         name
         for name in re.findall(r'"([a-z0-9_{}]+)"', source)
-        if re.match(r"(tcp|udp|rtt|wire|instructions|setup)_", name)
+        if re.match(r"(tcp|udp|rtt|wire|instructions|setup|hub|flood)_", name)
     }
     expanded = set()
     for name in names:
-        sizes = (100, 1000) if "number" in name else (64, 1406)
+        numbers = bench.FULL.floods if name.startswith("flood") else bench.FULL.peers
+        sizes = numbers if "number" in name else (64, 1406)
         expanded |= {re.sub(r"{\w+}", str(n), name) for n in sizes}
     in_tables = {m for measures in bench_report.TABLES.values() for m in measures}
     assert expanded == set(MEASURES) == in_tables
@@ -235,6 +252,31 @@ def test_only_what_the_contenders_need_is_installed() -> None:
 def test_only_the_contenders_keys_are_made(tmp_path: Path) -> None:
     bench_links.make_keys(tmp_path / "keys", ["wireguard", "l2wireguard"])
     assert list((tmp_path / "keys").iterdir()) == []
+
+
+def test_tincs_spokes_know_the_way_to_their_hub_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def tincd(*argv: str, **_more: str) -> str:
+        folder = Path(argv[argv.index("-c") + 1])
+        (folder / "hosts" / folder.name.split("-")[1]).write_text("the key\n")
+        return ""
+
+    monkeypatch.setattr(bench_links, "sh", tincd)
+    keys = tmp_path / "keys"
+    bench_links.make_keys(keys, ["tinc"])
+    assert (keys / "star-A/hosts/H").read_text() == "Address = 10.0.1.254\nthe key\n"
+    assert (keys / "star-H/hosts/A").read_text() == "the key\n"
+    assert "ConnectTo = H\n" in (keys / "star-B/tinc.conf").read_text()
+    assert "ConnectTo" not in (keys / "star-H/tinc.conf").read_text()
+    assert (keys / "tinc-A/hosts/B").read_text() == "Address = 10.0.0.2\nthe key\n"
+    assert all(f.stat().st_mode & 0o077 == 0 for f in keys.rglob("*"))
+
+
+def test_every_hub_and_every_size_of_a_flood_has_its_row() -> None:
+    assert set(HUBS) <= set(bench_links.CONTENDERS)
+    assert {f"flood_copy_{n}" for n in bench.FULL.floods} <= set(MEASURES)
+    assert set(bench.QUICK.floods) <= set(bench.FULL.floods)
 
 
 @pytest.mark.parametrize(("options", "whole"), [((False, None), True), ((True, None), False)])
