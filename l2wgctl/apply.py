@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .conf.parse import Config
-from .errors import KernelError
-from .switch import SwitchConfig
+from .errors import KernelError, UsageError
+from .switch import PEER_DEFAULTS, SwitchConfig, SwitchOptions
 
 if TYPE_CHECKING:
     from .conf.switch import Plan
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 def switch_plan(name: str, config: Config, *, add: bool = False) -> Plan | None:
     """What has to change for a switch to become what its file says; None if it is for no switch.
 
-    :param add: what the file does not say stays (`addconf`).
+    :param add: what the file does not say stays (`addconf`). A file for no switch may name peers
+        of one.
     :raises KernelError: there is no such link, or it is no switch.
     """
     if config.switch is None:
-        return None
+        from .netlink.switch_probe import is_switch
+
+        if not add or not is_switch(name):
+            return None
+        config = config._replace(switch=SwitchConfig(SwitchOptions(), {}))
     from .conf.switch import plan
     from .netlink.switch import Switches
 
@@ -33,12 +38,14 @@ def switch_plan(name: str, config: Config, *, add: bool = False) -> Plan | None:
         return plan(switches.get(name), switches.peers(name), config, add=add)
 
 
-def change_plan(name: str, wanted: Options) -> Plan | None:
+def change_plan(name: str, wanted: Options, fwmark: int | None = None) -> Plan | None:
     """What `set` changes of a switch; None if nothing.
 
     A peer that is removed loses its options, where the link is a switch.
 
+    :param fwmark: the link's new one.
     :raises KernelError: there is no such link, or it is no switch and a word is one of a switch.
+    :raises UsageError: a peer's options would contradict each other.
     """
     from .netlink.switch_probe import is_switch
 
@@ -48,7 +55,24 @@ def change_plan(name: str, wanted: Options) -> Plan | None:
     from .netlink.switch import Switches
 
     with Switches() as switches:
-        return change(name, switches.get(name), switches.peers(name), wanted.of, wanted.forget)
+        made = change(name, switches.get(name), switches.peers(name), wanted.of, wanted.forget)
+    _refuse_contradictions(made, fwmark)
+    return made
+
+
+def _refuse_contradictions(plan: Plan, fwmark: int | None) -> None:
+    from .conf.switch_check import contradictions
+    from .netlink.device import WireGuard
+
+    if fwmark is None and any(x.mark for x in plan.peers.values()):
+        with WireGuard() as wireguard:
+            fwmark = wireguard.stream_device(plan.name)[0].fwmark
+    for key, new in plan.peers.items():
+        before = plan.before.get(key, PEER_DEFAULTS)
+        were = {code for code, _, _ in contradictions(before, fwmark)}
+        for code, what, hint in contradictions(new.over(before), fwmark):
+            if code not in were:
+                raise UsageError(f"set: peer {key}: {what}", hint)
 
 
 def present(name: str) -> SwitchConfig:

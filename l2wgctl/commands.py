@@ -39,7 +39,7 @@ def cmd_set(args: argparse.Namespace) -> int:
 
     device, warnings, options = parse_set(args.interface, args.words, peer)
     say(warnings)
-    with apply.options(apply.change_plan(args.interface, options)):
+    with apply.options(apply.change_plan(args.interface, options, device.fwmark)):
         set_device(device, sockaddr)
     return 0
 

@@ -102,6 +102,19 @@ def _option(word: str, text: str, warnings: list[Problem]) -> tuple[str, object]
     return key.field, together.ordered(key.field, found)
 
 
+def _both(word: str, field: str, before: object, value: object) -> object:
+    """The value of a word that may have been given before: lists add up, as in `allowed-ips`."""
+    if not isinstance(before, (list, tuple)) or not isinstance(value, (list, tuple)):
+        return value
+    if not before or not value:
+        return before or value
+    if type(before) is not type(value):
+        what = f"set: {word} is given with and without + or -"
+        raise UsageError(what, "write one list")
+    both = [*before, *value]
+    return both if isinstance(value, list) else together.ordered(field, both)
+
+
 def parse_set(
     name: str, words: Sequence[str], peer: Callable[[str], Key] = values.public_key
 ) -> tuple[Device, list[Problem], Options]:
@@ -149,12 +162,14 @@ def parse_set(
                 fields["persistent_keepalive"] = _checked(word, values.keepalive, text)
             else:
                 networks, replace, found = _checked(word, parse_allowed_ips, text)
-                fields["allowed_ips"] = networks
+                # Given twice, as in wg: all of them.
+                fields["allowed_ips"] = (*fields.get("allowed_ips", ()), *networks)  # type: ignore[misc]
                 fields["replace_allowed_ips"] = replace
                 warnings += found
         elif word in (grammar.SET_SWITCH if fields is None else grammar.SET_SWITCH_PEER):
             field, value = _option(word, it.value(), warnings)
-            options.setdefault(None if fields is None else key, {})[field] = value
+            given = options.setdefault(None if fields is None else key, {})
+            given[field] = _both(word, field, given.get(field), value)
         else:
             raise UsageError(_misplaced(word, fields is not None), grammar.SET)
     finish()

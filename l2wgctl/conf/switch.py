@@ -148,7 +148,10 @@ def plan(
     before = {x.public_key: x.options for x in known if x.configured}
     if add:
         link = config.switch.options
-        peers = {k: v.over(before.get(k, PEER_DEFAULTS)) for k, v in config.switch.peers.items()}
+        given = dict(config.switch.peers)
+        if (link.new_peers or now.options.new_peers) == CLOSED:
+            given = {p.public_key: PeerOptions() for p in config.device.peers} | given
+        peers = {k: v.over(before.get(k, PEER_DEFAULTS)) for k, v in given.items()}
         forget: tuple[Key, ...] = ()
     else:
         link = wanted_link(config, config.switch)

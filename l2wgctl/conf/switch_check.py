@@ -59,25 +59,23 @@ def refused(config: Config) -> Iterator[Problem]:
             if count > most:
                 what = f"{key} has {count} items, and a peer takes {most}"
                 yield _problem(config, line, "limit", what, "leave some out", False)
-        if peer.pvid and vlans and not _holds(vlans, peer.pvid):
-            yield _problem(
-                config,
-                line,
-                "pvid",
-                f"PVID {peer.pvid} is not in AllowedVLANs: the peer's untagged frames are dropped",
-                f"add {peer.pvid} to AllowedVLANs, or leave PVID out",
-                False,
-            )
-        if peer.mark and peer.mark == config.device.fwmark:
-            yield _problem(
-                config,
-                line,
-                "mark",
-                f"Mark 0x{peer.mark:x} is the link's FwMark: what the peer sends would be taken "
-                "for the link's own outer packets",
-                "choose another Mark",
-                False,
-            )
+        for code, what, hint in contradictions(peer, config.device.fwmark):
+            yield _problem(config, line, code, what, hint, False)
+
+
+def contradictions(peer: PeerOptions, fwmark: int | None) -> Iterator[tuple[str, str, str]]:
+    """Code, what and hint where options of a peer cannot work together.
+
+    :param peer: all of them.
+    :param fwmark: the link's.
+    """
+    vlans = peer.allowed_vlans or ()
+    if peer.pvid and vlans and not _holds(vlans, peer.pvid):
+        what = f"PVID {peer.pvid} is not in AllowedVLANs: the peer's untagged frames are dropped"
+        yield "pvid", what, f"add {peer.pvid} to AllowedVLANs, or leave PVID out"
+    if peer.mark and peer.mark == fwmark:
+        what = f"Mark 0x{peer.mark:x} is the link's FwMark: what the peer sends would be taken "
+        yield "mark", what + "for the link's own outer packets", "choose another Mark"
 
 
 def lint(config: Config) -> Iterator[Problem]:

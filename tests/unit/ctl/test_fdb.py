@@ -256,6 +256,46 @@ def test_set(run: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
     assert switches.peer("wg1", A).options.allowed_macs == (MAC, MAC2)
 
 
+def test_a_word_given_twice(run: Run, wg: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
+    """Lists add up, as wg's do. Of a single value the last counts, as in wg."""
+    twice = ["allowed-ips", "10.0.0.1/32", "allowed-ips", "10.0.0.2/32"]
+    done(run("set", "wg1", "peer", PEER_A, *twice))
+    done(wg("set", "wg1", "peer", PEER_B, *(x.replace("10.0.0", "10.0.1") for x in twice)))
+    a, b = ([x[1][3] for x in kernel.devices["wg1"].peers[of].ips] for of in (A, B))
+    assert sorted(a) == sorted(b) == [1, 2]
+    words = ["allowed-macs", f"+{MAC2}", "peer", PEER_A, "allowed-macs", f"-{MAC},+{MAC3}"]
+    done(run("set", "wg1", "peer", "oslo", *words, "guard", "ra", "guard", "dhcp"))
+    options = Switches(FakeSocket(kernel)).peer("wg1", A).options
+    assert options.allowed_macs == (MAC2, MAC3) and options.guards == ("dhcp", "ra")
+    failed(
+        run("set", "wg1", "peer", "oslo", "allowed-macs", MAC, "allowed-macs", f"+{MAC2}"),
+        "set: allowed-macs is given with and without + or - (write one list)",
+        2,
+    )
+
+
+def test_set_refuses_what_a_file_may_not_say(run: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
+    done(run("set", "wg1", "fwmark", "7", "peer", "oslo", "allowed-vlans", "20,30", "pvid", "20"))
+    hub.log.clear()
+    what = f"set: peer {A}: PVID 10 is not in AllowedVLANs: the peer's untagged frames are dropped"
+    mend = "(add 10 to AllowedVLANs, or leave PVID out)"
+    failed(run("set", "wg1", "peer", "oslo", "pvid", "10"), f"{what} {mend}", 2)
+    for words in (["peer", "oslo", "mark", "7"], ["fwmark", "9", "peer", PEER_B, "mark", "9"]):
+        result = run("set", "wg1", *words)
+        assert result.status == 2 and "is the link's FwMark" in result.err
+    assert hub.log == [] and kernel.devices["wg1"].fwmark == 7
+    # what was so before is no obstacle
+    hub.members[A].options[6] = struct.pack("=H", 9)
+    done(run("set", "wg1", "peer", "oslo", "relay", "yes"))
+
+
+def test_host_bits_of_the_host(run: Run, hub: FakeSwitch) -> None:
+    assert run("set", "wg1", "host-addresses", "+10.0.0.1/24").err == (
+        "l2wgctl: set: warning: host-addresses '10.0.0.1/24' has bits set beyond its prefix (no "
+        "peer may use any address of 10.0.0.0/24; one alone is 10.0.0.1)\n"
+    )
+
+
 def test_set_of_plain_words_leaves_the_options(run: Run, hub: FakeSwitch) -> None:
     done(run("set", "wg1", "peer", "oslo", "persistent-keepalive", "5"))
     assert hub.log == []

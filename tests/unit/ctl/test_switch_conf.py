@@ -532,6 +532,21 @@ def test_addconf_adds(kernel: FakeKernel, hub: FakeSwitch, run: Run, conf: Conf)
     assert not any(x.startswith("link") for x in hub.log)
 
 
+@pytest.mark.parametrize("head", ["[Interface]\nSwitch = yes\n", ""])
+def test_addconf_on_a_closed_switch(
+    kernel: FakeKernel, hub: FakeSwitch, run: Run, conf: Conf, head: str
+) -> None:
+    """A peer without options could shake hands and nothing else."""
+    assert run("set", "wg1", "new-peers", "closed") == (0, "", "")
+    path = conf(f"{head}[Peer]\nPublicKey = {PEER_C}\n[Peer]\nPublicKey = {PEER_A}\n")
+    assert run("addconf", "wg1", path) == (0, "", "")
+    states = {x.public_key: x for x in asked(kernel).peers("wg1")}
+    assert states[key(PEER_C)].configured and states[key(PEER_C)].options == PEER_DEFAULTS
+    assert states[key(PEER_A)].options == A
+    kernel.add("wg2")
+    assert run("addconf", "wg2", conf(f"[Peer]\nPublicKey = {PEER_C}\n")) == (0, "", "")
+
+
 def test_a_file_of_a_switch_on_a_wire(
     kernel: FakeKernel, links: FakeLinks, run: Run, conf: Conf
 ) -> None:
