@@ -4,6 +4,7 @@ moment at which a peer has the defaults instead."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -122,4 +123,8 @@ def _forget(switches: Switches, plan: Plan) -> None:
     if not plan.forget:
         return
     known = {x.public_key for x in switches.peers(plan.name) if x.configured}
-    switches.del_peers(plan.name, [key for key in plan.forget if key in known])
+    try:
+        switches.del_peers(plan.name, [key for key in plan.forget if key in known])
+    except KernelError as error:
+        if error.errno != errno.ENOENT:  # somebody else has forgotten them meanwhile
+            raise

@@ -23,6 +23,9 @@ from .output import colour, print_json, print_lines, reveal_keys, say
 if TYPE_CHECKING:
     from .switch import PeerState, SwitchState
 
+    #: A switch, and the keys that it knows.
+    Found = tuple[SwitchState, dict[bytes, PeerState]]
+
 
 def cmd_show(args: argparse.Namespace) -> int:
     """Configuration and state of devices, as `wg show` prints them."""
@@ -46,6 +49,7 @@ def cmd_show(args: argparse.Namespace) -> int:
         for position, name in enumerate(names):
             try:
                 device, peers = wireguard.stream_device(name)
+                found = None if field else _switch(name)
             except KernelError as error:
                 if not everything or error.errno != errno.ENODEV:
                     raise
@@ -54,14 +58,14 @@ def cmd_show(args: argparse.Namespace) -> int:
                 continue
             if args.json:
                 document = render.device_json(device, peers, reveal_keys(), names_of.of(name))
-                documents.append(_with_switch(name, document))
+                documents.append(_with_switch(found, document, names_of.of(name)))
             elif field == "dump":
                 _dump(device, peers, f"{name}\t" if everything else "")
             elif field:
                 print_lines(render.field_lines(device, peers, field, everything))
             else:
                 known = names_of.of(name)
-                text = _pretty(device, peers, known)
+                text = _pretty(device, peers, found, known)
                 text += "\n" if position < len(names) - 1 else ""
                 sys.stdout.write(text if colour() else render.plain(text))
     if args.json:
@@ -69,7 +73,7 @@ def cmd_show(args: argparse.Namespace) -> int:
     return status
 
 
-def _switch(name: str) -> tuple[SwitchState, dict[bytes, PeerState]] | None:
+def _switch(name: str) -> Found | None:
     """A switch and the keys that it knows; None if the link is none."""
     if not is_switch(name):
         return None
@@ -79,9 +83,8 @@ def _switch(name: str) -> tuple[SwitchState, dict[bytes, PeerState]] | None:
         return switches.get(name), {x.public_key: x for x in switches.peers(name)}
 
 
-def _pretty(device: Device, peers: Peers, names: Mapping[bytes, str]) -> str:
+def _pretty(device: Device, peers: Peers, found: Found | None, names: Mapping[bytes, str]) -> str:
     now = int(time.time())
-    found = _switch(device.name)
     if found is None:
         return render.pretty(device, peers, now, reveal_keys(), names)
     from . import render_switch
@@ -97,9 +100,10 @@ def _pretty(device: Device, peers: Peers, names: Mapping[bytes, str]) -> str:
     return text + "".join(render_switch.without_peer(states, names))
 
 
-def _with_switch(name: str, document: dict[str, Any]) -> dict[str, Any]:
+def _with_switch(
+    found: Found | None, document: dict[str, Any], names: Mapping[bytes, str]
+) -> dict[str, Any]:
     """The document with what a switch and its peers have more; None for other links."""
-    found = _switch(name)
     if found is None:
         return {**document, "switch": None}
     from . import render_switch
@@ -110,6 +114,15 @@ def _with_switch(name: str, document: dict[str, Any]) -> dict[str, Any]:
     for peer in document["peers"]:
         known = by_text.get(peer["public_key"])
         peer["switch"] = render_switch.peer_json(known) if known is not None else None
+    document["switch"]["without_peer"] = [
+        {
+            "public_key": text,
+            "name": names.get(known.public_key),
+            "switch": render_switch.peer_json(known),
+        }
+        for text, known in by_text.items()
+        if not known.present
+    ]
     return document
 
 

@@ -208,6 +208,7 @@ def test_every_code_is_described() -> None:
         codes |= set(re.findall(r'self\.problem\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'warn\(\s*"([a-z-]+)"', text))
         codes |= set(re.findall(r'code="([a-z-]+)"', text))
+        codes |= set(re.findall(r'yield "([a-z-]+)", what', text))
         codes |= set(re.findall(r'(?:line|\w+\[[01]\]|access|line, 1),\s+"([a-z-]+)"', text))
     section = JSON_PAGE[JSON_PAGE.index("Codes of errors") : JSON_PAGE.index("## `diff`")]
     listed = set(re.findall(r"`([a-z-]+)`", section))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from l2wgctl.conf.keys import INTERFACE, PEER
 from l2wgctl.conf.parse import Config, parse
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import Key
+from l2wgctl.netlink import switch as netlink_switch
 from l2wgctl.netlink.switch import Switches
 from l2wgctl.switch import (
     PEER_DEFAULTS,
@@ -704,6 +705,39 @@ def test_show(kernel: FakeKernel, hub: FakeSwitch, run: Run) -> None:
     assert by_key[PEER_A]["counters"]["rx_ip_bound"] == 3
     assert by_key[PEER_A]["heard_age"] == 1.5
     assert not by_key[PEER_B]["configured"]
+    (other,) = document["switch"]["without_peer"]
+    assert (other["public_key"], other["name"]) == (PEER_C, None)
+    assert other["switch"]["configured"] and other["switch"]["session"] is None
+
+
+def test_a_switch_that_goes_while_all_are_shown(
+    kernel: FakeKernel, links: FakeLinks, hub: FakeSwitch, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from l2wgctl import show
+
+    kernel.add("wg2")
+    links.create("wg2", "l2wireguard")
+    kernel.switches.switches.clear()
+    monkeypatch.setattr(show, "is_switch", lambda name: name == "wg1")
+    gone = "l2wgctl: show: wg1: no such link"
+    for words in (["show"], ["--json", "show"]):
+        result = run(*words)
+        assert result.status == 1 and result.err.startswith(gone) and "wg2" in result.out
+        assert "wg1" not in result.out
+
+
+def test_options_that_somebody_else_forgets_meanwhile(
+    kernel: FakeKernel, hub: FakeSwitch, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Switches):
+        def del_peers(self, link: str, keys: Iterable[bytes]) -> None:
+            listed = list(keys)
+            super().del_peers(link, listed)
+            super().del_peers(link, listed)
+
+    monkeypatch.setattr(netlink_switch, "Switches", Late)
+    assert run("syncconf", "wg1", conf(HUB[: HUB.index("[Peer]")])) == (0, "", "")
+    assert hub.members == {}
 
 
 def test_words() -> None:
