@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..conf.values import masked
+from ..conf.values import masked, split_network
 from ..model import Device, Key
 from ..netlink.link import Link
 from ..sockets import AF_INET, AF_INET6, inet_pton
-from ..switch import Entry, PeerState, SwitchState
+from ..switch import PEER_DEFAULTS, Entry, PeerState, SwitchState
 from .finding import FAIL, OK, WARN, Finding
 
 #: Fewer than this mean nothing.
 FEW = 5
+#: fe80::/10
+LINK_LOCAL = b"\xfe\x80" + bytes(14)
 
 #: Counter of a peer -> what it means, and how to mend it.
 _VIOLATIONS = {
@@ -65,15 +67,15 @@ def check_switch(
         f"{name} has learned {state.learned} MACs from {state.peers} peers, and {state.local} "
         "behind this host",
     )
-    yield from _loops(state)
+    yield from _loops(state, peers)
     yield from _full(state)
     for peer in peers:
         yield from _check_peer(peer, name)
     yield from _flooding(state, peers, link)
-    yield from _mute(device, table, [*neighbours, *_leases(leases)], peers)
+    yield from _mute(state, device, table, [*neighbours, *_leases(leases)], peers)
 
 
-def _loops(state: SwitchState) -> Iterator[Finding]:
+def _loops(state: SwitchState, peers: Sequence[PeerState]) -> Iterator[Finding]:
     counters = state.counters
     own, back = counters.get("rx_own_mac", 0), counters.get("tx_loop", 0)
     back += counters.get("rx_loop", 0)
@@ -81,12 +83,15 @@ def _loops(state: SwitchState) -> Iterator[Finding]:
         what = f"{own} frames came from peers with this host's own MAC" if own else ""
         if back:
             what += (" and " if what else "") + f"{back} with a MAC that is on the other side, too"
-        yield Finding(
-            WARN,
-            "loop",
-            f"{what}: there is a second way between two members",
-            "a spoke belongs to one hub; two members that bridge one LAN need BridgeSTP = yes",
-        )
+        by = {x.public_key: x.counters.get("rx_own_mac", 0) for x in peers}
+        by = by if own else {x.public_key: x.counters.get("rx_loop", 0) for x in peers}
+        most = max(by, key=lambda key: by[key], default=None)
+        if most is not None and by[most]:
+            what += f", most of them from peer {most}"
+        mend = "a spoke belongs to one hub; two members that bridge one LAN need BridgeSTP = yes"
+        if own and state.options.host_macs:
+            mend += "; or a peer has one of HostMACs"
+        yield Finding(WARN, "loop", f"{what}: there is a second way between two members", mend)
 
 
 def _full(state: SwitchState) -> Iterator[Finding]:
@@ -151,36 +156,74 @@ def _leases(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _mute(
+    state: SwitchState,
     device: Device,
     table: Sequence[Entry],
     pairs: Sequence[tuple[str, str]],
     peers: Sequence[PeerState],
 ) -> Iterator[Finding]:
-    """Stations of a peer with an address of another's AllowedIPs: what they say is not heard."""
-    at: dict[str, Key] = {x.mac: x.public_key for x in table if x.public_key is not None}
-    routers = {peer.public_key for peer in peers if peer.options.router}
+    """Stations of a peer with an address that is bound to another, or to the host: what they say is
+    not heard."""
+    options = {peer.public_key: peer.options for peer in peers}
+    at: dict[str, list[tuple[Key, int]]] = {}
+    for entry in table:
+        if entry.public_key is not None:
+            own = options.get(entry.public_key, PEER_DEFAULTS).pvid or 0
+            vlan = own if entry.vlan is None else entry.vlan
+            at.setdefault(entry.mac, []).append((entry.public_key, vlan))
+    owners = _Owners(device, state.options.host_addresses or ())
     for address, mac in dict.fromkeys(pairs):
-        holders = list(_holders(device, address))
-        key = at.get(mac)
-        if key is None or not holders or key in holders or key in routers:
-            continue
-        yield Finding(
-            FAIL,
-            f"peer {key}",
-            f"is mute with {mac}: it has the address {address}, which is bound to peer "
-            f"{holders[0]}",
-            f"give it another address, or add {address} to the AllowedIPs of the right one",
-        )
+        owner = owners.of(address) if mac in at else None
+        for key, vlan in at[mac] if owner is not None else ():
+            whom, mend = _bound(owner, address)
+            if isinstance(owner, Key):
+                # AllowedIPs bind in the VLAN of the peer's PVID.
+                elsewhere = (options.get(owner, PEER_DEFAULTS).pvid or 0) != vlan
+                if owner == key or elsewhere:
+                    continue
+            if options.get(key, PEER_DEFAULTS).router:
+                continue
+            what = f"is mute with {mac}: it has the address {address}, which is bound to {whom}"
+            yield Finding(FAIL, f"peer {key}", what, mend)
+            break
 
 
-def _holders(device: Device, address: str) -> Iterator[Key]:
-    try:
-        raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
-    except OSError:
-        return
-    for peer in device.peers:
-        for ip in peer.allowed_ips:
-            same = len(ip.address) == len(raw) and ip.prefix
-            if same and masked(raw, ip.prefix) == masked(ip.address, ip.prefix):
-                yield peer.public_key
-                break
+def _bound(owner: Key | str | None, address: str) -> tuple[str, str]:
+    """Whom an address is bound to, and the mend."""
+    give = "give it another address"
+    if isinstance(owner, Key):
+        return f"peer {owner}", f"{give}, or add {address} to the AllowedIPs of the right one"
+    return f"this host by {owner}", f"{give}, or take {owner} out of HostAddresses or Address"
+
+
+class _Owners:
+    """Whom addresses are bound to, as the kernel looks for it (kernel/l2wg_claim.c): the host, by
+    any of its prefixes, else the peer with the longest one."""
+
+    def __init__(self, device: Device, host: Sequence[str]) -> None:
+        self._host = [(*split_network(text), text) for text in host]
+        self._peers: dict[int, dict[bytes, Key]] = {}
+        for peer in device.peers:
+            for ip in peer.allowed_ips:
+                if ip.prefix:
+                    networks = self._peers.setdefault(ip.prefix, {})
+                    networks[masked(ip.address, ip.prefix)] = peer.public_key
+        self._lengths = sorted(self._peers, reverse=True)
+
+    def of(self, address: str) -> Key | str | None:
+        """A peer's key, one of the host's prefixes, or None."""
+        try:
+            raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+        except OSError:
+            return None
+        for network, prefix, text in self._host:
+            if len(network) == len(raw) and masked(raw, prefix) == masked(network, prefix):
+                return text
+        # fe80::/10 as a whole binds nothing.
+        least = 10 if masked(raw, 10) == LINK_LOCAL else 0
+        for prefix in self._lengths:
+            if least < prefix <= len(raw) * 8:
+                key = self._peers[prefix].get(masked(raw, prefix))
+                if key is not None:
+                    return key
+        return None

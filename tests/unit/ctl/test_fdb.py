@@ -516,6 +516,8 @@ def test_loops(tmp_path: Path) -> None:
     (one,) = findings(tmp_path, state(rx_loop=3, tx_loop=2))
     assert one[1] == "loop" and "5 with a MAC that is on the other side, too" in one[2]
     assert findings(tmp_path, state(rx_loop=4)) == []
+    (one,) = findings(tmp_path, state(rx_own_mac=9), peer(A, rx_own_mac=2), peer(B, rx_own_mac=7))
+    assert f"this host's own MAC, most of them from peer {B}: there" in one[2]
 
 
 def test_full_tables(tmp_path: Path) -> None:
@@ -555,13 +557,29 @@ def test_a_host_that_is_mute(tmp_path: Path) -> None:
         f"is mute with {MAC}: it has the address 10.0.0.9, which is bound to peer {B}",
     )
 
-    def said(*pairs: tuple[str, str]) -> list[tuple[str, str, str]]:
+    def said(
+        *pairs: tuple[str, str], sw: SwitchState | None = None, pvid: int = 0
+    ) -> list[tuple[str, str, str]]:
+        b = peer(B)._replace(options=PEER_DEFAULTS._replace(pvid=pvid))
         return findings(
-            tmp_path, state(), peer(A), peer(B), table=table, device=device, neighbours=pairs
+            tmp_path, sw or state(), peer(A), b, table=table, device=device, neighbours=pairs
         )
 
     assert said(("10.0.0.9", MAC)) == [text]
     assert said(("10.0.0.9", MAC2), ("10.0.0.1", MAC), ("fd00::1", MAC)) == []
+    # bound in the VLAN of B's PVID, and A's station is in another one
+    assert said(("10.0.0.9", MAC), pvid=7) == []
+    # the longest prefix counts, and the host's come first
+    wide = AllowedIP(bytes([10, 0, 0, 0]), 8)
+    device = Device("wg1", peers=(with_ips(A, wide), with_ips(B, *nets)))
+    assert said(("10.0.0.9", MAC)) == [text]
+    assert said(("10.7.0.9", MAC)) == []
+    own = state()._replace(options=SWITCH_DEFAULTS._replace(host_addresses=("10.7.0.0/16",)))
+    (found,) = said(("10.7.0.9", MAC), sw=own)
+    assert found[2] == (
+        f"is mute with {MAC}: it has the address 10.7.0.9, which is bound to this host by "
+        "10.7.0.0/16"
+    )
     (tmp_path / "leases").write_text(f"1795000000 {MAC} 10.0.0.9 host *\nduid 00:01\n")
     assert said() == [text]
 
