@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .conf.parse import Config
-from .errors import KernelError, UsageError
+from .errors import KernelError, Problem, UsageError
 from .switch import PEER_DEFAULTS, SwitchConfig, SwitchOptions
 
 if TYPE_CHECKING:
@@ -37,6 +37,19 @@ def switch_plan(name: str, config: Config, *, add: bool = False) -> Plan | None:
 
     with Switches() as switches:
         return plan(switches.get(name), switches.peers(name), config, add=add)
+
+
+def not_of_a_switch(name: str, config: Config, what: str) -> list[Problem]:
+    """A warning if a link is a switch and its file is for none.
+
+    :param what: becomes of the options.
+    """
+    from .netlink.switch_probe import is_switch
+
+    if config.switch is not None or not is_switch(name):
+        return []
+    text = f"{name} is a switch, and this file is for none: {what}"
+    return [Problem(config.where, text, "add Switch = yes to [Interface]", True)]
 
 
 def change_plan(name: str, wanted: Options, fwmark: int | None = None) -> Plan | None:

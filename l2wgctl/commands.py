@@ -23,6 +23,8 @@ from .output import print_json, say
 if TYPE_CHECKING:
     from .conf.sync import Change
 
+OPTIONS_STAY = "the options of its peers stay as they are"
+
 # -- set -------------------------------------------------------------------------------------------
 
 
@@ -65,6 +67,7 @@ def cmd_setconf(args: argparse.Namespace) -> int:
 
     loaded = read_config(_config_path(args))
     device = files.whole(loaded.device, args.interface)
+    say(apply.not_of_a_switch(args.interface, loaded, OPTIONS_STAY))
     try:
         with apply.options(apply.switch_plan(args.interface, loaded)):
             set_device(device, sockaddr)
@@ -116,6 +119,7 @@ def cmd_syncconf(args: argparse.Namespace) -> int:
     from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
+    say(apply.not_of_a_switch(args.interface, loaded, OPTIONS_STAY))
     with WireGuard() as wireguard:
         device, changes = _differences(wireguard.get_device(args.interface), loaded)
         with apply.options(apply.switch_plan(args.interface, loaded)):

@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple, TypeVar
 
 from . import grammar
 from .conf import hostbits, switch, together, values
-from .conf.keys import LIST
+from .conf.keys import LIST, nearest
 from .errors import Problem, UsageError, ValueProblem, without_keys
 from .keys import read_key_file
 from .model import AllowedIP, Device, Key, Peer
@@ -171,16 +171,22 @@ def parse_set(
             given = options.setdefault(None if fields is None else key, {})
             given[field] = _both(word, field, given.get(field), value)
         else:
-            raise UsageError(_misplaced(word, fields is not None), grammar.SET)
+            raise _misplaced(word, fields is not None)
     finish()
     gone = tuple(peer.public_key for peer in peers if peer.remove)
     made = Device(name, peers=tuple(peers), **device)  # type: ignore[arg-type]
     return made, warnings, Options(options, gone)
 
 
-def _misplaced(word: str, after_peer: bool) -> str:
-    if word in (*grammar.SET_DEVICE, *grammar.SET_SWITCH) and after_peer:
-        return f"set: {word} comes before the first peer"
-    if word in (*grammar.SET_PEER, *grammar.SET_SWITCH_PEER):
-        return f"set: {word} comes after a peer"
-    return without_keys(f"set: unknown word '{word}'")
+def _misplaced(word: str, after_peer: bool) -> UsageError:
+    before, after = (
+        (*grammar.SET_DEVICE, *grammar.SET_SWITCH),
+        (*grammar.SET_PEER, *grammar.SET_SWITCH_PEER),
+    )
+    if word in before and after_peer:
+        return UsageError(f"set: {word} comes before the first peer", grammar.SET)
+    if word in after:
+        return UsageError(f"set: {word} comes after a peer", grammar.SET)
+    guess = nearest(word, [*before, "peer", *after])
+    hint = f"did you mean {guess}?" if guess else grammar.SET
+    return UsageError(without_keys(f"set: unknown word '{word}'"), hint)

@@ -118,12 +118,12 @@ class FakeKernel:
                 return self._neighbour(kind, flags, sequence, message)
             if protocol == NETLINK_ROUTE:
                 return self._links(sequence)
-            self.received.append(message)
             command, _, _ = struct.unpack("=BBH", message[16:20])
-            if kind == CTRL:
-                return self._get_family(sequence, message[20:])
             if kind == self.families.get("l2wg"):
                 return self._switch(command, flags, kind, sequence, message)
+            self.received.append(message)
+            if kind == CTRL:
+                return self._get_family(sequence, message[20:])
             family = next(name for name, number in self.families.items() if number == kind)
             if flags & F_DUMP == F_DUMP:
                 return self._get(family, kind, sequence, message[20:])

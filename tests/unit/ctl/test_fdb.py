@@ -274,6 +274,16 @@ def test_a_word_given_twice(run: Run, wg: Run, hub: FakeSwitch, kernel: FakeKern
     )
 
 
+def test_words_that_set_does_not_know(run: Run, hub: FakeSwitch) -> None:
+    for word, meant in (
+        *(("AllowedMACs", "allowed-macs"), ("host-mac", "host-macs"), ("Relay", "relay")),
+        ("keepalive", "persistent-keepalive"),
+    ):
+        text = f"set: unknown word '{word}' (did you mean {meant}?)"
+        failed(run("set", "wg1", "peer", "oslo", word, "x"), text, 2)
+    assert "set: unknown word 'frob' (set IFACE" in run("set", "wg1", "frob", "x").err
+
+
 def test_set_refuses_what_a_file_may_not_say(run: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
     done(run("set", "wg1", "fwmark", "7", "peer", "oslo", "allowed-vlans", "20,30", "pvid", "20"))
     hub.log.clear()

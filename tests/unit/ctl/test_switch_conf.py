@@ -560,6 +560,23 @@ def test_a_file_of_a_switch_on_a_wire(
     assert kernel.devices["wg1"].peers == {}
 
 
+def test_a_file_of_a_wire_on_a_switch(
+    kernel: FakeKernel, hub: FakeSwitch, run: Run, etc: Path, links: FakeLinks
+) -> None:
+    path = etc / "wg1.conf"
+    path.write_text(f"[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PEER_A}\n")
+    path.chmod(0o600)
+    said = f"l2wgctl: {path}: warning: wg1 is a switch, and this file is for none: "
+    mend = "(add Switch = yes to [Interface])\n"
+    for verb, what in (
+        ("setconf", "the options of its peers stay as they are"),
+        ("syncconf", "the options of its peers stay as they are"),
+        ("save", "its options are not saved"),
+    ):
+        assert run(verb, "wg1") == (0, "", f"{said}{what} {mend}")
+    assert hub.log == []
+
+
 def test_a_link_that_fails_is_not_left_behind(
     kernel: FakeKernel, links: FakeLinks, run: Run, conf: Conf
 ) -> None:
