@@ -179,7 +179,15 @@ def plan(
         else:
             changes.append(Change("remove", "options", "(all)", None, key))
     made = SwitchOptions(**link_change)  # type: ignore[arg-type]
+    # A MAC that moves from peer to peer is bound to both for a moment, and never to nobody.
+    last = {key: _loses(before.get(key, PEER_DEFAULTS), to_set[key]) for key in to_set}
+    to_set = {key: to_set[key] for key in sorted(to_set, key=lambda key: last[key])}
     return Plan(now.name, made, to_set, forget, tuple(changes), now.options, before)
+
+
+def _loses(old: PeerOptions, new: PeerOptions) -> bool:
+    """Whether a MAC is no longer bound."""
+    return new.allowed_macs is not None and not {*(old.allowed_macs or ())} <= {*new.allowed_macs}
 
 
 def _with_the_meshs(wanted: SwitchOptions, now: SwitchOptions) -> SwitchOptions:

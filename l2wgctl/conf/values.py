@@ -270,6 +270,8 @@ def peer_name(text: str) -> str:
         raise ValueProblem("has characters that cannot be printed", "letters, digits, space, - _ .")
     if "#" in text:
         raise ValueProblem("has a '#', which begins a comment", "letters, digits, space, - _ .")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise ValueProblem(f"is in quotes: {without_keys(text)}", "leave out the quotes")
     if _decode_key(text) is not None:  # it would be shown, and be another peer to `set`
         raise ValueProblem("is a key, which has a line of its own", "Name is for people: oslo")
     return text

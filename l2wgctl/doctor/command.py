@@ -89,7 +89,8 @@ def _switch(
         problem = error.problems[0]
         yield Finding(FAIL, "switch", problem.what, problem.hint)
         return
-    yield from check_switch(state, peers, table, device, link, neighbours, system.leases)
+    above = bridge.mac if bridge is not None else None
+    yield from check_switch(state, peers, table, device, link, neighbours, system.leases, above)
 
 
 def _key_of(finding: Finding) -> bytes:

@@ -54,11 +54,13 @@ def check_switch(
     link: Link,
     neighbours: Sequence[tuple[str, str]],
     leases: Path,
+    bridge_mac: str | None = None,
 ) -> Iterator[Finding]:
     """All of them.
 
     :param neighbours: (address, MAC) of the hosts that the link, or its bridge, knows.
     :param leases: dnsmasq's; a lease a line: time, MAC, address, name, client.
+    :param bridge_mac: of the bridge whose port the link is.
     """
     name = state.name
     yield Finding(
@@ -69,8 +71,16 @@ def check_switch(
     )
     yield from _loops(state, peers)
     yield from _full(state)
+    own = {link.mac, bridge_mac, *(state.options.host_macs or ())}
     for peer in peers:
         yield from _check_peer(peer, name)
+        for mac in (x for x in peer.options.allowed_macs or () if x in own):
+            yield Finding(
+                WARN,
+                f"peer {peer.public_key}",
+                f"its AllowedMACs hold {mac}, which is this host's own: no peer may use it",
+                "give the station another MAC, or take it out of AllowedMACs",
+            )
     yield from _flooding(state, peers, link)
     yield from _mute(state, device, table, [*neighbours, *_leases(leases)], peers)
 

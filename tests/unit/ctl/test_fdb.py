@@ -530,6 +530,16 @@ def test_loops(tmp_path: Path) -> None:
     assert f"this host's own MAC, most of them from peer {B}: there" in one[2]
 
 
+def test_a_peer_with_a_mac_of_the_host(tmp_path: Path) -> None:
+    macs = PEER_DEFAULTS._replace(allowed_macs=(MAC, MAC2, MAC3, "02:00:00:00:00:04"))
+    sw = state()._replace(options=SWITCH_DEFAULTS._replace(host_macs=(MAC,)))
+    link = Link("wg1", 7, "l2wgswitch", 1406, mac=MAC2)
+    of = peer(A)._replace(options=macs)
+    found = check_switch(sw, [of], (), NO_PEERS, link, (), tmp_path / "leases", MAC3)
+    said = [x.what.split()[3] for x in found if x.level == "WARN" and x.check == f"peer {A}"]
+    assert said == [f"{mac}," for mac in (MAC, MAC2, MAC3)]
+
+
 def test_full_tables(tmp_path: Path) -> None:
     full = state()._replace(learned=8192, local=4096)
     assert [x[2] for x in findings(tmp_path, full)] == [

@@ -197,6 +197,7 @@ def test_wrong_values_of_a_peer(line: str, wrong: str) -> None:
         ("Guard = dhcp ra", "is none of dhcp, ra, stp: 'dhcp ra' (put commas between them)"),
         ("AllowedIPs = 10.0.0.1 10.0.0.2", "is not an IPv4 or IPv6 network: '10.0.0.1 10.0.0.2' "
          "(put commas between them)"),
+        ('Name = "oslo"', 'is in quotes: "oslo" (leave out the quotes)'),
         (f"Name = {PEER_B}", "is a key, which has a line of its own (Name is for people: oslo)"),
     ],
 )  # fmt: skip
@@ -449,8 +450,16 @@ def test_only_what_differs_is_set(
     } in changes
     assert run("syncconf", "wg1", path) == (0, "", "")
     a, b = (key(x).hex()[:4] for x in (PEER_A, PEER_B))
-    assert hub.log == ["link [5]", f"set {a} [4, 8]", f"set {b} [9]"]
+    assert hub.log == ["link [5]", f"set {b} [9]", f"set {a} [4, 8]"]
     assert set(kernel.devices["wg1"].peers) == {key(x) for x in (PEER_A, PEER_B, PEER_C)}
+
+
+def test_a_mac_that_moves_is_never_free(hub: FakeSwitch, run: Run, conf: Conf) -> None:
+    """The one that gets it comes before the one that loses it."""
+    text = HUB.replace(f"AllowedMACs = {MAC}\n", "").replace(f"{MAC2}, {MAC}", MAC2)
+    assert run("syncconf", "wg1", conf(f"{text}AllowedMACs = {MAC}\n")) == (0, "", "")
+    a, b = (key(x).hex()[:4] for x in (PEER_A, PEER_B))
+    assert hub.log == [f"set {b} [4]", f"set {a} [4]"]
 
 
 def test_options_of_a_peer_that_has_gone(
