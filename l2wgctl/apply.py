@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .conf.parse import Config
 from .errors import KernelError, Problem, UsageError
-from .switch import PEER_DEFAULTS, SwitchConfig, SwitchOptions
+from .switch import PEER_DEFAULTS, STATIC, SwitchConfig, SwitchOptions
 
 if TYPE_CHECKING:
     from .conf.switch import Plan
@@ -87,6 +87,22 @@ def _refuse_contradictions(plan: Plan, fwmark: int | None) -> None:
         for code, what, hint in contradictions(new.over(before), fwmark):
             if code not in were:
                 raise UsageError(f"set: peer {key}: {what}", hint)
+
+
+def not_in_files(name: str) -> list[Problem]:
+    """A warning if a link has entries that no file can hold: those of one VLAN."""
+    from .netlink.switch import Switches
+    from .netlink.switch_probe import is_switch
+
+    if not is_switch(name):
+        return []
+    with Switches() as switches:
+        macs = [x.mac for x in switches.table(name) if x.state == STATIC and x.public_key]
+    if not macs:
+        return []
+    count = "1 entry of one VLAN is" if len(macs) == 1 else f"{len(macs)} entries of one VLAN are"
+    hint = "AllowedMACs binds in all VLANs; or PostUp = l2wgctl fdb add ..."
+    return [Problem(name, f"{count} not saved: {macs[0]}", hint, True)]
 
 
 def present(name: str) -> SwitchConfig:

@@ -294,6 +294,7 @@ def save_into(name: str, config: Config, links: Links) -> None:
     from ..netlink.device import get_device
 
     say(apply.not_of_a_switch(name, config, "its options are not saved"))
+    say(apply.not_in_files(name))
     files.write_private(config.where, saved_text(config, get_device(name), links))
 
 

@@ -692,6 +692,24 @@ def test_save(kernel: FakeKernel, hub: FakeSwitch, run: Run, etc: Path, links: F
     )
 
 
+def test_save_names_what_no_file_holds(
+    kernel: FakeKernel, hub: FakeSwitch, run: Run, etc: Path, links: FakeLinks
+) -> None:
+    path = etc / "wg1.conf"
+    path.write_text(HUB)
+    path.chmod(0o600)
+    b = key(PEER_B)
+    hub.entries = [(MAC, 7, b, 2, 0), (MAC2, 8, None, 2, 0), (MAC2, 7, b, 0, 5)]
+    assert run("save", "wg1") == (
+        0,
+        "",
+        f"l2wgctl: wg1: warning: 1 entry of one VLAN is not saved: {MAC} (AllowedMACs binds in "
+        "all VLANs; or PostUp = l2wgctl fdb add ...)\n",
+    )
+    hub.entries.append((MAC2, 9, b, 2, 0))
+    assert f"2 entries of one VLAN are not saved: {MAC} (" in run("save", "wg1").err
+
+
 def test_save_of_a_new_peer() -> None:
     found = config()
     device = found.device._replace(name="wg1", listen_port=None)
