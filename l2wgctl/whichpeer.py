@@ -60,8 +60,12 @@ def _known(link: str) -> Iterable[Key]:
 def _meant(text: str, key: Key, name: str | None) -> bool:
     if name == text:
         return True
-    if "::" in text:
+    if ":" in text:  # which no key has
+        from .sockets import AF_INET6, inet_pton
         from .switch import handle
 
-        return handle(key) == text.lower()
+        try:
+            return inet_pton(AF_INET6, text) == inet_pton(AF_INET6, handle(key))
+        except (OSError, ValueError):
+            return False
     return len(text) >= PREFIX_MIN and str(key).startswith(text)

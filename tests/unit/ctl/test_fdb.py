@@ -200,6 +200,16 @@ def test_nobody_and_several_are_meant(run: Run, hub: FakeSwitch, kernel: FakeKer
         )
 
 
+def test_a_handle_in_other_spellings(run: Run, hub: FakeSwitch) -> None:
+    whole = handle(A).replace("::", ":0:0:0:").upper()
+    for text in (whole, handle(A)):
+        done(run("fdb", "flush", "wg1", "peer", text))
+    assert hub.log == [f"flush {A.hex()[:4]} None"] * 2
+    for text in ("fe80::\udcff", "a:b", "02:00:00:00:00:01"):
+        sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        assert run("fdb", "flush", "wg1", "peer", text).status == 2
+
+
 def test_a_private_key_in_the_wrong_place_is_not_shown(run: Run, hub: FakeSwitch) -> None:
     assert PRIVATE[:-1] not in run("set", "wg1", "peer", PRIVATE[:-1], "relay", "yes").err
 
