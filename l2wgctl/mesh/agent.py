@@ -115,6 +115,8 @@ class Agent:
         self.me = me
         self.book = book
         self.presence = Presence(me.mesh)
+        #: The number of the last sign of life, also of an earlier run.
+        self.sequence = 0
         self.faults = Faults(say)
         self.plan: Plan | None = None
         self.in_touch = False
@@ -124,7 +126,6 @@ class Agent:
         self._dirty = True
         self._lazy = False
         self._save = False
-        self._sequence = 0
         self._said: tuple[object, ...] = ()
         self._own_since: tuple[Key, float] | None = None
         self._looked = 0.0
@@ -150,6 +151,8 @@ class Agent:
         elif isinstance(message, Imported):
             self._imported(message)
         elif isinstance(message, Stirred):
+            # What a new key sends before its handshake is seen here, is lost (rule 5).
+            self._dirty |= self.plan is not None and self.plan.renewing
             self._lazy = True
         elif isinstance(message, Broken):
             self._say(f"{message.problem}")
@@ -187,21 +190,19 @@ class Agent:
     def _told(self, message: Told) -> None:
         key, value, _ = message.change
         place = layout.split(key)
+        self._lazy = True  # At the least the report says who is there, and what is ignored.
         if place is not None and place.kind == layout.ALIVE:
             if value is None:
                 self.presence.gone(place.name)
             else:
                 self.presence.put(place.name, value)
-                self._lazy = True
             if place.name == self.me.name:
                 self._own_sign()
+        elif value is None:
+            self.book.gone(key)
         else:
-            self._lazy = True  # At the least the report says what is ignored now.
-            if value is None:
-                self.book.gone(key)
-            else:
-                verdict = self.book.take(key, value)
-                self._verdict(verdict.changed, verdict.words)
+            verdict = self.book.take(key, value)
+            self._verdict(verdict.changed, verdict.words)
 
     def _imported(self, message: Imported) -> None:
         for raw in message.envelopes:
@@ -378,11 +379,11 @@ class Agent:
         if own is None or not self._said:
             return None
         mine = self.presence.of(own)
-        before = max(self._sequence, mine.sequence if mine is not None else 0)
-        self._sequence = max(milliseconds, before + 1)
+        before = max(self.sequence, mine.sequence if mine is not None else 0)
+        self.sequence = max(milliseconds, before + 1)
         key, serial, newest = self._said
         assert isinstance(key, Key) and isinstance(serial, int) and isinstance(newest, int)
-        return Alive(self.me.mesh, self.me.name, self._sequence, key, serial, newest)
+        return Alive(self.me.mesh, self.me.name, self.sequence, key, serial, newest)
 
 
 def is_address(endpoint: Endpoint) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -31,6 +32,12 @@ class Disk:
     def save(self, agent: Agent) -> None:
         """Keep what the agent believes."""
         memory.save(self._host.memory_file, agent.book.snapshot())
+
+    def signed(self, sequence: int) -> None:
+        """Keep the number of the last sign of life."""
+        # It matters only if the clock goes back; that the disk is full is said elsewhere.
+        with contextlib.suppress(L2wgError):
+            memory.save_sequence(self._host.memory_file, sequence)
 
     def imports(self) -> Sequence[bytes]:
         """What `mesh import` has laid ready."""
@@ -99,6 +106,7 @@ def cmd_run(args: argparse.Namespace) -> int:
         manual = frozenset(peer.public_key for peer in host.config.device.peers)
         me = Me(host.mesh, host.name, host.switch, manual, host.next_key)
         agent = Agent(me, book, line)
+        agent.sequence = memory.load_sequence(host.memory_file)
         agent.faults.put("way", through_the_link(host), "")
         outside = run.Outside(
             Link(host.mesh),

@@ -154,6 +154,30 @@ def put_aside(path: Path) -> Path:
     return aside
 
 
+# -- signs of life ---------------------------------------------------------------------------------
+
+
+def load_sequence(path: Path) -> int:
+    """The number of this host's last sign of life; 0: nobody knows.
+
+    :param path: the file of the mesh, beside which it is.
+    """
+    try:
+        number = int(path.with_name("sequence").read_bytes())
+    except (OSError, ValueError):
+        return 0
+    return number if 0 < number < SERIAL_MAX else 0
+
+
+def save_sequence(path: Path, number: int) -> None:
+    """Keep it.
+
+    :raises L2wgError: it cannot be written.
+    """
+    _make(path.parent)
+    write_private(str(path.with_name("sequence")), f"{number}\n")
+
+
 # -- import ----------------------------------------------------------------------------------------
 
 

@@ -63,6 +63,11 @@ class Plan:
     peers: Mapping[Key, WantedPeer] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
 
+    @property
+    def renewing(self) -> bool:
+        """Whether a new key waits for its first handshake."""
+        return any(peer.standby for peer in self.peers.values())
+
 
 @dataclass
 class _Hub:

@@ -36,6 +36,9 @@ class Keeper(Protocol):
         :raises L2wgError: it cannot be written.
         """
 
+    def signed(self, sequence: int) -> None:
+        """A sign of life gets this number: the next ones are greater, whatever the clock says."""
+
     def imports(self) -> Sequence[bytes]:
         """Envelopes that somebody has laid ready; they are gone then.
 
@@ -203,6 +206,7 @@ class Runner:
         sign = self.agent.sign(int(time.time() * 1000))
         if sign is None:
             return None
+        self._outside.keeper.signed(sign.sequence)
         return signing.seal(sign.canonical(), self._outside.host_key, with_key=True)
 
 

@@ -113,11 +113,16 @@ class Memory:
         self.snapshot: Snapshot | None = None
         self.report_: Report | None = None
         self.switches = 0
+        self.sequence = 0
         self.inbox: list[bytes] = []
 
     def save(self, agent: Agent) -> None:
         """Keep what it believes."""
         self.snapshot = agent.book.snapshot()
+
+    def signed(self, sequence: int) -> None:
+        """Keep the number."""
+        self.sequence = sequence
 
     def imports(self) -> Sequence[bytes]:
         """What is in `inbox`."""
@@ -176,7 +181,9 @@ class MeshHost:
         if self.memory.snapshot is not None:
             book, _ = Book.restore(self.memory.snapshot, (self.admin.public,))
         me = Me(self.admin.mesh, self.name, next_key=lambda: self.next_key)
-        return Agent(me, book, self.log.append)
+        agent = Agent(me, book, self.log.append)
+        agent.sequence = self.memory.sequence
+        return agent
 
     def runner_for(self, open_store: Callable[[], Store]) -> Runner:
         """An agent that does not run yet."""
