@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Callable, NamedTuple
 
 from ..errors import without_keys
 from ..model import Key
-from . import layout, signing
+from . import layout
 from .claims import Claims
 from .ignored import Ignored
 from .record import Listed, MeshList, Record, parse_list, parse_record
-from .signing import FORGED, LIST_MAX, RECORD_MAX, Invalid
-
-#: Digests of what no key has signed, so that it is verified once and not with each listing.
-FORGED_MAX = 16_384
+from .seals import Seals
+from .signing import LIST_MAX, Invalid
 
 
 class Held(NamedTuple):
@@ -69,15 +66,13 @@ class Book:
 
     def __init__(self, mesh: str, trusted: Sequence[Key]) -> None:
         self.mesh = mesh
-        #: The one that has verified last comes first: a mesh has one or two admins.
-        self.trusted = tuple(trusted)
+        self._seals = Seals(trusted)
         self.list: MeshList | None = None
         self._list_raw: bytes | None = None
         self._floors: dict[str, Listed] = {}
         self._held: dict[str, Held] = {}
         self._applied: dict[str, Held] = {}
         self._claims = Claims()
-        self._forged: set[bytes] = set()
         #: Names whose newest record claims what others have: why.
         self.contested: dict[str, str] = {}
         self.refusals = Ignored()
@@ -192,7 +187,7 @@ class Book:
 
         :raises Invalid: it is neither a record nor a list of this mesh that an admin has signed.
         """
-        sealed = self._unseal(raw, LIST_MAX)
+        sealed = self._seals.open(raw, LIST_MAX)
         try:
             key = layout.node(self.mesh, parse_record(sealed.record).name)
         except Invalid as no_record:
@@ -214,7 +209,7 @@ class Book:
     def _take_list(self, digits: str, raw: bytes) -> bool:
         if raw == self._list_raw:
             return False
-        sealed = self._unseal(raw, LIST_MAX)
+        sealed = self._seals.open(raw, LIST_MAX)
         found = parse_list(sealed.record)
         self._ours(found.mesh)
         if found.serial != int(digits):
@@ -235,23 +230,6 @@ class Book:
                 self._leave(name)
         return True
 
-    def _unseal(self, raw: bytes, limit: int = RECORD_MAX) -> signing.Sealed:
-        digest = blake2b(raw, digest_size=16).digest()
-        if digest in self._forged:
-            raise Invalid(FORGED)
-        try:
-            sealed = signing.unseal(raw, self.trusted, limit)
-        except Invalid as invalid:
-            if invalid.why == FORGED:
-                if len(self._forged) >= FORGED_MAX:
-                    self._forged.clear()
-                self._forged.add(digest)
-            raise
-        if sealed.signer != self.trusted[0]:
-            others = (key for key in self.trusted if key != sealed.signer)
-            self.trusted = (sealed.signer, *others)
-        return sealed
-
     def _ours(self, mesh: str) -> None:
         if mesh != self.mesh:
             raise Invalid(f"is of the mesh {mesh}")
@@ -260,7 +238,7 @@ class Book:
         held = self._held.get(name)
         if held is not None and held.raw == raw:
             return False
-        sealed = self._unseal(raw)
+        sealed = self._seals.open(raw)
         record = parse_record(sealed.record)
         self._ours(record.mesh)
         if record.name != name:
@@ -344,7 +322,7 @@ class Book:
         lost: list[str] = []
         if kept.list is not None:
             try:
-                sealed = book._unseal(kept.list, LIST_MAX)
+                sealed = book._seals.open(kept.list, LIST_MAX)
                 book.list, book._list_raw = parse_list(sealed.record), kept.list
                 book._ours(book.list.mesh)
             except Invalid as invalid:
@@ -380,7 +358,7 @@ class Book:
 
     def _reopen(self, name: str, raw: bytes, lost: list[str]) -> Held | None:
         try:
-            sealed = self._unseal(raw)
+            sealed = self._seals.open(raw)
             record = parse_record(sealed.record)
             self._ours(record.mesh)
             if record.name != name:

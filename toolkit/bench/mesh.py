@@ -23,9 +23,9 @@ from pathlib import Path
 
 from l2wgctl.mesh.etcd import Etcd
 from toolkit import paths, tables
-from toolkit.bench.etcd import Cluster
 from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost
 from toolkit.errors import ToolError
+from toolkit.lab.etcd import Cluster
 from toolkit.run import run, say
 
 #: Records, and agents that run.

@@ -1,80 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The agent's decisions, by the numbers of docs/mesh.md's rules; then with threads and an etcd."""
+"""What the agent decides, by the numbers of docs/mesh.md's rules."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
-from l2wgctl.errors import KernelError, L2wgError, Problem
+from l2wgctl.errors import Problem
 from l2wgctl.mesh import layout, signing
-from l2wgctl.mesh.agent import HOUR, LINES, LOOK, PATIENCE, REST, Decision
-from l2wgctl.mesh.etcd import Etcd
-from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Whole, Written
-from l2wgctl.mesh.kernel import Change, Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
+from l2wgctl.mesh.agent import HOUR, LINES, LOOK, PATIENCE, REST
+from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Written
+from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
 from l2wgctl.mesh.record import Alive
 from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Changed, Entry, Listing
 from l2wgctl.model import Endpoint
-from toolkit.bench.etcd import Cluster
-from toolkit.bench.mesh_hosts import MESH, Admin, FakeKernel, Memory, MeshHost
+from tests.unit.ctl.mesh.stage import Stage, told, whole
+from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost
 
 TROUBLE = Problem("http://x", "does not answer", "is it up?")
-
-
-def whole(*items: tuple[str, bytes]) -> Whole:
-    entries = [Entry(key, value, 1, n + 1) for n, (key, value) in enumerate(items)]
-    return Whole(Listing(tuple(entries), len(entries)))
-
-
-def told(item: tuple[str, bytes | None]) -> Told:
-    return Told(Changed(*item, 100))
-
-
-class Stage:
-    """A host and others whose records are in the store, and a clock."""
-
-    def __init__(self, others: int = 2) -> None:
-        self.admin = Admin()
-        self.hosts = [MeshHost(n + 1, self.admin) for n in range(others + 1)]
-        self.me = self.hosts[0]
-        self.others = self.hosts[1:]
-        self.now = 0.0
-        self.agent = self.me.agent()
-        self.signs: dict[str, int] = {}
-
-    def records(self) -> list[tuple[str, bytes]]:
-        return [self.admin.sign(host.record) for host in self.hosts]
-
-    def list_all(self) -> None:
-        self.agent.take(whole(*self.records(), self.admin.list()))
-
-    def sign_of_life(self, host: MeshHost, newest: int = 0) -> tuple[str, bytes]:
-        sequence = self.signs[host.name] = self.signs.get(host.name, 0) + 1
-        sign = Alive(MESH, host.name, sequence, host.key, host.record.serial, newest)
-        raw = signing.seal(sign.canonical(), host.host_key, with_key=True)
-        return layout.alive(MESH, host.name), raw
-
-    def decide(self, seconds: float = 0) -> Decision:
-        self.now += seconds
-        made = self.agent.decide(self.me.kernel.read(), self.now)
-        self.me.kernel.apply(made.changes)
-        return made
-
-    def settle(self) -> Stage:
-        self.list_all()
-        self.decide()
-        assert self.me.sees(*self.others)
-        assert self.decide().changes == []
-        return self
-
-    @property
-    def log(self) -> list[str]:
-        return self.me.log
 
 
 def test_without_a_record_of_its_own_nothing_changes() -> None:
@@ -189,11 +134,15 @@ class TestRule5:
         assert peers[other.record.key].options.max_macs == 0
         stage.me.kernel.session(other.record.key, "up")
         stage.agent.take(Stirred())
+        assert stage.agent.due(stage.now) == 0
         made = stage.decide()
         assert made.changes[0] == Replace(old, other.record.key) and made.save
         assert stage.me.sees(*stage.others)
         assert stage.decide().changes == []
         assert f"{other.name} uses its new key {other.record.key}" in stage.log
+        # without a key that waits, sessions are looked at once in a while
+        stage.agent.take(Stirred())
+        assert stage.agent.due(stage.now) == REST
 
     def renew(self, stage: Stage) -> None:
         record = stage.me.renewed()
@@ -338,137 +287,6 @@ def test_signs_that_are_polled() -> None:
     assert stage.agent.alive(stage.others[1].name) is None
 
 
-# -- with threads, and a real etcd -----------------------------------------------------------------
-
-
-class Town:
-    """Hosts with running agents, and an admin with a store."""
-
-    def __init__(self, cluster: Cluster, count: int) -> None:
-        self.cluster = cluster
-        self.admin = Admin()
-        self.hosts = [MeshHost(n + 1, self.admin) for n in range(count)]
-        self.store = Etcd(cluster.clients)
-        self.publish(*self.hosts)
-
-    def publish(self, *hosts: MeshHost) -> None:
-        for host in hosts:
-            self.store.put(*self.admin.sign(host.record))
-        self.store.put(*self.admin.list())
-
-    def start(self, *hosts: MeshHost) -> None:
-        for host in hosts or self.hosts:
-            host.start(lambda: Etcd(self.cluster.clients, timeout=2))
-
-    def all_see_all(self) -> None:
-        for host in self.hosts:
-            host.until_sees(*(x for x in self.hosts if x is not host))
-            host.until_has_its_own()
-
-    def stop(self) -> None:
-        for host in self.hosts:
-            host.stop()
-
-
-@pytest.fixture
-def town(three: Cluster) -> Iterator[Town]:
-    made = Town(three, 4)
-    yield made
-    made.stop()
-
-
-@pytest.mark.program("etcd")
-class TestWithEtcd:
-    def test_faults_one_after_the_other(self, town: Town) -> None:
-        """A member dies, all die and come back, records change meanwhile, compaction."""
-        town.start()
-        town.all_see_all()
-        hosts, cluster = town.hosts, town.cluster
-        until = [layout.alive(MESH, host.name) for host in hosts]
-        while not all(town.store.get(key) for key in until):
-            pass
-        # a change is told to all
-        hosts[0].record = replace(hosts[0].record, serial=2, macs=("02:aa:00:00:00:01",))
-        town.publish(hosts[0])
-        town.all_see_all()
-        # one member dies
-        cluster.kill(0)
-        hosts[0].record = replace(hosts[0].record, serial=3, macs=("02:aa:00:00:00:02",))
-        town.publish(hosts[0])
-        town.all_see_all()
-        # all die: nothing changes; they come back, and what they tell is taken
-        before = [len(host.kernel.log) for host in hosts]
-        cluster.kill(1)
-        cluster.kill(2)
-        for host in hosts:
-            host.stop()
-        town.start()
-        for host in hosts:
-            assert host.runner
-            while "store" not in host.runner.agent.faults.now:
-                pass
-        assert [len(host.kernel.log) for host in hosts] == before
-        cluster.start(0, 1, 2)
-        hosts[0].record = replace(hosts[0].record, serial=4, macs=("02:aa:00:00:00:03",))
-        town.publish(hosts[0])
-        revision = town.store.put(f"{layout.ROOT}{MESH}/junk", b"x")
-        town.store._ask("kv/compaction", {"revision": str(revision)})
-        town.all_see_all()
-        # a session is told, and a forged record is not believed
-        thief = Admin()
-        town.store.put(*thief.sign(replace(hosts[1].record, serial=50)))
-        town.publish(hosts[2])
-        for host in hosts:
-            said = [line for line in host.log if "not signed by a trusted key" in line]
-            while not said:
-                said = [line for line in host.log if "not signed by a trusted key" in line]
-            assert len(said) == 1
-        town.all_see_all()
-
-    def test_a_key_is_renewed(self, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-        # nobody's sign of life may be written anew within its minute
-        monkeypatch.setattr("l2wgctl.mesh.agent.PATIENCE", 2.0)
-        town.start()
-        town.all_see_all()
-        host, others = town.hosts[0], town.hosts[1:]
-        old = host.record.key
-        host.renewed()
-        town.publish(host)
-        for other in others:
-            other.kernel.until(lambda now: {old, host.record.key} <= set(now.peers))
-        host.kernel.until(lambda now: now.key == host.record.key)
-        for other in others:
-            other.kernel.session(host.record.key, "up")
-        town.all_see_all()
-        assert host.memory.switches == 1
-
-    def test_a_kernel_that_refuses_is_asked_again_and_a_link_that_is_gone_ends_it(
-        self, town: Town
-    ) -> None:
-        host = town.hosts[0]
-        host.kernel.refuses = KernelError(19, "no such link")
-        with pytest.raises(KernelError):
-            host.runner_for(lambda: Etcd(town.cluster.clients)).run()
-        host.kernel.refuses = KernelError(1, "not permitted")
-        runner = host.start(lambda: Etcd(town.cluster.clients))
-        while "kernel" not in runner.agent.faults.now:
-            pass
-        host.kernel.refuses = None
-        host.until_sees(*town.hosts[1:])
-
-
-def test_a_thread_that_dies_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would look well, and hear nothing any more."""
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    stage = Stage()
-
-    def opened() -> Etcd:
-        raise ZeroDivisionError
-
-    with pytest.raises(L2wgError, match="the thread 'store' has ended by a fault"):
-        stage.me.runner_for(opened).run()
-
-
 def test_what_is_ignored_is_reported_within_a_second() -> None:
     stage = Stage().settle()
     key = layout.node(MESH, "nobody")
@@ -478,6 +296,18 @@ def test_what_is_ignored_is_reported_within_a_second() -> None:
         assert stage.agent.due(stage.now) <= REST
         assert stage.decide(REST).changes == []
         assert set(Report.of(stage.agent).ignored) == ignored
+
+
+def test_who_has_come_and_gone_is_reported_within_a_second() -> None:
+    stage = Stage(1).settle()
+    (other,) = stage.others
+    key, raw = stage.sign_of_life(other)
+    for value, alive in ((raw, (other.name,)), (None, ())):
+        assert stage.agent.due(stage.now) > REST
+        stage.agent.take(told((key, value)))
+        assert stage.agent.due(stage.now) <= REST
+        assert stage.decide(REST).changes == []
+        assert Report.of(stage.agent).alive == alive
 
 
 def test_whoever_writes_to_the_store_does_not_fill_the_log() -> None:
@@ -491,48 +321,3 @@ def test_whoever_writes_to_the_store_does_not_fill_the_log() -> None:
     stage.decide(HOUR)
     stage.agent.take(told((key, b"x" * 50_000)))
     assert len(stage.log) == LINES + 2
-
-
-class _Ordered(FakeKernel):
-    """Notes whether what is done was written before."""
-
-    memory: Memory
-    early = False
-
-    def apply(self, changes: Sequence[Change]) -> None:
-        self.early |= bool(changes) and self.memory.snapshot is None
-        super().apply(changes)
-
-
-def test_what_is_done_is_on_the_disk_before_and_a_full_disk_is_tried_again() -> None:
-    stage = Stage()
-    me = stage.me
-    me.kernel = kernel = _Ordered(me.key)
-    kernel.memory = me.memory
-
-    def opened() -> Etcd:
-        raise L2wgError("nobody listens there")
-
-    runner = me.runner_for(opened)
-    runner.agent.take(whole(*stage.records(), stage.admin.list()))
-    save, full = me.memory.save, L2wgError("no space left on device")
-
-    def fails(agent: object) -> None:
-        raise full
-
-    me.memory.save = fails  # type: ignore[method-assign]
-    runner._decide()
-    assert str(runner.agent.faults.now["disk"]) == str(full) and me.memory.snapshot is None
-    me.memory.save = save  # type: ignore[method-assign]
-    runner._decide()
-    assert me.memory.snapshot is not None and "disk" not in runner.agent.faults.now
-    me.memory.snapshot, kernel.early = None, False
-    runner.agent.take(told(stage.admin.sign(replace(stage.others[0].record, serial=2, max_macs=9))))
-    runner._decide()
-    assert me.memory.snapshot is not None and not kernel.early
-
-
-def test_a_signal_may_come_at_any_moment() -> None:
-    """Its handler puts a message: with queue.Queue it would wait for a lock of its own thread."""
-    runner = Stage().me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
-    assert isinstance(runner._messages, queue.SimpleQueue)

@@ -22,8 +22,8 @@ from l2wgctl.mesh.record import Alive, Request
 from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Changed, Member
 from l2wgctl.model import Endpoint
-from toolkit.bench.etcd import Cluster
 from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost
+from toolkit.lab.etcd import Cluster
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -152,14 +152,13 @@ def test_the_log_tells_who_has_signed_what() -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path)
+def cluster(tmp_path: Path, etcd: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path, program=etcd)
     made.start()
     yield made
     made.stop()
 
 
-@pytest.mark.program("etcd")
 def test_the_log_goes_back_as_far_as_the_store_does(cluster: Cluster) -> None:
     admin = Admin()
     store = Etcd(cluster.clients)

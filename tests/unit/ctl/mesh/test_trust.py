@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from l2wgctl.conf.values import allowed_ip
 from l2wgctl.errors import L2wgError
-from l2wgctl.mesh import layout, memory, signing, trust
+from l2wgctl.mesh import layout, memory, seals, signing
 from l2wgctl.mesh.claims import Claims
 from l2wgctl.mesh.ignored import IGNORED_MAX
 from l2wgctl.mesh.record import Listed, MeshList, Record, overlap
@@ -328,7 +328,7 @@ def test_what_is_forged_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> Non
         return verifies(*arguments)
 
     monkeypatch.setattr(signing, "verifies", counted)
-    monkeypatch.setattr(trust, "FORGED_MAX", 2)
+    monkeypatch.setattr(seals, "FORGED_MAX", 2)
     made = book()
     forged = [node(record_of(n), THIEF) for n in range(3)]
     for item in (forged[0], forged[1], forged[0], forged[1]):
@@ -423,6 +423,15 @@ def test_the_file(file: Path) -> None:
     memory.save(file, made.snapshot())
     assert memory.load(file, "office") == made.snapshot()
     assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_number_of_the_last_sign_of_life(file: Path) -> None:
+    assert memory.load_sequence(file) == 0
+    memory.save_sequence(file, 1_700_000_000_000)
+    assert memory.load_sequence(file) == 1_700_000_000_000
+    for junk in ("", "-1\n", "many\n", "1" * 5000, f"{2**63}\n"):
+        file.with_name("sequence").write_text(junk)
+        assert memory.load_sequence(file) == 0
 
 
 def line(file: Path, mesh: str = "office") -> str:

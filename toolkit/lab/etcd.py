@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +13,43 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+
+from toolkit import paths
+from toolkit.errors import ToolError
+from toolkit.kernels.archive import Archive, unpack
+from toolkit.run import run
+
+#: Debian's releases, by the version of etcd that they have.
+RELEASES = {"3.4": "bookworm", "3.5": "trixie"}
+#: Options for members that get little of the processors: nobody is elected because of that.
+PATIENT = ("--heartbeat-interval=200", "--election-timeout=4000")
+
+
+def version(program: str | Path = "etcd") -> str:
+    """The version that an etcd says of itself, ``3.4.23``."""
+    said = run([program, "--version"]).stdout
+    found = re.search(r"etcd Version: (\S+)", said)
+    return found[1] if found else said.strip()
+
+
+def program(series: str) -> Path:
+    """The etcd of a series: this machine's, or one from the release of Debian that has it.
+
+    That one runs from the cache, without its package: a Go program needs libc and nothing more.
+
+    :raises ToolError: neither is to be had, or Debian has no such series.
+    """
+    if series not in RELEASES:
+        raise ToolError(f"etcd {series}: not one that Debian has", f"write {' or '.join(RELEASES)}")
+    installed = shutil.which("etcd")
+    if installed and version(installed).startswith(f"{series}."):
+        return Path(installed)
+    archive = Archive(RELEASES[series])
+    for package in archive.find("^etcd-server$"):
+        if package.version.startswith(f"{series}."):
+            target = paths.cache() / "etcd" / package.version
+            return unpack([archive.fetch(package)], target, lambda _: None) / "usr/bin/etcd"
+    raise ToolError(f"apt: {archive.codename} does not serve etcd-server {series}")
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
@@ -29,10 +68,16 @@ class Cluster:
     :param folder: for data and logs.
     :param options: more words for etcd.
     :param scheme: `https` with options that name certificates.
+    :param program: which etcd.
     """
 
     def __init__(
-        self, folder: Path, members: int = 1, options: Sequence[str] = (), scheme: str = "http"
+        self,
+        folder: Path,
+        members: int = 1,
+        options: Sequence[str] = (),
+        scheme: str = "http",
+        program: str | Path = "etcd",
     ) -> None:
         self.folder = folder
         ports = free_ports(2 * members)
@@ -42,7 +87,7 @@ class Cluster:
         cluster = ",".join(f"m{n}={peer}" for n, peer in enumerate(peers))
         self.words = [
             [
-                "etcd",
+                str(program),
                 f"--name=m{n}",
                 f"--data-dir={folder}/m{n}",
                 f"--listen-client-urls={self.clients[n]}",
