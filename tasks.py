@@ -405,7 +405,7 @@ def matrix(_c: Context, kernels: str | None = None, guests: int = 2) -> None:
 @task(help={"kernels": "two, comma-separated (default: 5.10,newest)"})
 @friendly
 def pair(_c: Context, kernels: str = "5.10,newest") -> None:
-    """Two virtual machines with different kernels, joined by a cable: ping, VLAN, bridge."""
+    """Two virtual machines with different kernels, joined by a cable: ping, VLAN, bridge, mesh."""
     needs("test-vm")
     from toolkit.checks import matrix as matrices
 

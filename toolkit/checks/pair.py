@@ -11,6 +11,7 @@ from pathlib import Path
 
 from toolkit import paths
 from toolkit.checks import outcome
+from toolkit.checks.backstage import backstage
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.guest import agent
@@ -47,6 +48,17 @@ def cable(sockets: Path, end: int) -> str:
     )
 
 
+def uplink(end: int) -> str:
+    """QEMU's options for a machine's way to this one's loopback, and nowhere else that it asks for.
+
+    It has an address of QEMU's user network, and neither a route nor a name server.
+    """
+    return (
+        f"-netdev user,id={agent.UPLINK},ipv6=off "
+        f"-device virtio-net-pci,netdev={agent.UPLINK},mac={agent.UPLINK_MACS[end]},romfile="
+    )
+
+
 def pair(first: Lab, second: Lab, *, folder: Path | None = None, only: Sequence[str] = ()) -> Pair:
     """Run tests/machines on the first kernel with the second one at the other end of the cable.
 
@@ -62,6 +74,7 @@ def pair(first: Lab, second: Lab, *, folder: Path | None = None, only: Sequence[
     with (
         tempfile.TemporaryDirectory(prefix="l2wg-pair-") as sockets,
         process.pool(2) as pool,
+        backstage() as port,
     ):
 
         def run(end: int, command: list[str]) -> Result:
@@ -71,12 +84,13 @@ def pair(first: Lab, second: Lab, *, folder: Path | None = None, only: Sequence[
                 folder=where,
                 timeout=LIMIT,
                 prefix=f"[{releases[end]}] ",
-                vm=Vm(kvm=kvm, qemu=cable(Path(sockets), end)),
+                vm=Vm(kvm=kvm, qemu=f"{cable(Path(sockets), end)} {uplink(end)}"),
             )
 
         report = folder / "first/report.xml"
+        tests = outcome.pytest_argv(TESTS, report, limit=600, only=only)
         ends = [
-            pool.submit(run, 0, outcome.pytest_argv(TESTS, report, limit=600, only=only)),
+            pool.submit(run, 0, ["env", f"{agent.BACKSTAGE}={port}", *tests]),
             pool.submit(
                 run, 1, ["python3", "-m", "toolkit.guest.agent", str(folder / "second/report.json")]
             ),

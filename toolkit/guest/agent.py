@@ -3,7 +3,8 @@
 
 They talk over TCP on the cable between the two, one JSON object a line. A request has a command,
 its standard input and the time that it may take; the answer has its status and what it printed. The
-agent obeys whoever connects: it is for the lab's guests, whose only network is that cable.
+agent obeys whoever connects: it is for the lab's guests, whose only networks are that cable and
+QEMU's user network, from which nobody connects to them.
 """
 
 from __future__ import annotations
@@ -25,29 +26,41 @@ CABLE = "eth0"
 #: MAC addresses of the two ends of the cable.
 MACS = ("52:54:00:6c:32:01", "52:54:00:6c:32:02")
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
+#: The network card by which each reaches the loopback of the machine that runs both, as `HERE`.
+UPLINK = "uplink"
+UPLINK_MACS = ("52:54:00:6c:32:11", "52:54:00:6c:32:12")
+UPLINK_ADDRESS, HERE = "10.0.2.15", "10.0.2.2"
+#: The environment variable with the port of `toolkit.checks.backstage` there.
+BACKSTAGE = "L2WG_BACKSTAGE"
 SRCVERSION = Path("/sys/module/l2wireguard/srcversion")
 IDLE = 600.0  # seconds without a connection, after which none will come
 BYE = "bye"
 
 
 def join(end: int) -> None:
-    """Bring up this machine's end (0 or 1) of the cable as eth0.
+    """Bring up this machine's end (0 or 1) of the cable as eth0, and its uplink.
 
     :raises Failed: there is no such network card.
     """
     hosts.sh("modprobe", "virtio_net")
-    hosts.eventually(lambda: _card(end) is not None, "the network card is there")
-    card = _card(end)
+    # the uplink first: it may have the cable's name
+    _bring_up(UPLINK_MACS[end], UPLINK, UPLINK_ADDRESS)
+    _bring_up(MACS[end], CABLE, ADDRESSES[end])
+
+
+def _bring_up(mac: str, name: str, address: str) -> None:
+    hosts.eventually(lambda: _card(mac) is not None, f"the network card {name} is there")
+    card = _card(mac)
     assert card
-    if card != CABLE:
-        hosts.sh("ip", "link", "set", card, "name", CABLE)
-    hosts.sh("ip", "address", "add", f"{ADDRESSES[end]}/24", "dev", CABLE)
-    hosts.sh("ip", "link", "set", CABLE, "up")
+    if card != name:
+        hosts.sh("ip", "link", "set", card, "name", name)
+    hosts.sh("ip", "address", "add", f"{address}/24", "dev", name)
+    hosts.sh("ip", "link", "set", name, "up")
 
 
-def _card(end: int) -> str | None:
+def _card(mac: str) -> str | None:
     for address in Path("/sys/class/net").glob("*/address"):
-        if address.read_text().strip() == MACS[end]:
+        if address.read_text().strip() == mac:
             return address.parent.name
     return None
 

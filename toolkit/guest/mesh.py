@@ -50,6 +50,30 @@ def mac(number: int) -> str:
     return f"02:ca:fe:f0:0e:{number:02x}"
 
 
+def conf(node: str, number: int, engine: str, trusted: str, *more: str) -> str:
+    """The file of a host.
+
+    :param node: its name in the mesh.
+    :param trusted: the line TrustedKeys.
+    :param more: further lines of the section [Mesh].
+    """
+    lines = [
+        "[Interface]",
+        f"PrivateKeyFile = {MESH}.key",
+        "ListenPort = 51820",
+        "Switch = yes",
+        f"Address = {inner(number)}/24",
+        f"MACAddress = {mac(number)}",
+        "",
+        "[Mesh]",
+        f"Engine = {engine}",
+        trusted,
+        f"Node = {node}",
+        *more,
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def install() -> None:
     """Have l2wgctl on the path, as a package would."""
     BIN.mkdir(exist_ok=True)
@@ -216,22 +240,11 @@ class Town:
         key = Path(f"/etc/netns/{name}/l2wg/{MESH}.key")
         key.touch(mode=0o600)
         key.write_text(host.key + "\n")
-        lines = [
-            "[Interface]",
-            f"PrivateKeyFile = {MESH}.key",
-            "ListenPort = 51820",
-            "Switch = yes",
-            f"Address = {inner(number)}/24",
-            f"MACAddress = {mac(number)}",
-            "",
-            "[Mesh]",
-            f"Engine = {self.engine}",
-            self.trusted,
-            f"Node = {self.node(name)}",
-            f"Behind = {self.node(behind)}" if behind else f"Endpoints = {outer(number)}:51820",
-            *(["Hub = yes"] if hub else []),
-        ]
-        self._file(host, "\n".join(lines) + "\n")
+        reached = (
+            f"Behind = {self.node(behind)}" if behind else f"Endpoints = {outer(number)}:51820"
+        )
+        more = [reached, *(["Hub = yes"] if hub else [])]
+        self._file(host, conf(self.node(name), number, self.engine, self.trusted, *more))
         self.ctl(host, "up", MESH)
         return host
 

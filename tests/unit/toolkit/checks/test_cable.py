@@ -25,6 +25,26 @@ def test_the_ends_of_a_cable_fit() -> None:
     assert agent.MACS[0] in one and agent.MACS[1] in two and agent.MACS[0] not in two
 
 
+def test_a_machine_brings_up_both_cards_whatever_their_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for end in (0, 1):
+        assert agent.UPLINK_MACS[end] in pair.uplink(end)
+        # the kernel has found the uplink first, and gave it the cable's name
+        cards = {agent.UPLINK_MACS[end]: "eth0", agent.MACS[end]: "eth1"}
+
+        def ip(*words: str, cards: dict[str, str] = cards) -> str:
+            if words[:3] == ("ip", "link", "set") and words[4] == "name":
+                assert words[5] not in cards.values()
+                cards.update((mac, words[5]) for mac, card in cards.items() if card == words[3])
+            return ""
+
+        monkeypatch.setattr(agent.hosts, "sh", ip)
+        monkeypatch.setattr(agent, "_card", cards.get)
+        agent.join(end)
+        assert cards == {agent.UPLINK_MACS[end]: "uplink", agent.MACS[end]: "eth0"}
+
+
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An agent on this machine, in a thread; its report."""
