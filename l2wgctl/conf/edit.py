@@ -83,7 +83,10 @@ class _Section:
             if new:
                 self.add(name, ", ".join(new))
             return
-        left[-1] += new
+        if new and not left[-1] and "#" in self.lines[found[-1]]:
+            self.add(name, ", ".join(new))  # the comment is of what goes
+        else:
+            left[-1] += new
         for index, before, after in reversed(list(zip(found, lists, left))):
             if before and not after:
                 del self.lines[index]
@@ -242,7 +245,8 @@ class _Options:
         said = said._replace(
             host_addresses=tuple(x for x in said.host_addresses or () if x not in own)
         )
-        _edit_options(section, switch.INTERFACE_KEYS, said, now, dict(switch.interface_lines(now)))
+        lines = dict(switch.interface_lines(now))
+        _edit_options(section, switch.INTERFACE_KEYS, said, now, lines, own)
 
     def edit_peer(self, section: _Section, key: Key) -> None:
         """Bring the keys of a [Peer] up to date."""
@@ -265,14 +269,18 @@ def _edit_options(
     said: SwitchOptions | PeerOptions,
     now: SwitchOptions | PeerOptions,
     lines: Mapping[str, str],
+    own: Sequence[str] = (),
 ) -> None:
-    """:param lines: key and value of what is not the default now."""
+    """:param lines: key and value of what is not the default now.
+    :param own: addresses that may stand in a list although `now` has them not.
+    """
     for key in keys:
         was, is_now = getattr(said, key.field), getattr(now, key.field)
-        same = was == is_now
         if isinstance(was, tuple) and key.field != "allowed_vlans":
-            same = set(was) == set(is_now)
-        if same:
+            if set(was) != set(is_now):
+                _edit_set(section, key, (*is_now, *own), is_now)
+            continue
+        if was == is_now:
             continue
         if key.name not in lines:
             section.drop(key.name.lower())
@@ -281,6 +289,16 @@ def _edit_options(
         for index in reversed(section.find(key.name.lower())[1:]):
             del section.lines[index]
         section.set(key.name, lines[key.name])
+
+
+def _edit_set(
+    section: _Section, key: ConfigKey, may_stay: Sequence[object], shall: Sequence[object]
+) -> None:
+    """Item by item: who writes a MAC into a line of its own says beside it whose it is."""
+    found = section.find(key.name.lower())
+    listed = [key.parse(item) for index in found for item in items(section.value(index))]
+    new = [str(item) for item in shall if item not in listed]
+    section.edit_list(key.name, [item in may_stay for item in listed], new)
 
 
 def _edit_peer(section: _Section, said: Peer, now: Peer, holds: _Holders) -> None:

@@ -681,14 +681,39 @@ def test_save(kernel: FakeKernel, hub: FakeSwitch, run: Run, etc: Path, links: F
         .replace("MaxLocal = 50", "MaxLocal = 77")
         .replace("NewPeers = open", "NewPeers = closed")
         .replace(
-            f"AllowedMACs = {MAC}\nAllowedMACs = {MAC2}, {MAC}\n",
-            f"AllowedMACs = {MAC}, {MAC2}, 02:00:00:00:00:09\n",
+            f"AllowedMACs = {MAC2}, {MAC}\n",
+            f"AllowedMACs = {MAC2}, {MAC}, 02:00:00:00:00:09\n",
         )
         .replace("MaxMACs = 3\n", "")
         .replace("Relay = yes\n", "")
         .replace("Isolated = off", "Isolated = yes")
         .replace("Guard = stp, dhcp\n", "")
         + "PVID = 5\n"
+    )
+
+
+def test_save_keeps_what_is_written_beside_a_mac() -> None:
+    """AllowedMACs, a line for each with a comment; and addresses that are the host's anyway."""
+    text = (
+        f"[Interface]\nPrivateKey = {PRIVATE}\nSwitch = yes\nAddress = 10.0.0.1/24\n"
+        "HostAddresses = 10.0.0.1, 10.9.0.1  # both\nHostAddresses = 10.9.0.2  # old\n"
+        f"[Peer]\nPublicKey = {PEER_A}\n"
+        f"AllowedMACs = {MAC.replace(':', '-')}  # printer\n"
+        "# the till\n"
+        f"AllowedMACs = {MAC2}  # till\n"
+        "AllowedMACs = 02:00:00:00:00:0A  # gone\nGuard = ra  # why\n"
+    )
+    loaded = config(text)
+    options = PeerOptions((MAC2, MAC, "02:00:00:00:00:09"), guards=("dhcp", "ra"))
+    now = SwitchConfig(
+        SWITCH_DEFAULTS._replace(host_addresses=("10.9.0.1/32", "10.0.0.1/32", "10.9.0.3/32")),
+        {key(PEER_A): options.over(PEER_DEFAULTS)},
+    )
+    made = edit(text, loaded, loaded.device, ["10.0.0.1/24"], now_switch=now)
+    assert made == (
+        text.replace("10.9.0.2  # old", "10.9.0.3/32")
+        .replace("02:00:00:00:00:0A  # gone", "02:00:00:00:00:09")
+        .replace("Guard = ra", "Guard = ra, dhcp")
     )
 
 
