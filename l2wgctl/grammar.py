@@ -31,6 +31,8 @@ SET_SWITCH_PEER = (
     *("allowed-macs", "max-macs", "allowed-vlans", "pvid", "relay", "isolated", "router"),
     *("guard", "mark"),
 )
+#: A peer may be named by the beginning of its key. Fewer characters are a slip, not a name.
+PREFIX_MIN = 4
 #: `fdb`, as its usage shows it.
 FDB = (
     "fdb [show] [IFACE] | fdb add IFACE MAC peer PEER [vlan VLAN] | fdb del IFACE MAC [peer PEER] "

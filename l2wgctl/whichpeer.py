@@ -9,10 +9,8 @@ from collections.abc import Iterable
 from .conf import values
 from .conf.names import Names
 from .errors import KernelError, UsageError, ValueProblem, without_keys
+from .grammar import PREFIX_MIN
 from .model import Key
-
-#: Fewer characters of a key are a slip, not a name.
-PREFIX_MIN = 4
 
 
 def which(text: str, link: str, doing: str) -> Key:

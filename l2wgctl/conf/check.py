@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import ConfigError, L2wgError, Problem
+from ..grammar import PREFIX_MIN
 from ..model import L2WIREGUARD, AllowedIP, Endpoint, Peer
 from ..sockets import AF_INET, AF_INET6, inet_pton
 from . import keyfiles, meshsection, preflight, switch_check
@@ -192,6 +193,13 @@ def lint(config: Config) -> Iterator[Problem]:
                 f"Name '{peer.name}' is also that of the peer of line {named[peer.name]}",
                 "give each its own",
             )
+    for line, name, other in _names_like_keys(config):
+        yield warn(
+            "name-twice",
+            line,
+            f"Name '{name}' is also the beginning of the key of the peer of line {other}",
+            "as a word of a command it is the name: choose another",
+        )
     claimed: dict[tuple[bytes, int], int] = {}
     for line, peer in zip(config.peer_lines, peers):
         for ip in peer.allowed_ips:
@@ -205,3 +213,14 @@ def lint(config: Config) -> Iterator[Problem]:
                     "the later peer gets it; give it to one of them",
                 )
                 claimed[network] = line
+
+
+def _names_like_keys(config: Config) -> Iterator[tuple[int, str, int]]:
+    """Line and Name of a peer, and the line of another one whose key begins so (`whichpeer`)."""
+    peers = [*zip(config.peer_lines, config.device.peers)]
+    for length in {len(peer.name) for _, peer in peers if peer.name}:
+        begins = {str(peer.public_key)[:length]: (line, peer) for line, peer in peers}
+        for line, peer in peers:
+            other = begins.get(peer.name or "") if len(peer.name or "") == length else None
+            if other is not None and other[1] is not peer and length >= PREFIX_MIN:
+                yield line, peer.name or "", other[0]

@@ -113,3 +113,16 @@ def test_the_key() -> None:
         f"wg1.conf:10:1: warning: Name '{NAME}' is also that of the peer of line 5 (give each its "
         "own)"
     ]
+
+
+def test_a_name_like_a_key() -> None:
+    """A command would take it for the peer of that name."""
+    text = f"[Peer]\nName = {PEER_B[:6]}\nPublicKey = {PEER_A}\n[Peer]\nPublicKey = {PEER_B}\n"
+    found = [x for x in lint(parse(text, "wg1.conf")) if x.code == "name-twice"]
+    assert [str(x) for x in found] == [
+        f"wg1.conf:1:1: warning: Name '{PEER_B[:6]}' is also the beginning of the key of the peer "
+        "of line 4 (as a word of a command it is the name: choose another)"
+    ]
+    for name in (PEER_B[:3], PEER_A[:6], "oslo"):
+        other = parse(text.replace(PEER_B[:6], name, 1), "wg1.conf")
+        assert not [x for x in lint(other) if x.code == "name-twice"]
