@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .conf.parse import Config
 from .errors import KernelError, Problem, UsageError
-from .switch import PEER_DEFAULTS, STATIC, SwitchConfig, SwitchOptions
+from .switch import CLOSED, PEER_DEFAULTS, STATIC, SwitchConfig, SwitchOptions
 
 if TYPE_CHECKING:
     from .conf.switch import Plan
@@ -143,9 +143,12 @@ def options(plan: Plan | None) -> Iterator[None]:
 
 
 def _set(switches: Switches, plan: Plan) -> None:
+    if plan.link.new_peers == CLOSED:  # a peer without options would be mute till it has them
+        switches.set_peers(plan.name, plan.peers.items())
     if any(value is not None for value in plan.link):
         switches.set(plan.name, plan.link)
-    switches.set_peers(plan.name, plan.peers.items())
+    if plan.link.new_peers != CLOSED:
+        switches.set_peers(plan.name, plan.peers.items())
 
 
 def _forget(switches: Switches, plan: Plan) -> None:

@@ -211,8 +211,11 @@ def change(
 ) -> Plan:
     """A plan for some options, by field, of the link (key None) and of peers.
 
+    A link that is closed gives all peers that it has by then options.
+
     :param wanted: a list of (sign, item) adds items to those that are there, and removes them.
     """
+    known = tuple(known)
     before = {x.public_key: x.options for x in known if x.configured}
 
     def whole(
@@ -237,6 +240,10 @@ def change(
         for key, given in wanted.items()
         if key is not None
     }
+    if link.new_peers == CLOSED and now.options.new_peers != CLOSED:
+        there = {x.public_key for x in known if x.present}
+        for key in there.difference(before, peers, forget):
+            peers[key] = PEER_DEFAULTS
     gone = tuple(key for key in forget if key in before)
     return Plan(name, link, peers, gone, (), now.options, before)
 

@@ -266,6 +266,17 @@ def test_set(run: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
     assert switches.peer("wg1", A).options.allowed_macs == (MAC, MAC2)
 
 
+def test_closing_a_link_leaves_its_peers_in(run: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
+    """NewPeers: those that are there are not new. They have options before the link is closed."""
+    done(run("set", "wg1", "new-peers", "closed"))
+    b = B.hex()[:4]
+    assert hub.log == [f"set {b} [4, 5, 6, 7, 8, 9, 10, 11, 12]", "link [6]"]
+    assert all(x.configured for x in Switches(FakeSocket(kernel)).peers("wg1"))
+    hub.log.clear()
+    done(run("set", "wg1", "new-peers", "closed", "ageing", "60"))
+    assert hub.log == ["link [5, 6]"]
+
+
 def test_a_word_given_twice(run: Run, wg: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
     """Lists add up, as wg's do. Of a single value the last counts, as in wg."""
     twice = ["allowed-ips", "10.0.0.1/32", "allowed-ips", "10.0.0.2/32"]
