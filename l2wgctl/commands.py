@@ -22,6 +22,7 @@ from .output import print_json, say
 
 if TYPE_CHECKING:
     from .conf.sync import Change
+    from .netlink.messages import Resolver
 
 OPTIONS_STAY = "the options of its peers stay as they are"
 
@@ -31,7 +32,6 @@ OPTIONS_STAY = "the options of its peers stay as they are"
 def cmd_set(args: argparse.Namespace) -> int:
     """Change a device by words, as `wg set` does."""
     from .netlink.device import set_device
-    from .resolve import sockaddr
     from .setargs import parse_set
 
     def peer(text: str) -> Key:
@@ -41,9 +41,18 @@ def cmd_set(args: argparse.Namespace) -> int:
 
     device, warnings, options = parse_set(args.interface, args.words, peer)
     say(warnings)
+    resolver = _resolver(device, not options.empty)
     with apply.options(apply.change_plan(args.interface, options, device.fwmark)):
-        set_device(device, sockaddr)
+        set_device(device, resolver)
     return 0
+
+
+def _resolver(device: Device, with_options: bool) -> Resolver:
+    """What looks up endpoints. Those of a switch by now: it may take minutes, and fail, when the
+    options of its peers have been set."""
+    from .resolve import ahead, sockaddr
+
+    return ahead(device) if with_options else sockaddr
 
 
 def read_config(path: str) -> configuration.Config:
@@ -63,14 +72,16 @@ def _config_path(args: argparse.Namespace) -> str:
 def cmd_setconf(args: argparse.Namespace) -> int:
     """Make the device what the file says; a missing link is created."""
     from .netlink.device import set_device
-    from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
     device = files.whole(loaded.device, args.interface)
     say(apply.not_of_a_switch(args.interface, loaded, OPTIONS_STAY))
     try:
-        with apply.options(apply.switch_plan(args.interface, loaded)):
-            set_device(device, sockaddr)
+        # whether there is such a link comes before its peers' names
+        plan = apply.switch_plan(args.interface, loaded)
+        resolver = _resolver(device, plan is not None)
+        with apply.options(plan):
+            set_device(device, resolver)
     except KernelError as error:
         if error.errno != errno.ENODEV and error.problems[0].code != "NO_MODULE":
             raise
@@ -81,13 +92,13 @@ def cmd_setconf(args: argparse.Namespace) -> int:
 def _create_and_set(device: Device, loaded: configuration.Config) -> None:
     from .netlink.device import set_device
     from .netlink.link import Links
-    from .resolve import sockaddr
 
     with Links() as links:
         links.add(device.name, loaded.link.kind)
         try:
+            resolver = _resolver(device, loaded.switch is not None)
             with apply.options(apply.switch_plan(device.name, loaded)):
-                set_device(device, sockaddr)
+                set_device(device, resolver)
         except BaseException:
             links.delete(device.name)
             raise
@@ -96,11 +107,12 @@ def _create_and_set(device: Device, loaded: configuration.Config) -> None:
 def cmd_addconf(args: argparse.Namespace) -> int:
     """Add what the file says to the device."""
     from .netlink.device import set_device
-    from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
-    with apply.options(apply.switch_plan(args.interface, loaded, add=True)):
-        set_device(loaded.device._replace(name=args.interface), sockaddr)
+    plan = apply.switch_plan(args.interface, loaded, add=True)
+    resolver = _resolver(loaded.device, plan is not None)
+    with apply.options(plan):
+        set_device(loaded.device._replace(name=args.interface), resolver)
     return 0
 
 
@@ -116,15 +128,16 @@ def _differences(current: Device, loaded: configuration.Config) -> tuple[Device,
 def cmd_syncconf(args: argparse.Namespace) -> int:
     """Make the device what the file says by changing only what differs."""
     from .netlink.device import WireGuard
-    from .resolve import sockaddr
 
     loaded = read_config(_config_path(args))
     say(apply.not_of_a_switch(args.interface, loaded, OPTIONS_STAY))
     with WireGuard() as wireguard:
         device, changes = _differences(wireguard.get_device(args.interface), loaded)
-        with apply.options(apply.switch_plan(args.interface, loaded)):
+        plan = apply.switch_plan(args.interface, loaded)
+        resolver = _resolver(device, plan is not None)
+        with apply.options(plan):
             if changes:
-                wireguard.set_device(device, sockaddr)
+                wireguard.set_device(device, resolver)
     return 0
 
 

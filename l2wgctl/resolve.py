@@ -15,7 +15,7 @@ import time
 
 from .conf.values import number
 from .errors import PROG, L2wgError, UsageError
-from .model import Endpoint
+from .model import Device, Endpoint
 from .netlink import messages
 
 _FINAL = {socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -96,6 +96,18 @@ def sockaddr(endpoint: Endpoint) -> bytes:
     :raises L2wgError, UsageError: see :func:`addresses`.
     """
     return addresses(endpoint)[0]
+
+
+def ahead(device: Device) -> messages.Resolver:
+    """`sockaddr` for the endpoints of a device's peers, with every name looked up by now: for a
+    change of which nothing may be done when one does not resolve, or while it is waited for.
+
+    :raises L2wgError, UsageError: see :func:`addresses`.
+    """
+    known = {
+        peer.endpoint: sockaddr(peer.endpoint) for peer in device.peers if peer.endpoint is not None
+    }
+    return known.__getitem__
 
 
 def same(current: Endpoint, wanted: Endpoint) -> bool:

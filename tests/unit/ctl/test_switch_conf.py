@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -500,6 +501,26 @@ def test_what_fails_leaves_all_as_it_was(
     assert result == (1, "", "l2wgctl: set: wg1: the kernel has no memory for it\n")
     kernel.refuse = lambda command, name: None
     assert (asked(kernel).get("wg1").options, asked(kernel).peers("wg1")) == before
+
+
+def test_names_are_looked_up_before_the_first_option(
+    kernel: FakeKernel, hub: FakeSwitch, run: Run, conf: Conf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for a name server may be minutes, with a hub that is half old and half new."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    path = conf(f"{HUB}Relay = yes\nEndpoint = b.example.org:5\n".replace("Ageing = 60", ""))
+    words = f"wg1 peer {PEER_B} relay yes endpoint b.example.org:5"
+    for command in (
+        *(["setconf", "wg1", path], ["syncconf", "wg1", path], ["addconf", "wg1", path]),
+        ["set", *words.split()],
+    ):
+        result = run(*command)
+        assert result.status == 1 and "'b.example.org:5' does not resolve" in result.err
+        assert hub.log == [], command
 
 
 def test_a_link_that_goes_meanwhile_is_what_is_told(
