@@ -25,6 +25,18 @@ def without_keys(text: str) -> str:
     return re.sub(r"[A-Za-z0-9+/]{40,}=?", "(hidden)", text)
 
 
+def visible(text: str) -> str:
+    """The text with what would move a terminal's cursor, or begin a line, as `\\x1b`.
+
+    For texts that repeat what stands in a file, which may be somebody else's.
+    """
+    return re.sub(
+        "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]",
+        lambda found: ascii(found[0])[1:-1],
+        text,
+    )
+
+
 class Problem(NamedTuple):
     """One thing wrong with an input.
 
@@ -47,7 +59,7 @@ class Problem(NamedTuple):
         if self.warning:
             text += "warning: "
         text += self.what
-        return f"{text} ({self.hint})" if self.hint else text
+        return visible(f"{text} ({self.hint})" if self.hint else text)
 
 
 class L2wgError(Exception):

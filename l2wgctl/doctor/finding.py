@@ -23,6 +23,7 @@ class Finding(NamedTuple):
 
 def render_finding(finding: Finding, colour: bool) -> str:
     """One line of text."""
+    from ..errors import visible
     from ..render import BOLD, GREEN, RED, RESET, YELLOW
 
     level = f"{finding.level:<4}"
@@ -31,4 +32,4 @@ def render_finding(finding: Finding, colour: bool) -> str:
         level = f"{BOLD}{shade}{level}{RESET}"
     mend = f" ({finding.mend})" if finding.mend else ""
     check = f"{finding.check} ({finding.name})" if finding.name else finding.check
-    return f"{level} {check}: {finding.what}{mend}\n"
+    return f"{level} {visible(f'{check}: {finding.what}{mend}')}\n"

@@ -13,7 +13,7 @@ import pytest
 from l2wgctl.conf.values import public_key
 from l2wgctl.doctor import command
 from l2wgctl.doctor.command import examine
-from l2wgctl.doctor.finding import render_finding
+from l2wgctl.doctor.finding import Finding, render_finding
 from l2wgctl.doctor.host import System
 from l2wgctl.machine import Machine, module_hint
 from l2wgctl.model import Endpoint, Key
@@ -275,6 +275,11 @@ def test_loops(well: FakeLinks, system: System, monkeypatch: pytest.MonkeyPatch)
     ]
     monkeypatch.setattr(well, "counters", lambda name: {"tx_outer_loop": 0, "rx_outer_loop": 0})
     assert not [line for line in lines(well, system) if " loop: " in line]
+
+
+def test_a_finding_is_one_line_without_escapes() -> None:
+    shown = render_finding(Finding("WARN", "file", "has '\x1b[2J\n'", "a\x9bb"), False)
+    assert shown == "WARN file: has '\\x1b[2J\\n' (a\\x9bb)\n"
 
 
 def test_colours(well: FakeLinks, system: System) -> None:

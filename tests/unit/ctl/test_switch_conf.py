@@ -208,6 +208,15 @@ def test_usual_slips(line: str, wrong: str) -> None:
     assert found.partition(" ")[2] == f"{name} {wrong}"
 
 
+def test_a_files_escapes_do_not_reach_the_terminal(run: Run, conf: Conf) -> None:
+    wrong = "\x1b[2J\x9b31m\u202e"
+    text = f"[Interface]\nSwitch = yes\n{wrong} = 1\n[{wrong}]\n[Peer]\nPublicKey = {PEER_A}\n"
+    result = run("check", conf(f"{text}AllowedMACs = {wrong}\nName = {wrong}\n"))
+    assert result.status == 1 and result.err.count("\n") == 4
+    assert result.err.count(r"\x1b[2J\x9b31m\u202e") == 3
+    assert result.err.replace("\n", "").isprintable()
+
+
 def test_macs_as_people_write_them() -> None:
     text = f"[Interface]\nSwitch = yes\n[Peer]\nPublicKey = {PEER_A}\n"
     found = config(text + "AllowedMACs = 02-AA-00-00-00-01, 02:aa:00:00:00:01,, # one\n").switch
