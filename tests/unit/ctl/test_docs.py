@@ -77,7 +77,7 @@ def test_the_examples_parse() -> None:
     examples = re.findall(r"```\n(\[Interface\].*?)```", FILE_PAGE, re.DOTALL)
     chapter = (ROOT / "docs/l2wgctl.md").read_text()
     found = re.findall(r"\n    \[Interface\]\n(?:(?:    .*)?\n)+", chapter)
-    assert (len(examples), len(found)) == (3, 4)
+    assert (len(examples), len(found)) == (3, 5)
     for text in found:
         text = re.sub(r"PrivateKey = .*", f"PrivateKey = {PRIVATE}", text)
         for key in (PEER_A, PEER_B):
