@@ -5,12 +5,13 @@ moment at which a peer has the defaults instead."""
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .conf.parse import Config
 from .errors import KernelError, Problem, UsageError
+from .model import Key
 from .switch import CLOSED, PEER_DEFAULTS, STATIC, SwitchConfig, SwitchOptions
 
 if TYPE_CHECKING:
@@ -87,6 +88,25 @@ def _refuse_contradictions(plan: Plan, fwmark: int | None) -> None:
         for code, what, hint in contradictions(new.over(before), fwmark):
             if code not in were:
                 raise UsageError(f"set: peer {key}: {what}", hint)
+
+
+def shut_out(name: str, keys: Sequence[Key]) -> list[Problem]:
+    """Warnings of peers that can shake hands and nothing else, because the switch is closed."""
+    from .netlink.switch_probe import is_switch
+
+    if not keys or not is_switch(name):
+        return []
+    from .netlink.switch import Switches
+
+    states = []
+    with Switches() as switches, suppress(KernelError):  # it may have gone: the change is done
+        if switches.get(name).options.new_peers == CLOSED:
+            states = [switches.peer(name, key) for key in dict.fromkeys(keys)]
+    what = "has no options, and NewPeers = closed: it can shake hands and nothing else"
+    hint = "give it one, as max-macs 256, or write it into the link's file"
+    return [
+        Problem(name, f"peer {x.public_key} {what}", hint, True) for x in states if not x.configured
+    ]
 
 
 def not_in_files(name: str) -> list[Problem]:

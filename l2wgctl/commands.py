@@ -44,6 +44,7 @@ def cmd_set(args: argparse.Namespace) -> int:
     resolver = _resolver(device, not options.empty)
     with apply.options(apply.change_plan(args.interface, options, device.fwmark)):
         set_device(device, resolver)
+    say(apply.shut_out(args.interface, [x.public_key for x in device.peers if not x.remove]))
     return 0
 
 

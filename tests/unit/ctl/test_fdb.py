@@ -277,6 +277,19 @@ def test_closing_a_link_leaves_its_peers_in(run: Run, hub: FakeSwitch, kernel: F
     assert hub.log == ["link [5, 6]"]
 
 
+def test_a_peer_that_a_closed_link_shuts_out(run: Run, hub: FakeSwitch) -> None:
+    done(run("set", "wg1", "peer", PEER_C, "endpoint", "192.0.2.1:5", "peer", PEER_C, "remove"))
+    done(run("set", "wg1", "new-peers", "closed"))
+    assert run("set", "wg1", "peer", PEER_C, "endpoint", "192.0.2.1:5", "peer", "oslo") == (
+        0,
+        "",
+        f"l2wgctl: wg1: warning: peer {C} has no options, and NewPeers = closed: it can shake "
+        "hands and nothing else (give it one, as max-macs 256, or write it into the link's file)\n",
+    )
+    done(run("set", "wg1", "peer", PEER_C, "max-macs", "256"))
+    done(run("set", "wg1", "peer", PEER_C, "endpoint", "192.0.2.1:5", "peer", PEER_C, "remove"))
+
+
 def test_a_word_given_twice(run: Run, wg: Run, hub: FakeSwitch, kernel: FakeKernel) -> None:
     """Lists add up, as wg's do. Of a single value the last counts, as in wg."""
     twice = ["allowed-ips", "10.0.0.1/32", "allowed-ips", "10.0.0.2/32"]
