@@ -88,6 +88,17 @@ def test_commands() -> None:
     assert [upper(f"l2wg-cmd-{x}") for x in names] == enum("l2wg_cmd")
 
 
+def test_every_request_needs_the_same_capability() -> None:
+    """A key's options, sessions and stations are no business of everybody's, to read either."""
+    items = re.split(r"^    -\n", section("operations"), flags=re.MULTILINE)[1:]
+    asked = [x for x in items if re.search(r"^      (do|dump):$", x, re.MULTILINE)]
+    assert len(asked) == len(enum("l2wg_cmd")) - 2  # all but the notifications
+    assert all("\n      flags: [uns-admin-perm]\n" in x for x in asked)
+    source = (paths.KERNEL / "l2wg_genl.c").read_text()
+    (table,) = re.findall(r"^static const struct genl_ops .*?^};", source, re.M | re.S)
+    assert table.count(".flags = GENL_UNS_ADMIN_PERM,") == table.count(".cmd = ") == len(asked)
+
+
 def test_multicast_groups() -> None:
     names = re.findall(r"^      name: (.+)$", section("mcast-groups"), re.MULTILINE)
     assert names == re.findall(r'^#define L2WG_MCGRP_\w+ "(\w+)"$', HEADER, re.MULTILINE)
