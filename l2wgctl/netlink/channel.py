@@ -183,13 +183,27 @@ class Channel:
     def ask_raw(self, kind: int, flags: int, body: bytes) -> list[bytes]:
         """The same for a message of any kind: all that follows the netlink header is `body`.
 
+        A dump that other writers interrupt is read again, up to DUMP_TRIES times; the last one
+        counts, and may lack what came or went meanwhile.
+
         :raises Refused: the kernel answers with an error.
         """
         try:
-            self.sock.send(self._message(kind, flags | NLM_F_ACK, body))
+            return self._whole(kind, flags, body)[0]
         except OSError as error:
             raise Refused(error.errno or errno.EIO) from None
-        return [data for _, data in self.answers() if data]
+
+    def _whole(self, kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
+        """Answers, asked for again while they are interrupted; were those of the last time?"""
+        payloads: list[bytes] = []
+        for attempt in range(DUMP_TRIES):
+            time.sleep(0.01 * attempt)
+            self.sock.send(self._message(kind, flags | NLM_F_ACK, body))
+            answers = list(self.answers())
+            payloads = [data for _, data in answers if data]
+            if not any(said & NLM_F_DUMP_INTR for said, _ in answers):
+                return payloads, False
+        return payloads, True
 
     def do_all(
         self, family: int, command: int, version: int, payloads: Iterable[bytes]
@@ -324,27 +338,13 @@ class Channel:
         :raises Refused: the kernel answers with an error, or other writers never stop (EINTR).
         """
         payloads: list[bytes] = []
-        request = attribute(WGDEVICE_A_IFNAME, os.fsencode(name) + b"\0")
+        body = _GENL.pack(WG_CMD_GET_DEVICE, WG_GENL_VERSION, 0)
+        body += attribute(WGDEVICE_A_IFNAME, os.fsencode(name) + b"\0")
 
         def read(family: int) -> None:
-            for attempt in range(DUMP_TRIES):
-                if attempt:
-                    time.sleep(0.01 * attempt)
-                payloads.clear()
-                interrupted = False
-                flags = NLM_F_ACK | NLM_F_DUMP
-                self.send(family, WG_CMD_GET_DEVICE, WG_GENL_VERSION, flags, request)
-                try:
-                    for flags, data in self.answers():
-                        interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
-                        payloads.append(data)
-                except Refused as refused:
-                    if refused.number != errno.EINTR:
-                        raise
-                    interrupted = True
-                if not interrupted:
-                    return
-            raise Refused(errno.EINTR)
+            payloads[:], interrupted = self._whole(family, NLM_F_DUMP, body)
+            if interrupted:
+                raise Refused(errno.EINTR)
 
         return self.with_family(families, read), payloads
 

@@ -142,10 +142,13 @@ class FakeKernel:
             raise Refuse(errno.EOPNOTSUPP, "not a link of kind l2wgswitch")
         present = set(device.peers) if device else set()
         bodies = self.switches.handle(command, dump, message[20:], present)
-        replies = []
+        replies, marks = [], F_MULTI if dump else 0
+        if dump and self.interrupt:
+            self.interrupt -= 1
+            marks |= F_DUMP_INTR
         for body in bodies:
             body = struct.pack("=BBH", command, 1, 0) + body
-            head = (16 + len(body), kind, F_MULTI if dump else 0, sequence, 0)
+            head = (16 + len(body), kind, marks, sequence, 0)
             replies.append(struct.pack("=IHHII", *head) + body)
         if dump:
             replies.append(struct.pack("=IHHIIi", 20, DONE, F_MULTI, sequence, 0, 0))

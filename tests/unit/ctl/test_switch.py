@@ -11,6 +11,7 @@ import pytest
 from l2wgctl.errors import KernelError
 from l2wgctl.machine import module_hint
 from l2wgctl.model import Key
+from l2wgctl.netlink import channel
 from l2wgctl.netlink import switch_messages as messages
 from l2wgctl.netlink.messages import NetlinkFormatError
 from l2wgctl.netlink.switch import Switches
@@ -124,6 +125,17 @@ def test_peers() -> None:
     assert (theirs.present, theirs.configured, theirs.options) == (True, False, PEER_DEFAULTS)
     assert (theirs.session, theirs.session_age, theirs.heard_age) == ("idle", None, None)
     assert switches.peer("wg1", KEY) == mine
+
+
+def test_an_interrupted_dump_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel.time, "sleep", lambda seconds: None)
+    made = kernel()
+    switches = connect(made)
+    switches.set_peer("wg1", KEY, ALL)
+    for interrupted, left in ((0, 0), (3, 0), (channel.DUMP_TRIES + 5, 5)):
+        made.interrupt = interrupted
+        assert [x.public_key for x in switches.peers("wg1")] == [KEY]
+        assert made.interrupt == left
 
 
 def test_many_peers_are_set_in_few_messages() -> None:
