@@ -90,6 +90,19 @@ def _refuse_contradictions(plan: Plan, fwmark: int | None) -> None:
                 raise UsageError(f"set: peer {key}: {what}", hint)
 
 
+@contextmanager
+def turn(name: str, wanted: bool = True) -> Iterator[None]:
+    """In the block, no other l2wgctl adds MACs to a list of the switch or takes some out: two that
+    read the same list would write one of the changes only."""
+    if not wanted:
+        yield
+        return
+    from .updown.record import turn as in_turn
+
+    with in_turn(name):
+        yield
+
+
 def shut_out(name: str, keys: Sequence[Key]) -> list[Problem]:
     """Warnings of peers that can shake hands and nothing else, because the switch is closed."""
     from .netlink.switch_probe import is_switch

@@ -42,8 +42,9 @@ def cmd_set(args: argparse.Namespace) -> int:
     device, warnings, options = parse_set(args.interface, args.words, peer)
     say(warnings)
     resolver = _resolver(device, not options.empty)
-    with apply.options(apply.change_plan(args.interface, options, device.fwmark)):
-        set_device(device, resolver)
+    with apply.turn(args.interface, not options.empty):
+        with apply.options(apply.change_plan(args.interface, options, device.fwmark)):
+            set_device(device, resolver)
     say(apply.shut_out(args.interface, [x.public_key for x in device.peers if not x.remove]))
     return 0
 

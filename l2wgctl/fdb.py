@@ -87,8 +87,10 @@ def cmd_fdb(args: argparse.Namespace) -> int:
     if asked.verb == "show":
         return _show(asked.link, args.json)
     assert asked.link is not None
+    from .apply import turn
+
     key = None if asked.peer is None else which(asked.peer, asked.link, "fdb")
-    with Switches() as switches:
+    with Switches() as switches, turn(asked.link, asked.verb != "flush"):
         if asked.verb == "flush":
             _flush(switches, asked.link, key, asked)
         elif asked.verb == "add":

@@ -222,6 +222,14 @@ def hold(name: str, doing: str, *, dry: bool = False) -> Iterator[None]:
 
 
 @contextmanager
+def turn(name: str) -> Iterator[None]:
+    """In the block, nobody else reads the options of a switch to write them back changed: who
+    comes later waits."""
+    with _locked(folder() / f"{name}.options.lock", wait=True):
+        yield
+
+
+@contextmanager
 def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """Whether the lock was free. If no file can be written, there are no locks."""
     try:

@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from l2wgctl.switch import (
     SwitchState,
     handle,
 )
+from l2wgctl.updown import record
 from tests.unit.ctl.conftest import PEER_A, PEER_B, PEER_C, PRIVATE, Result
 from tests.unit.ctl.fakekernel import FakeKernel, FakePeer, FakeSocket
 from tests.unit.ctl.fakelinks import FakeLinks
@@ -275,6 +277,31 @@ def test_closing_a_link_leaves_its_peers_in(run: Run, hub: FakeSwitch, kernel: F
     hub.log.clear()
     done(run("set", "wg1", "new-peers", "closed", "ageing", "60"))
     assert hub.log == ["link [5, 6]"]
+
+
+def test_who_changes_a_list_waits_for_his_turn(
+    run: Run, hub: FakeSwitch, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that read the same AllowedMACs would write one of the two changes only."""
+    path = record.folder() / "wg1.options.lock"
+    free: list[tuple[int, bool]] = []
+    answer = kernel.switches.handle
+
+    def look(command: int, *rest: Any) -> list[bytes]:
+        with record._locked(path, wait=False) as taken:
+            free.append((command, taken))
+        return answer(command, *rest)
+
+    monkeypatch.setattr(kernel.switches, "handle", look)
+    for words in (
+        *("set wg1 peer oslo allowed-macs +" + MAC3, f"fdb add wg1 {MAC2} peer oslo"),
+        f"fdb del wg1 {MAC2} peer oslo",
+    ):
+        free.clear()
+        done(run(*words.split()))
+        last = free.index((4, False))  # PEER_SET; what comes before it is what it builds on
+        assert not free[last - 1][1], words
+    done(run("set", "wg1", "ageing", "60"))
 
 
 def test_a_peer_that_a_closed_link_shuts_out(run: Run, hub: FakeSwitch) -> None:
