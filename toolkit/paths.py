@@ -26,8 +26,8 @@ LOGS = BUILD / "logs"
 MARKER = ".l2wg-cache"
 #: The entries of a cache. `./inv clean --all` removes these, and nothing else in the folder.
 CACHED = {
-    *("apt", "boxes", "captures", "chroots", "debs", "headers", "images", "kvm.json", "own"),
-    *("pool", "series", "source", "tools"),
+    *("apt", "boxes", "captures", "chroots", "debs", "etcd", "headers", "images"),
+    *("kvm.json", "own", "pool", "series", "source", "tools"),
 }
 
 
