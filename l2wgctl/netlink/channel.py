@@ -197,7 +197,8 @@ class Channel:
         """Answers, asked for again while they are interrupted; were those of the last time?"""
         payloads: list[bytes] = []
         for attempt in range(DUMP_TRIES):
-            time.sleep(0.01 * attempt)
+            if attempt:
+                time.sleep(0.01 * attempt)
             self.sock.send(self._message(kind, flags | NLM_F_ACK, body))
             answers = list(self.answers())
             payloads = [data for _, data in answers if data]
