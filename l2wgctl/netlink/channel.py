@@ -196,14 +196,13 @@ class Channel:
     def _whole(self, kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
         """Answers, asked for again while they are interrupted; were those of the last time?"""
         payloads: list[bytes] = []
-        for attempt in range(DUMP_TRIES):
-            if attempt:
-                time.sleep(0.01 * attempt)
+        for attempt in range(1, DUMP_TRIES + 1):
             self.sock.send(self._message(kind, flags | NLM_F_ACK, body))
             answers = list(self.answers())
             payloads = [data for _, data in answers if data]
             if not any(said & NLM_F_DUMP_INTR for said, _ in answers):
                 return payloads, False
+            time.sleep(0.01 * attempt)
         return payloads, True
 
     def do_all(
