@@ -362,14 +362,21 @@ def bench(
         raise Exit(code=1)
 
 
-@task(help={"quick": "two small sizes, and nothing for the docs"})
+@task(
+    help={
+        "quick": "small sizes, and nothing for the docs",
+        "crowd": "only the store with a crowd of clients, which ask what agents ask",
+    }
+)
 @friendly
-def bench_mesh(_c: Context, quick: bool = False) -> None:
+def bench_mesh(_c: Context, quick: bool = False, crowd: bool = False) -> None:
     """Agents of a mesh against a real etcd: a change's way to the kernels, requests, memory."""
     needs("bench-mesh")
-    from toolkit.bench import mesh as benches
+    from toolkit.bench import mesh, mesh_store
 
-    benches.bench(((10, 10), (100, 20)) if quick else benches.SIZES, quick=quick)
+    if not crowd:
+        mesh.bench(quick=quick)
+    mesh_store.bench(quick=quick)
 
 
 @task(help={**KERNEL, "contenders": "what to compare, with commas between; the first is the base"})

@@ -30,6 +30,7 @@ from toolkit.run import run, say
 
 #: Records, and agents that run.
 SIZES = ((10, 10), (100, 100), (1000, 100))
+QUICK = ((10, 10), (100, 20))
 #: Changes whose way to the kernels is measured, and seconds of rest for an idle agent.
 CHANGES, REST = 9, 60.0
 PAGE = paths.ROOT / "docs/mesh.md"
@@ -78,7 +79,7 @@ def _requests(cluster: Cluster) -> int:
     return total
 
 
-def _cpu(process: subprocess.Popen[bytes]) -> float:
+def cpu(process: subprocess.Popen[bytes]) -> float:
     """Seconds of processor time that a process has had, proc(5)."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -156,16 +157,16 @@ class Fair:
     def start(self) -> tuple[float, float]:
         """Start all agents; seconds until all have all peers, percent of etcd's busiest member."""
         begin = time.monotonic()
-        before = [_cpu(p) for p in self.cluster.processes.values()]
+        before = [cpu(p) for p in self.cluster.processes.values()]
         for host in self.running:
             host.start(lambda: Etcd(self.cluster.clients))
         for host in self.running:
             host.kernel.until(lambda now: len(now.peers) == len(self.hosts) - 1, 3600)
         took = time.monotonic() - begin
-        after = [_cpu(p) for p in self.cluster.processes.values()]
+        after = [cpu(p) for p in self.cluster.processes.values()]
         return took, 100 * max(b - a for a, b in zip(before, after)) / took
 
-    def _changed(self, number: int) -> tuple[MeshHost, str, tuple[str, bytes]]:
+    def changed(self, number: int) -> tuple[MeshHost, str, tuple[str, bytes]]:
         host = self.hosts[-2]
         new = f"02:ff:00:00:00:{number:02x}"
         host.record = replace(host.record, serial=host.record.serial + 1, macs=(new,))
@@ -173,7 +174,7 @@ class Fair:
 
     def change_alone(self, one: One, number: int) -> float:
         """Change a record; seconds until the switch of the agent alone has it."""
-        _, new, (key, value) = self._changed(100 + number)
+        _, new, (key, value) = self.changed(100 + number)
         one.waits(new)
         begin = time.monotonic()
         self.store.put(key, value)
@@ -181,7 +182,7 @@ class Fair:
 
     def change(self, number: int) -> tuple[float, float]:
         """Change a record; seconds until the first and the last switch has it."""
-        host, new, (key, value) = self._changed(number)
+        host, new, (key, value) = self.changed(number)
         others = [x for x in self.running if x is not host]
         begin = time.monotonic()
         self.store.put(key, value)
@@ -283,18 +284,19 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     return made
 
 
-MARKS = ("<!-- bench-mesh -->", "<!-- /bench-mesh -->")
-
-
-def publish(rows: Sequence[Row], page: Path = PAGE) -> None:
-    """Put the table into docs/mesh.md, and draw the plot."""
-    text = page.read_text()
-    before, begin, rest = text.partition(MARKS[0])
-    _, end, behind = rest.partition(MARKS[1])
+def insert(name: str, cells: Sequence[Sequence[str]], page: Path = PAGE) -> None:
+    """Put a table between its marks in docs/mesh.md."""
+    before, begin, rest = page.read_text().partition(f"<!-- {name} -->")
+    _, end, behind = rest.partition(f"<!-- /{name} -->")
     if not begin or not end:
-        raise ToolError(f"{page}: has no {MARKS[0]}")
-    made = tables.markdown(table(rows), numbers=True)
+        raise ToolError(f"{page}: has no <!-- {name} -->")
+    made = tables.markdown([[*row] for row in cells], numbers=True)
     page.write_text(f"{before}{begin}\n{made}\n{end}{behind}")
+
+
+def publish(rows: Sequence[Row]) -> None:
+    """Put the table into docs/mesh.md, and draw the plot."""
+    insert("bench-mesh", table(rows))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as report:
         json.dump([asdict(row) for row in rows], report)
         report.flush()
@@ -309,10 +311,9 @@ def publish(rows: Sequence[Row], page: Path = PAGE) -> None:
         run(program, env=env)
 
 
-def bench(sizes: Sequence[tuple[int, int]] = SIZES, *, quick: bool = False) -> list[Row]:
+def bench(*, quick: bool = False) -> None:
     """Measure and print; without ``quick`` also publish."""
-    rows = [measure(*size, 5.0 if quick else REST) for size in sizes]
+    rows = [measure(*size, 5.0 if quick else REST) for size in (QUICK if quick else SIZES)]
     tables.show(table(rows), numbers=True)
     if not quick:
         publish(rows)
-    return rows
