@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+from .commands import checked_name
 from .conf import files, values
 from .conf.check import lint
 from .conf.parse import parse
@@ -173,7 +174,7 @@ def _write(texts: dict[Path, str]) -> None:
 
 def cmd_new(args: argparse.Namespace) -> int:
     """Write the files of both ends of a tunnel."""
-    name = _given("name of the link", values.interface_name, args.interface)
+    name = checked_name(args.interface)
     bridge = _given("bridge", values.interface_name, args.bridge)
     own, other = _ends(args)
     psk = generate_preshared_key()

@@ -225,3 +225,12 @@ def test_help(run: Run) -> None:
         "",
         "l2wgctl: help: unknown command 'shew' (did you mean show?)\n",
     )
+
+
+def test_a_link_with_a_wrong_name(run: Run, tmp_path: Path) -> None:
+    result = run("new", "wg/1", "--endpoint", "192.0.2.1", "--folder", tmp_path)
+    assert (result.status, result.err) == (
+        1,
+        "l2wgctl: link name is not 1-15 of A-Z a-z 0-9 _ = + . -: 'wg/1'\n",
+    )
+    assert list(tmp_path.iterdir()) == []
