@@ -233,4 +233,4 @@ def test_a_link_with_a_wrong_name(run: Run, tmp_path: Path) -> None:
         1,
         "l2wgctl: link name is not 1-15 of A-Z a-z 0-9 _ = + . -: 'wg/1'\n",
     )
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("*.conf"))
