@@ -37,7 +37,7 @@ def switch_plan(name: str, config: Config, *, add: bool = False) -> Plan | None:
     from .netlink.switch import Switches
 
     with Switches() as switches:
-        return plan(switches.get(name), switches.peers(name), config, add=add)
+        return plan(switches.get(name), switches.options(name), config, add=add)
 
 
 def not_of_a_switch(name: str, config: Config, what: str) -> list[Problem]:
@@ -146,8 +146,7 @@ def present(name: str) -> SwitchConfig:
     from .netlink.switch import Switches
 
     with Switches() as switches:
-        peers = {x.public_key: x.options for x in switches.peers(name) if x.configured}
-        return SwitchConfig(switches.get(name).options, peers)
+        return SwitchConfig(switches.get(name).options, switches.options(name))
 
 
 @contextmanager
@@ -187,7 +186,7 @@ def _set(switches: Switches, plan: Plan) -> None:
 def _forget(switches: Switches, plan: Plan) -> None:
     if not plan.forget:
         return
-    known = {x.public_key for x in switches.peers(plan.name) if x.configured}
+    known = switches.options(plan.name)
     try:
         switches.del_peers(plan.name, [key for key in plan.forget if key in known])
     except KernelError as error:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from importlib import import_module
@@ -52,8 +53,30 @@ COMMANDS = {
 }
 
 
+class _Help(argparse.HelpFormatter):
+    """As wide as the terminal. argparse makes one for each argument, and would load shutil and all
+    its archives to find that out."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """As shutil.get_terminal_size() has it."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are ours: raised, one line, with the usage as the mend."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=_Help, **settings)
 
     def error(self, message: str) -> NoReturn:
         command = self.prog.partition(" ")[2]
@@ -222,7 +245,8 @@ def execute(words: list[str]) -> int:
         action = next((word for word in words[1:2] if not word.startswith("-")), None)
         if action is not None and action not in ACTIONS:
             raise _unknown("action", action, list(ACTIONS), "mesh")
-    args = make_parser(only).parse_args(words)
+    # The version is everybody's and needs no command.
+    args = make_parser("" if words[:1] == ["--version"] else only).parse_args(words)
     if args.command is None:
         # As in wg, no command is `show`.
         args.command, args.interface, args.field = "show", "all", None

@@ -199,9 +199,9 @@ def _age(milliseconds: int) -> str:
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
+    line = "  ".join(f"%-{width}s" for width in widths)
     for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths))
-        yield "  ".join(cells).rstrip() + "\n"
+        yield (line % row).rstrip() + "\n"
 
 
 def _json(entries: Iterable[Entry], names: Mapping[bytes, str]) -> list[dict[str, Any]]:

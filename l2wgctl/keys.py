@@ -36,10 +36,13 @@ def generate_preshared_key() -> SecretKey:
 def public_key(private: SecretKey) -> Key:
     """The public key that belongs to a private key."""
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    own = X25519PrivateKey.from_private_bytes(bytes(private)).public_key()
+    if hasattr(own, "public_bytes_raw"):
+        return Key(own.public_bytes_raw())
+    # Debian 12 has cryptography 38. What it takes instead takes long to import.
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    # public_bytes_raw() needs cryptography 40; Debian 12 has 38.
-    own = X25519PrivateKey.from_private_bytes(bytes(private)).public_key()
     return Key(own.public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 from typing import Callable, Optional
 
 from .grammar import PROG
 
 #: Words and hint.
 Reason = tuple[str, Optional[str]]
-PROC = Path("/proc")
-SYS = Path("/sys")
+PROC = "/proc"
+SYS = "/sys"
 #: CAP_NET_ADMIN and CAP_SYS_ADMIN of include/uapi/linux/capability.h.
 NET_ADMIN, SYS_ADMIN = 12, 21
 #: The least MTU that IPv6 works with (RFC 8200, section 5).
@@ -26,9 +25,10 @@ IPV6_MIN_MTU = 1280
 _REFUSED = (errno.EPERM, errno.EACCES)
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text().strip()
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip()
     except OSError:
         return ""
 
@@ -40,7 +40,7 @@ def is_root() -> bool:
 
 def capable(capability: int) -> bool:
     """Whether this process has a capability, by CapEff of /proc/self/status."""
-    for line in _read(PROC / "self/status").splitlines():
+    for line in _read(f"{PROC}/self/status").splitlines():
         name, _, value = line.partition(":")
         if name == "CapEff":
             return bool(int(value, 16) >> capability & 1)
@@ -86,16 +86,16 @@ def _ipv6(number: int, ifname: str, doing: str) -> Reason | None:
     known = (*_REFUSED, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.ENODEV)
     if not about or number not in known:
         return None
-    folder = PROC / "sys/net/ipv6"
-    if not folder.exists():
+    folder = f"{PROC}/sys/net/ipv6"
+    if not os.path.exists(folder):
         return "this kernel has no IPv6", "start it without ipv6.disable=1, or use IPv4 only"
-    if _read(folder / "conf" / ifname / "disable_ipv6") == "1":
+    if _read(f"{folder}/conf/{ifname}/disable_ipv6") == "1":
         return (
             "IPv6 is off for this link by sysctl",
             "sysctl net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0, or use "
             "IPv4 only",
         )
-    mtu = _read(SYS / "class/net" / ifname / "mtu")
+    mtu = _read(f"{SYS}/class/net/{ifname}/mtu")
     if mtu.isdigit() and int(mtu) < IPV6_MIN_MTU:
         return f"IPv6 needs an MTU of {IPV6_MIN_MTU}, and this is {mtu}", "raise it, or use IPv4"
     return None

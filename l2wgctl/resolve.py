@@ -9,7 +9,6 @@ long each time, but at most 20 s; WG_ENDPOINT_RESOLUTION_RETRIES says how often 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 
@@ -18,7 +17,6 @@ from .errors import PROG, L2wgError, UsageError
 from .model import Device, Endpoint
 from .netlink import messages
 
-_FINAL = {socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 DEFAULT_RETRIES = 15
 
 
@@ -50,13 +48,21 @@ def addresses(endpoint: Endpoint) -> list[bytes]:
         return [messages.sockaddr(endpoint)]
     except OSError:
         pass
+    return _patiently(endpoint)
+
+
+def _patiently(endpoint: Endpoint) -> list[bytes]:
+    """The same for a name."""
+    import socket  # takes long to load, and most files have no names
+
+    final = {socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
     left = retries()
     delay = 1.0
     while True:
         try:
             return [messages.sockaddr(found) for found in look_up(endpoint)]
         except socket.gaierror as error:
-            if error.errno in _FINAL or left == 0:
+            if error.errno in final or left == 0:
                 raise L2wgError(
                     f"endpoint '{endpoint}' does not resolve: {error.strerror}",
                     "check the name, or write the address",
@@ -78,6 +84,8 @@ def look_up(endpoint: Endpoint) -> list[Endpoint]:
 
     :raises socket.gaierror: it does not resolve.
     """
+    import socket
+
     answers = socket.getaddrinfo(
         endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
     )

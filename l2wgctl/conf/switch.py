@@ -137,15 +137,14 @@ class Plan(NamedTuple):
 
 
 def plan(
-    now: SwitchState, known: Iterable[PeerState], config: Config, *, add: bool = False
+    now: SwitchState, before: Mapping[Key, PeerOptions], config: Config, *, add: bool = False
 ) -> Plan:
     """How a switch becomes what its file says.
 
-    :param known: all keys that it knows.
+    :param before: the options of the keys that have any.
     :param add: what the file does not say stays (`addconf`).
     """
     assert config.switch is not None
-    before = {x.public_key: x.options for x in known if x.configured}
     if add:
         link = config.switch.options
         given = dict(config.switch.peers)
@@ -265,8 +264,9 @@ def _difference(
             if set(was) == set(shall):
                 continue
             gone, come = sorted(set(was) - set(shall)), sorted(set(shall) - set(was))
-            changes += [Change("remove", key.word, x, None, peer) for x in gone]
-            changes += [Change("add", key.word, None, x, peer) for x in come]
+            word = key.word
+            changes += [Change("remove", word, x, None, peer) for x in gone]
+            changes += [Change("add", word, None, x, peer) for x in come]
         else:
             a, b = (text(key.field, x) or "(none)" for x in (was, shall))
             changes.append(Change("set", key.word, a, b, peer))

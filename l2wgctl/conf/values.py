@@ -19,7 +19,7 @@ from ..sockets import AF_INET, AF_INET6, inet_ntop, inet_pton
 NAME_MAX = 15
 PEER_NAME_MAX = 63
 _NAME = re.compile(r"[A-Za-z0-9_=+.-]+")
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _NOT_A_HOST = re.compile(r"[\s/]")
 #: An interface by name or number; without a colon, which would be the port's.
 _ZONE = re.compile(r"[^\s/:%]{1,15}")
@@ -279,17 +279,17 @@ def peer_name(text: str) -> str:
 
 def mac_address(text: str) -> str:
     """A unicast MAC address `xx:xx:xx:xx:xx:xx`, in lower case, not all zero."""
-    text = text.replace("-", ":")
-    if not _MAC.fullmatch(text):
-        digits = re.sub(r"[:.]", "", text)
+    address = text.replace("-", ":").lower()
+    if not _MAC.fullmatch(address):
+        digits = re.sub(r"[-:.]", "", text)
         whole = re.fullmatch(r"[0-9A-Fa-f]{12}", digits)
         meant = ":".join(re.findall("..", digits)) if whole else "02:00:00:00:00:01"
         raise ValueProblem(f"is not six bytes in hexadecimal: '{text}'", f"write {meant}")
-    if int(text[:2], 16) & 1:
+    if address[1] in "13579bdf":
         raise ValueProblem(f"is a multicast address: '{text}'", "the first byte must be even")
-    if text.strip("0:") == "":
+    if address == "00:00:00:00:00:00":
         raise ValueProblem("is all zero", "02:xx:xx:xx:xx:xx is free for your use")
-    return text.lower()
+    return address
 
 
 def mtu(text: str) -> int:

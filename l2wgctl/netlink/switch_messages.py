@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import wraps
 from os import fsdecode, fsencode
 from struct import Struct, unpack
-from typing import Callable, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 
 from ..model import Key
 from ..sockets import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -51,6 +51,8 @@ Attrs = dict[int, bytes]
 
 _U16 = Struct("=H")
 _U32 = Struct("=I")
+_MAC_HEADER = Struct("=HH").pack(10, MAC).hex()
+_CODES = {1: Struct("=B"), 2: _U16, 4: _U32, 8: Struct("=Q")}
 _RANGE = Struct("=HHH2xHHH2x")
 
 
@@ -76,7 +78,8 @@ def named(link: str) -> bytes:
 
 def macs(addresses: tuple[str, ...]) -> bytes:
     """What is in a nest of MAC addresses."""
-    return b"".join([attribute(MAC, mac_bytes(x)) for x in addresses])
+    # Headers and padding in hexadecimal, too: a peer may have a thousand.
+    return mac_bytes("".join([f"{_MAC_HEADER}{x}0000" for x in addresses]))
 
 
 def mac_bytes(text: str) -> bytes:
@@ -159,17 +162,51 @@ def encode_peer(key: bytes, options: PeerOptions) -> bytes:
 # ---- the way back ------------------------------------------------------------------------------
 
 
+class _Layout(NamedTuple):
+    """How messages of one length are laid out: what unpacks one, and the headers that must be in
+    it for that, with the types that they stand for."""
+
+    unpack: Callable[[bytes], tuple[Any, ...]]
+    headers: tuple[int, ...]
+    kinds: tuple[int, ...]
+
+
+#: By length. The messages of a dump differ in their values: once one has been read attribute by
+#: attribute, the others are unpacked at once.
+_layouts: dict[int, _Layout] = {}
+_MOST_LAYOUTS = 64
+
+
 def attrs(data: bytes) -> Attrs:
     """The attributes of a message or a nest.
 
     :raises NetlinkFormatError: one reaches over the end.
     """
-    return {kind: data[at:to] for kind, at, to in attributes(data, 0, len(data))}
+    layout = _layouts.get(len(data))
+    if layout is not None:
+        found = layout.unpack(data)
+        if found[::2] == layout.headers:
+            return dict(zip(layout.kinds, found[1::2]))
+    places = list(attributes(data, 0, len(data)))
+    if layout is None and len(_layouts) < _MOST_LAYOUTS:
+        _learn(data, places)
+    return {kind: data[at:to] for kind, at, to in places}
+
+
+def _learn(data: bytes, places: list[tuple[int, int, int]]) -> None:
+    shape = Struct("=" + "".join([f"I{to - at}s{-to % 4}x" for _, at, to in places]))
+    if shape.size == len(data):  # the last one need not be padded
+        kinds = tuple([kind for kind, _, _ in places])
+        _layouts[len(data)] = _Layout(shape.unpack, shape.unpack(data)[::2], kinds)
 
 
 def number(value: bytes) -> int:
     """An unsigned number of 1, 2, 4 or 8 bytes."""
-    return unsigned(value, 0, len(value))
+    code = _CODES.get(len(value))
+    if code is None:
+        raise NetlinkFormatError("a number has an odd length")
+    found: int = code.unpack(value)[0]
+    return found
 
 
 def _decoder(read: Callable[[Attrs], T]) -> Callable[[bytes], T]:
@@ -266,28 +303,41 @@ def decode_link(told: Attrs) -> SwitchState:
     )
 
 
+def _options(told: Attrs) -> PeerOptions:
+    guards = number(told[Peer.GUARDS])
+    return PeerOptions(
+        _macs(told.get(Peer.ALLOWED_MACS, b"")),
+        number(told[Peer.MAX_MACS]),
+        _vlans(told.get(Peer.ALLOWED_VLANS, b"")),
+        number(told[Peer.PVID]),
+        bool(number(told[Peer.RELAY])),
+        bool(number(told[Peer.ISOLATED])),
+        bool(number(told[Peer.ROUTER])),
+        tuple([name for bit, name in enumerate(GUARDS) if guards >> bit & 1]),
+        number(told[Peer.MARK]),
+    )
+
+
+@_decoder
+def decode_options(told: Attrs) -> tuple[Key, PeerOptions | None]:
+    """Whose options the answer to a PEER_GET tells, and these; None of a key that has none.
+
+    :raises NetlinkFormatError: it is not what the specification says.
+    """
+    return Key(told[Peer.PUBLIC_KEY]), _options(told) if Peer.CONFIGURED in told else None
+
+
 @_decoder
 def decode_peer(told: Attrs) -> PeerState:
     """The answer to a PEER_GET.
 
     :raises NetlinkFormatError: it is not what the specification says.
     """
-    guards = number(told[Peer.GUARDS])
     session = _number(told, Peer.SESSION)
     return PeerState(
         _name(told),
         Key(told[Peer.PUBLIC_KEY]),
-        PeerOptions(
-            _macs(told.get(Peer.ALLOWED_MACS, b"")),
-            number(told[Peer.MAX_MACS]),
-            _vlans(told.get(Peer.ALLOWED_VLANS, b"")),
-            number(told[Peer.PVID]),
-            bool(number(told[Peer.RELAY])),
-            bool(number(told[Peer.ISOLATED])),
-            bool(number(told[Peer.ROUTER])),
-            tuple([name for bit, name in enumerate(GUARDS) if guards >> bit & 1]),
-            number(told[Peer.MARK]),
-        ),
+        _options(told),
         inet_ntop(AF_INET6, told[Peer.HANDLE]),
         Peer.PRESENT in told,
         Peer.CONFIGURED in told,

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from enum import IntEnum
 
 import pytest
 
@@ -129,9 +128,9 @@ def test_our_python_side() -> None:
         "Fdb": "l2wg_fdb_attr",
         "Event": "l2wg_event_attr",
     }.items():
-        ours: type[IntEnum] = getattr(switch_uapi, name)
-        assert [x.value for x in ours] == list(range(1, len(ours) + 1)), name
-        assert [x.name for x in ours] == plain(enum(of)), name
+        ours = {k: v for k, v in vars(getattr(switch_uapi, name)).items() if k.isupper()}
+        assert list(ours.values()) == list(range(1, len(ours) + 1)), name
+        assert list(ours) == plain(enum(of)), name
     for values, of in (
         (switch.COUNTERS, "l2wg_switch_counter"),
         (switch.EVENTS, "l2wg_event"),

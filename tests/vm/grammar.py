@@ -150,7 +150,7 @@ class Grammar:
             Fdb.VLAN: lambda: struct.pack("=H", self._bits(12)),
             Fdb.PUBLIC_KEY: self._key,
         }
-        sets: dict[Cmd, dict[int, Value]] = {
+        sets: dict[int, dict[int, Value]] = {
             Cmd.LINK_GET: {},
             Cmd.LINK_SET: link,
             Cmd.PEER_GET: {},
@@ -162,11 +162,12 @@ class Grammar:
         }
         cmd = self.random.choices(list(sets), (1, 4, 1, 8, 2, 2, 1, 1))[0]
         body = self._name()
-        if cmd.name.startswith("PEER_") and self.random.random() < 0.95:
+        of_peer = cmd in (Cmd.PEER_GET, Cmd.PEER_SET, Cmd.PEER_DEL, Cmd.PEER_REPLACE)
+        if of_peer and self.random.random() < 0.95:
             body += attribute(Peer.PUBLIC_KEY, self._key())
         foreign = self.random.random() < 0.05
         of = self.random.choice(list(sets.values())) if foreign else sets[cmd]
-        body += self._attributes(of, 0.95 if cmd is Cmd.PEER_REPLACE else 0.3)
+        body += self._attributes(of, 0.95 if cmd == Cmd.PEER_REPLACE else 0.3)
         dump = cmd in (Cmd.LINK_GET, Cmd.PEER_GET, Cmd.FDB_GET) and self.random.random() < 0.7
         number = self._bits(8) if self.random.random() < 0.01 else cmd
         return Message(L2WG, number, NLM_F_DUMP if dump else 0, body)

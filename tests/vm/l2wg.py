@@ -88,7 +88,7 @@ class Family:
         self.channel.sock.close()
         self.switches.close()
 
-    def do(self, cmd: Cmd, payload: bytes, flags: int = 0) -> list[dict[int, bytes]]:
+    def do(self, cmd: int, payload: bytes, flags: int = 0) -> list[dict[int, bytes]]:
         """Ask for one thing.
 
         :raises Refused: the kernel says no.
@@ -99,7 +99,7 @@ class Family:
             raise Refused(no.number, no.detail or os.strerror(no.number)) from None
         return [dict(attrs(answer)) for answer in answers]
 
-    def dump(self, cmd: Cmd, payload: bytes) -> list[dict[int, bytes]]:
+    def dump(self, cmd: int, payload: bytes) -> list[dict[int, bytes]]:
         """Ask for all.
 
         :raises Refused: the kernel says no.
@@ -136,7 +136,7 @@ def set_options(on: Host, peer: Host | str, options: Options, link: str = "wg1")
     sizes = {"pvid": 2, "relay": 1, "isolated": 1, "router": 1}
     payload = named(link) + attr(Peer.PUBLIC_KEY, key(peer))
     for name, value in options.items():
-        kind = Peer[name.upper()]
+        kind = getattr(Peer, name.upper())
         if isinstance(value, bytes):
             payload += attr(kind | NESTED, value)
         else:
@@ -149,7 +149,7 @@ def set_link(on: Host, options: Options, link: str = "wg1") -> None:
     """Set options of a link, named as in :class:`Link`."""
     payload = named(link)
     for name, value in options.items():
-        kind = Link[name.upper()]
+        kind = getattr(Link, name.upper())
         payload += (
             attr(kind | NESTED, value) if isinstance(value, bytes) else attr(kind, u32(value))
         )

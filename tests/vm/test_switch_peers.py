@@ -148,7 +148,9 @@ def test_a_key_takes_the_place_of_another(hosts: Hosts) -> None:
         *("PRESENT", "CONFIGURED", "LEARNED"),
     )
     was, now = before[l2wg.key(b)], after[l2wg.key(new)]
-    assert {k: now[l2wg.Peer[k]] for k in kept} == {k: was[l2wg.Peer[k]] for k in kept}
+    assert {k: now[getattr(l2wg.Peer, k)] for k in kept} == {
+        k: was[getattr(l2wg.Peer, k)] for k in kept
+    }
     mine = wg_peers(a)
     assert b.public not in mine
     for field in (0, 1, 6):  # preshared key, endpoint, keepalive

@@ -22,7 +22,7 @@ def bench_ctl(lab: Lab, sizes: Sequence[int] = SIZES, *, switch: bool = False) -
     """
     say(f"wg and l2wgctl side by side in a guest with {lab.kernel.label}")
     module = "toolkit.guest.ctl_switch" if switch else "toolkit.guest.ctl"
-    command = ["python3", "-m", module, *map(str, sizes)]
+    command = ["python3", "-m", module, "--starts", *map(str, sizes)]
     folder = paths.fresh(paths.logs("bench-ctl"))
     result = lab.run(command, folder=folder, timeout=1800, show=False, vm=Vm(memory="2G"))
     result.must_be_good("bench-ctl")
@@ -43,7 +43,7 @@ def table(found: Sequence[dict[str, Any]]) -> list[list[str]]:
     made = [[*head, "wg memory", "l2wgctl memory"]]
     for row in found:
         wg, ours = row["wg"], row["l2wgctl"]
-        cells = [row["command"], f"{row['peers']:,}"]
+        cells = [row["command"], f"{row['peers']:,}" if row["peers"] else ""]
         for what, ratio in (("seconds", "ratio"), ("cpu", "cpu_ratio")):
             cells += [f"{tool[what] * 1000:.0f} ms" for tool in (wg, ours)]
             cells.append(f"{row[ratio]:.2f}")

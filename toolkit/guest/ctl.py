@@ -35,8 +35,7 @@ class Cost:
 
     :ivar seconds: wall time with the program's start, the least of several runs.
     :ivar cpu: processor time in seconds, the program's and the kernel's for it, the least of
-    several
-        runs. Other work on the machine disturbs it less.
+        several runs. Other work on the machine disturbs it less.
     :ivar kilobytes: the most memory that the process had resident, kB.
     """
 
@@ -47,7 +46,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """One command on a link with a number of peers, done by both tools."""
+    """One command on a link with a number of peers (0: without a link), done by both tools."""
 
     command: str
     peers: int
@@ -66,8 +65,8 @@ class Row:
 
 
 def program(tool: str) -> list[str]:
-    """What to run: the stock `wg`, or our command by this Python."""
-    return ["wg"] if tool == "wg" else [sys.executable, "-m", "l2wgctl"]
+    """What to run: the stock `wg`, or by this Python what `l2wgctl` is where it is installed."""
+    return ["wg"] if tool == "wg" else [sys.executable, "-c", "from l2wgctl.cli import run; run()"]
 
 
 def config(peers: int, *, changed: bool = False) -> str:
@@ -110,14 +109,22 @@ def kilobytes(argv: Sequence[str]) -> int:
     """Peak resident memory of a command (getrusage(2)), kB.
 
     exec(2) does not reset the peak of a process, so a child of Python would have Python's. A small
-    shell starts the command instead, and we become its parent when the shell has ended.
+    shell starts the command instead, and we become its parent when the shell has ended; until then
+    the command waits for a line, because the shell would wait for one that is quick.
 
     :raises OSError: the command fails.
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    script = '"$@" >/dev/null & echo $!'
-    shell = subprocess.run(["sh", "-c", script, "sh", *argv], check=True, stdout=subprocess.PIPE)
-    _, status, usage = os.wait4(int(shell.stdout), 0)
+    script = 'exec 3<&0; { read -r _ <&3; exec "$@" 3<&- >/dev/null; } & echo $!'
+    command = ["sh", "-c", script, "sh", *argv]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdin and shell.stdout
+        pid = int(shell.stdout.readline())
+        shell.wait()
+        shell.stdin.write("\n")
+    _, status, usage = os.wait4(pid, 0)
     if status:
         raise OSError(f"{' '.join(argv)}: status {os.waitstatus_to_exitcode(status)}")
     return usage.ru_maxrss
@@ -222,6 +229,22 @@ def compare(
     return rows
 
 
+def starts(runs: int = 3) -> list[Row]:
+    """What a start takes, of Python alone and of l2wgctl: no other row's can be below it."""
+    ours = {"python3 -c pass": [sys.executable, "-c", "pass"]}
+    ours["--version"] = [*program("l2wgctl"), "--version"]
+    return [
+        Row(name, 0, cost([*program("wg"), "--version"], runs), cost(argv, runs))
+        for name, argv in ours.items()
+    ]
+
+
+def cost(argv: Sequence[str], runs: int) -> Cost:
+    """Of a command that can be repeated."""
+    times = [seconds(argv, Path(os.devnull)) for _ in range(runs)]
+    return Cost(min(w for w, _ in times), min(c for _, c in times), kilobytes(argv))
+
+
 def document(rows: Sequence[Row]) -> str:
     """The rows for programs, one line of JSON."""
     ratios = [{"ratio": round(r.ratio, 3), "cpu_ratio": round(r.cpu_ratio, 3)} for r in rows]
@@ -234,7 +257,10 @@ def main() -> None:
     parser.add_argument("peers", nargs="*", type=int, default=SIZES)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kind", default="l2wireguard")
+    parser.add_argument("--starts", action="store_true", help="what a start takes, too")
     args = parser.parse_args()
+    if args.starts:
+        print(document(starts(args.runs)), flush=True)
     rows = compare(args.peers, runs=args.runs, kind=args.kind)
     print(document(rows), flush=True)
 

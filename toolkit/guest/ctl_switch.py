@@ -10,13 +10,22 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from hashlib import blake2s
 from pathlib import Path
 from socket import AF_INET6, inet_ntop
 
-from toolkit.guest.ctl import Bench, Cost, Row, config, document, kilobytes, seconds
+from toolkit.guest.ctl import (
+    Bench,
+    Cost,
+    Row,
+    config,
+    document,
+    kilobytes,
+    program,
+    seconds,
+    starts,
+)
 
 SIZES = (1_000, 10_000)
 ENTRIES = 8_192
@@ -103,7 +112,7 @@ class SwitchBench(Bench):
 
     def argv(self, tool: str, command: str, link: str, changed: bool) -> list[str]:
         """What a tool is told."""
-        ours = [sys.executable, "-m", "l2wgctl"]
+        ours = program("l2wgctl")
         if command == "fdb":
             return ["bridge", "fdb", "show", "dev", link] if tool == "wg" else [*ours, "fdb", link]
         if command == "show dump":
@@ -163,7 +172,10 @@ def main() -> None:
     )
     parser.add_argument("peers", nargs="*", type=int, default=SIZES)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--starts", action="store_true", help="what a start takes, too")
     args = parser.parse_args()
+    if args.starts:
+        print(document(starts(args.runs)), flush=True)
     print(document(compare(args.peers, runs=args.runs)), flush=True)
 
 

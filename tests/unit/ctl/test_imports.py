@@ -90,6 +90,24 @@ def test_a_start_imports_little(command: str, tmp_path: Path) -> None:
     assert len(others) <= MOST[command], sorted(others)
 
 
+def test_setconf_and_fdb_import_little(tmp_path: Path) -> None:
+    """Nothing for names, if the file has none; nothing for keys in other formats."""
+    path = tmp_path / "wg1.conf"
+    path.touch(mode=0o600)
+    text = f"[Interface]\nPrivateKey = {PRIVATE}\n[Peer]\nPublicKey = {PEER_A}\n"
+    path.write_text(text + "Endpoint = 192.0.2.1:5\n")
+    code = "from l2wgctl.conf.files import load; from l2wgctl.netlink.messages import encode_set;"
+    code += "from l2wgctl.resolve import sockaddr; import sys;"
+    code += f"list(encode_set(load({str(path)!r}).device, sockaddr)); print(*sys.modules)"
+    run = [sys.executable, "-c", code]
+    modules = set(subprocess.check_output(run, text=True, cwd=ROOT).split())
+    assert "l2wgctl.resolve" in modules and "cryptography" in modules
+    assert not modules & {"socket", "cryptography.hazmat.primitives.serialization.ssh"}
+    modules = loaded(tmp_path, "fdb", "add")
+    assert "l2wgctl.fdb" in modules
+    assert not modules & {"socket", "pathlib", "shutil", "cryptography"}
+
+
 @pytest.mark.parametrize("name", [n for n in l2wgctl.__all__ if n != "__version__"])
 def test_public_names(name: str) -> None:
     assert getattr(l2wgctl, name) is not None

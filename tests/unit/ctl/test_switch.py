@@ -286,6 +286,26 @@ def test_refusals() -> None:
     )
 
 
+def test_messages_of_one_length_may_be_laid_out_in_several_ways() -> None:
+    """The first teaches how the others of its length are read, where they are alike."""
+    one = attr(1, b"abcd") + attr(2, b"efghij") + attr(3 | NESTED, b"klmnop")
+    two = attr(1, b"xbcd") + attr(2, b"xfghij") + attr(3 | NESTED, b"xlmnop")
+    three = attr(7, b"0123456789ab") + attr(7, b"0123456789ab")
+    assert len(one) == len(two) == len(three)
+    for data in (one, two, three, one[:-2], two, b"", three, one):
+        assert messages.attrs(data) == dict(attrs(data))
+    with pytest.raises(NetlinkFormatError):
+        messages.attrs(b"\xff" + one[1:])
+
+
+def test_options_of_the_keys_that_have_any() -> None:
+    switches, switch = world()
+    switch.member(OTHER)  # a peer without options
+    switches.set_peer("wg1", KEY, ALL)
+    assert switches.options("wg1") == {KEY: ALL.over(PEER_DEFAULTS)}
+    assert switches.options("wg1")[KEY] == switches.peer("wg1", KEY).options
+
+
 def test_a_message_that_lacks_something() -> None:
     with pytest.raises(NetlinkFormatError, match="lacks attribute"):
         messages.decode_link(u32(1, 7))

@@ -16,7 +16,7 @@ from l2wgctl.conf.keys import MESH
 from l2wgctl.conf.meshvalues import claimed_network
 from l2wgctl.errors import ConfigError
 from l2wgctl.model import Device, Endpoint, Key, MeshOptions, Peer
-from l2wgctl.switch import PEER_DEFAULTS, SWITCH_DEFAULTS, PeerState, SwitchOptions, SwitchState
+from l2wgctl.switch import PEER_DEFAULTS, SWITCH_DEFAULTS, SwitchOptions, SwitchState
 from tests.unit.ctl.conftest import PEER_A, PEER_B, PEER_C, PRIVATE
 
 HEAD = f"[Interface]\nPrivateKey = {PRIVATE}\n"
@@ -285,8 +285,7 @@ def test_a_mesh_is_closed_and_keeps_what_its_agent_has_set() -> None:
     )
     state = SwitchState("x", 1, theirs, 0, 0, 1, {})
     options = PEER_DEFAULTS._replace(max_macs=0)
-    peer = PeerState("x", Key(b"\x01" * 32), options, "", True, True, 0, "up", 1, 1, {})
-    made = switch.plan(state, [peer], config)
+    made = switch.plan(state, {Key(b"\x01" * 32): options}, config)
     assert made.link == SwitchOptions(host_macs=("02:00:00:00:00:01", "02:00:00:00:00:07"))
     assert made.forget == () and made.peers == {}
     opened = parse.parse(SWITCH + "NewPeers = open\n" + NEEDED, "x").switch
