@@ -11,18 +11,20 @@ import argparse
 import errno
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .conf.names import Names
 from .conf.values import number
 from .errors import KernelError, L2wgError, ValueProblem
+from .model import L2WGSWITCH
 from .output import say
 
 if TYPE_CHECKING:
     from .model import Device
     from .netlink.link import Link, Links
+    from .switch import PeerState, SwitchState
 
 #: Where `--listen PORT` listens: keys and endpoints of peers are nobody else's business.
 LOCALHOST = "127.0.0.1"
@@ -39,6 +41,20 @@ def _library() -> ModuleType:
             "NO_PROGRAM",
         ) from None
     return prometheus_client
+
+
+class Seen(NamedTuple):
+    """A link at one time. `switch` and its keys are those of a switch, None and nothing of others.
+
+    `names`: those of its peers that have one, by public key.
+    """
+
+    link: Link
+    device: Device
+    counters: Mapping[str, int]
+    names: Mapping[bytes, str]
+    switch: SwitchState | None
+    keys: Sequence[PeerState]
 
 
 class Collector:
@@ -71,10 +87,11 @@ class Collector:
             found, well = [], 0.0
         yield GaugeMetricFamily("l2wg_up", "Whether the kernel could be asked.", well)
         yield from _link_families(found)
-        yield from _peer_families([(device, self._names.of(device.name)) for _, device, _ in found])
-        yield from _mesh_families([link.name for link, _, _ in found])
+        yield from _peer_families(found)
+        yield from _switch_families([seen for seen in found if seen.switch])
+        yield from _mesh_families([seen.link.name for seen in found])
 
-    def _look(self) -> Iterator[tuple[Link, Device, dict[str, int]]]:
+    def _look(self) -> Iterator[Seen]:
         from .netlink.device import WireGuard
         from .netlink.link import Links
 
@@ -82,12 +99,14 @@ class Collector:
             for link in self._links(links):
                 try:
                     device = wireguard.get_device(link.name)
+                    switch, keys = _switch(link)
                 except KernelError as error:
                     if self._interface:
                         raise
                     say(error.problems)  # it has gone since the list was made
                     continue
-                yield link, device, {**(link.stats or {}), **links.counters(link.name)}
+                counters = {**(link.stats or {}), **links.counters(link.name)}
+                yield Seen(link, device, counters, self._names.of(link.name), switch, keys)
 
     def _links(self, links: Links) -> Sequence[Link]:
         if self._interface:
@@ -95,7 +114,16 @@ class Collector:
         return links.tunnels()
 
 
-def _link_families(found: list[tuple[Link, Device, dict[str, int]]]) -> Iterator[Any]:
+def _switch(link: Link) -> tuple[SwitchState | None, Sequence[PeerState]]:
+    if link.kind != L2WGSWITCH:
+        return None, ()
+    from .netlink.switch import Switches
+
+    with Switches() as switches:
+        return switches.get(link.name), switches.peers(link.name)
+
+
+def _link_families(found: Iterable[Seen]) -> Iterator[Any]:
     from prometheus_client.core import (
         CounterMetricFamily,
         GaugeMetricFamily,
@@ -108,7 +136,7 @@ def _link_families(found: list[tuple[Link, Device, dict[str, int]]]) -> Iterator
     mtu = GaugeMetricFamily("l2wg_interface_mtu_bytes", "The link's MTU.", labels=label)
     peers = GaugeMetricFamily("l2wg_interface_peers", "Number of peers.", labels=label)
     counters: dict[str, Any] = {}
-    for link, device, counts in found:
+    for link, device, counts, *_ in found:
         about = {"kind": link.kind or "", "family": device.family or ""}
         about["public_key"] = str(device.public_key) if device.public_key else ""
         info.add_metric([link.name], about)
@@ -125,7 +153,7 @@ def _link_families(found: list[tuple[Link, Device, dict[str, int]]]) -> Iterator
     yield from (info, up, mtu, peers, *counters.values())
 
 
-def _peer_families(found: list[tuple[Device, Any]]) -> Iterator[Any]:
+def _peer_families(found: Iterable[Seen]) -> Iterator[Any]:
     from prometheus_client.core import (
         CounterMetricFamily,
         GaugeMetricFamily,
@@ -144,7 +172,7 @@ def _peer_families(found: list[tuple[Device, Any]]) -> Iterator[Any]:
     keepalive = GaugeMetricFamily(
         "l2wg_peer_persistent_keepalive_seconds", "Between keepalives; 0: off.", labels=label
     )
-    for device, names in found:
+    for _, device, _, names, *_ in found:
         for peer in device.peers:
             key = [device.name, str(peer.public_key)]
             about = {
@@ -158,6 +186,40 @@ def _peer_families(found: list[tuple[Device, Any]]) -> Iterator[Any]:
             handshake.add_metric(key, peer.last_handshake[0] + peer.last_handshake[1] / 1e9)
             keepalive.add_metric(key, float(peer.persistent_keepalive or 0))
     yield from (info, received, sent, handshake, keepalive)
+
+
+def _switch_families(found: Sequence[Seen]) -> Iterator[Any]:
+    """Entries of tables, and what is counted of each peer; nothing without a switch."""
+    if not found:
+        return
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    for where, text in (("learned", "from peers"), ("local", "of the host")):
+        family = GaugeMetricFamily(
+            f"l2wg_interface_{where}_entries",
+            f"Entries of the switch's table that were learned {text}.",
+            labels=["interface"],
+        )
+        for seen in found:
+            family.add_metric([seen.link.name], float(getattr(seen.switch, where)))
+        yield family
+    label = ["interface", "public_key", "name"]
+    learned = GaugeMetricFamily(
+        "l2wg_peer_learned_entries", "MAC addresses learned from the peer.", labels=label
+    )
+    counters: dict[str, Any] = {}
+    for seen in found:
+        for peer in seen.keys:
+            if not peer.present:
+                continue
+            key = [seen.link.name, str(peer.public_key), seen.names.get(peer.public_key, "")]
+            learned.add_metric(key, float(peer.learned))
+            for name, value in peer.counters.items():
+                if name not in counters:
+                    text = f"The switch's counter {name} of the peer."
+                    counters[name] = CounterMetricFamily(f"l2wg_peer_{name}", text, labels=label)
+                counters[name].add_metric(key, float(value))
+    yield from (learned, *counters.values())
 
 
 def _mesh_families(links: Sequence[str]) -> Iterator[Any]:

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from l2wgctl import metrics
+from l2wgctl.conf import values
 from l2wgctl.errors import ValueProblem
 from l2wgctl.mesh import status
 from l2wgctl.model import Endpoint
 from l2wgctl.netlink.messages import sockaddr
-from tests.unit.ctl.conftest import PEER_A, PEER_B, PRIVATE, PSK, Result
+from l2wgctl.switch import COUNTERS
+from tests.unit.ctl.conftest import OWN, PEER_A, PEER_B, PRIVATE, PSK, Result
 from tests.unit.ctl.fakelinks import FakeLinks
 
 Run = Callable[..., Result]
@@ -50,7 +52,7 @@ def busy(links: FakeLinks, etc: Path, run: Run, monkeypatch: pytest.MonkeyPatch)
     )
     peer = next(iter(links.kernel.devices["wg1"].peers.values()))
     peer.rx, peer.tx, peer.handshake = 2**53, 3, (1_800_000_000, 500_000_000)
-    found = {"wg1": {"rx_opaque": 4}, "wg0": {}}
+    found = {"wg1": {"rx_opaque": 4}, "wg0": {}, "wg2": {}}
     monkeypatch.setattr(links, "counters", lambda name: found[name])
     return links
 
@@ -124,6 +126,31 @@ def test_a_mesh(busy: FakeLinks, run: Run, tmp_path: Path, monkeypatch: pytest.M
         "l2wg_mesh_list": 4,
         "l2wg_mesh_report_seconds": 12,
     }
+
+
+def test_a_switch(busy: FakeLinks, run: Run, etc: Path) -> None:
+    """What it counts of each peer says who it is, so that an alert does."""
+    assert not [name for name, _ in samples(run("metrics").out) if "mac_bound" in name]
+    path = etc / "wg2.conf"
+    path.touch(mode=0o600)
+    path.write_text(TEXT.replace("[Peer]", "Switch = yes\n[Peer]", 1))
+    run("add", "wg2", "l2wgswitch")
+    assert run("setconf", "wg2") == (0, "", "")
+    switch = busy.kernel.switches.switches["wg2"]
+    member = switch.member(values.public_key(PEER_A))
+    member.counters, member.learned = {4: 5, 23: 2**40}, 3
+    switch.member(values.public_key(OWN)).counters = {4: 1}  # it has options, and is no peer
+    found = {key: value for key, (value, _) in samples(run("metrics").out).items()}
+    a, b = ("wg2", 'a "quoted" name', PEER_A), ("wg2", "", PEER_B)  # by the labels' names
+    assert found["l2wg_peer_rx_mac_bound_total", a] == 5
+    assert found["l2wg_peer_rx_mac_bound_total", b] == 0
+    assert found["l2wg_peer_relay_bytes_total", a] == 2**40
+    assert found["l2wg_peer_learned_entries", a] == 3
+    assert found["l2wg_interface_learned_entries", ("wg2",)] == 0
+    assert found["l2wg_interface_local_entries", ("wg2",)] == 0
+    names = {name for name, labels in found if labels == a}
+    assert {f"l2wg_peer_{name}_total" for name in COUNTERS} < names
+    assert not [key for key in found if OWN in key[1] and "rx_mac_bound" in key[0]]
 
 
 def test_one_link(busy: FakeLinks, run: Run) -> None:
