@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The switch: a full mesh, a hub with spokes that are wires, and what `bridge` sees of them.
+"""The switch: a full mesh, and a hub with spokes that are wires.
 
     mesh        A --- B          hub        B   C   D      (l2wireguard: one peer each)
                  \\   /                       \\  |  /
@@ -18,7 +18,7 @@ import pytest
 
 from tests.vm import l2wg, station, wire
 from tests.vm.test_checksums import segments
-from toolkit.guest.hosts import Failed, Host, cable, capture, eventually, keys
+from toolkit.guest.hosts import Host, cable, capture, eventually, keys
 
 pytestmark = pytest.mark.newest
 
@@ -132,58 +132,6 @@ def test_the_link_is_an_ethernet_interface_of_its_own_kind(hosts: Hosts) -> None
         l2wg.get_link(a, "eth0")
     for _ in range(20):
         a.ip("link del wg1", f"link add wg1 address {mac_of(1)} type l2wgswitch", "link set wg1 up")
-
-
-def test_bridge_fdb(hosts: Hosts) -> None:
-    a, b, c = mesh(hosts, "A", "B", "C")
-    a.ping(ip_of(2))
-    a.ping(ip_of(3))
-    learned = {x["mac"]: x for x in shown(a) if "dst" in x}
-    assert learned[mac_of(2)]["dst"] == l2wg.handle(b)
-    assert learned[mac_of(3)]["dst"] == l2wg.handle(c)
-    got = a.run("bridge", "fdb", "get", mac_of(2), "dev", "wg1", "self")
-    assert l2wg.handle(b) in got
-
-    # bound to C in VLAN 7: permanent, of C alone, and sent there
-    new = "02:00:00:00:00:77"
-    dst = ("dst", l2wg.handle(c))
-    a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
-    (entry,) = [x for x in shown(a) if x["mac"] == new]
-    assert entry["vlan"] == 7 and entry["state"] == "permanent" and entry["dst"] == dst[1]
-    with pytest.raises(Failed, match="File exists"):
-        a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
-    other = ("dst", l2wg.handle(b))
-    a.run("bridge", "fdb", "append", new, "dev", "wg1", *other, "vlan", "7", "self")
-    assert len([x for x in shown(a) if x["mac"] == new]) == 2
-    a.run("bridge", "fdb", "replace", new, "dev", "wg1", *other, "vlan", "7", "self")
-    assert [x["dst"] for x in shown(a) if x["mac"] == new] == [other[1]]
-    a.run("bridge", "fdb", "del", new, "dev", "wg1", "vlan", "7", "self")
-    assert not [x for x in shown(a) if x["mac"] == new]
-
-    # as if it had been learned
-    a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "self", "dynamic")
-    assert l2wg.number(l2wg.fdb(a)[new, 0][l2wg.Fdb.STATE]) == l2wg.LEARNED
-
-    # without dst: an address of the link, as on every device
-    a.run("bridge", "fdb", "add", "02:00:00:00:00:88", "dev", "wg1", "self", "permanent")
-    assert [x for x in shown(a) if x["mac"] == "02:00:00:00:00:88"]
-    a.run("bridge", "fdb", "del", "02:00:00:00:00:88", "dev", "wg1", "self")
-    assert not [x for x in shown(a) if x["mac"] == "02:00:00:00:00:88"]
-
-    for what, why in (
-        (("02:00:00:00:00:99", "dev", "wg1", "self", "dynamic"), "dst names the peer"),
-        (("02:00:00:00:00:99", "dev", "wg1", "self", "dst", "fe80::1"), "no peer has this handle"),
-        (("02:00:00:00:00:99", "dev", "wg1", "self", "dst", "10.0.0.1"), "dst names the peer"),
-        (("01:00:00:00:00:99", "dev", "wg1", "self", *dst), "unicast addresses"),
-        ((mac_of(1), "dev", "wg1", "self", *dst), "the host's own"),
-    ):
-        with pytest.raises(Failed, match=why):
-            a.run("bridge", "fdb", "add", *what)
-
-    a.run("bridge", "fdb", "flush", "dev", "wg1", "self", check=False)
-    l2wg.flush(a)
-    assert not [x for x in l2wg.fdb(a).values() if l2wg.number(x[l2wg.Fdb.STATE]) == l2wg.LEARNED]
-    a.ping(ip_of(2))
 
 
 def test_a_long_dump_is_complete(hosts: Hosts) -> None:

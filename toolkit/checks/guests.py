@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit import paths
-from toolkit.checks import captures, outcome
+from toolkit.checks import captures, iproute2, outcome
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.lab.lab import Lab
@@ -39,6 +39,7 @@ SECONDS = {
     "test_ctl_up.py": 160,
     "test_frames.py": 90,
     "test_hostile.py": 120,
+    "test_iproute2.py": 60,
     "test_link.py": 190,
     "test_loop.py": 130,
     "test_netlink_fuzz.py": 1,  # skipped there
@@ -106,8 +107,12 @@ def run(
     :raises ToolError: the guest fails, or the kernel complains outside of a test.
     """
     kernel = kernel or lab.kernel.release
+    # for the guest, which has no network
     if any("test_replay.py" in name for name in select):
-        captures.debian()  # for the guest, which has no network
+        captures.debian()
+    if any("test_iproute2.py" in name for name in select):
+        for release in iproute2.RELEASES:
+            iproute2.bridge(release)
     names = dict.fromkeys(name.split("::")[0] for name in select)
     say(f"Tests in a guest with {lab.kernel.label}: {' '.join(names)}")
     paths.fresh(folder)

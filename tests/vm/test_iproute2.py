@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What people type: the `bridge` of Debian 12 and of Debian 13 on a switch, whatever runs here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vm import l2wg
+from tests.vm.test_switch import Hosts, ip_of, mac_of, mesh, shown
+from toolkit.checks import iproute2
+from toolkit.guest.hosts import Failed, eventually, sh
+
+pytestmark = pytest.mark.newest
+
+
+@pytest.fixture(params=iproute2.RELEASES)
+def bridge(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`bridge` is that of a Debian release; its version."""
+    folder = iproute2.bridge(request.param)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    version: str = iproute2.RELEASES[request.param]
+    assert sh("bridge", "-V") == f"bridge utility, {version}\n"
+    return version
+
+
+def test_bridge_fdb(hosts: Hosts, bridge: str) -> None:
+    a, b, c = mesh(hosts, "A", "B", "C")
+    a.ping(ip_of(2))
+    a.ping(ip_of(3))
+    learned = {x["mac"]: x for x in shown(a) if "dst" in x}
+    assert learned[mac_of(2)]["dst"] == l2wg.handle(b)
+    assert learned[mac_of(3)]["dst"] == l2wg.handle(c)
+    got = a.run("bridge", "fdb", "get", mac_of(2), "dev", "wg1", "self")
+    assert l2wg.handle(b) in got
+
+    # bound to C in VLAN 7: permanent, of C alone, and sent there
+    new = "02:00:00:00:00:77"
+    dst = ("dst", l2wg.handle(c))
+    a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
+    (entry,) = [x for x in shown(a) if x["mac"] == new]
+    assert entry["vlan"] == 7 and entry["state"] == "permanent" and entry["dst"] == dst[1]
+    with pytest.raises(Failed, match="File exists"):
+        a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
+    other = ("dst", l2wg.handle(b))
+    a.run("bridge", "fdb", "append", new, "dev", "wg1", *other, "vlan", "7", "self")
+    assert len([x for x in shown(a) if x["mac"] == new]) == 2
+    a.run("bridge", "fdb", "replace", new, "dev", "wg1", *other, "vlan", "7", "self")
+    assert [x["dst"] for x in shown(a) if x["mac"] == new] == [other[1]]
+    a.run("bridge", "fdb", "del", new, "dev", "wg1", "vlan", "7", "self")
+    assert not [x for x in shown(a) if x["mac"] == new]
+
+    # as if it had been learned
+    a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "self", "dynamic")
+    assert l2wg.number(l2wg.fdb(a)[new, 0][l2wg.Fdb.STATE]) == l2wg.LEARNED
+
+    # without dst: an address of the link, as on every device
+    a.run("bridge", "fdb", "add", "02:00:00:00:00:88", "dev", "wg1", "self", "permanent")
+    assert [x for x in shown(a) if x["mac"] == "02:00:00:00:00:88"]
+    a.run("bridge", "fdb", "del", "02:00:00:00:00:88", "dev", "wg1", "self")
+    assert not [x for x in shown(a) if x["mac"] == "02:00:00:00:00:88"]
+
+    for what, why in (
+        (("02:00:00:00:00:99", "dev", "wg1", "self", "dynamic"), "dst names the peer"),
+        (("02:00:00:00:00:99", "dev", "wg1", "self", "dst", "fe80::1"), "no peer has this handle"),
+        (("02:00:00:00:00:99", "dev", "wg1", "self", "dst", "10.0.0.1"), "dst names the peer"),
+        (("01:00:00:00:00:99", "dev", "wg1", "self", *dst), "unicast addresses"),
+        ((mac_of(1), "dev", "wg1", "self", *dst), "the host's own"),
+    ):
+        with pytest.raises(Failed, match=why):
+            a.run("bridge", "fdb", "add", *what)
+
+    a.run("bridge", "fdb", "flush", "dev", "wg1", "self", check=False)
+    l2wg.flush(a)
+    assert not [x for x in l2wg.fdb(a).values() if l2wg.number(x[l2wg.Fdb.STATE]) == l2wg.LEARNED]
+    a.ping(ip_of(2))
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has a socket for what rtnetlink tells of neighbours."""
+    rows = Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]
+    return any(
+        family == "0" and int(port) == pid and int(groups, 16) & 1 << 2  # RTNLGRP_NEIGH, 3
+        for _, family, port, groups, *_ in map(str.split, rows)
+    )
+
+
+def test_bridge_monitor_fdb(hosts: Hosts, bridge: str) -> None:
+    """Learned, moved, forgotten, bound by hand: one line each."""
+    a, b, c = mesh(hosts, "A", "B", "C")
+    a.ping(ip_of(2))
+    monitor = a.start("bridge", "monitor", "fdb")
+    assert monitor.stdout
+    eventually(lambda: listens(monitor.pid), "the monitor listens")
+
+    def told(mac: str) -> Iterator[str]:
+        assert monitor.stdout
+        for line in monitor.stdout:
+            if mac in line:
+                yield line.strip()
+
+    ours = told(mac_of(2))
+    l2wg.flush(a)
+    assert next(ours).startswith(f"Deleted {mac_of(2)} dev wg1 dst {l2wg.handle(b)} self")
+    a.ping(ip_of(2))
+    assert re.fullmatch(rf"{mac_of(2)} dev wg1 dst {l2wg.handle(b)} self *", next(ours))
+    # of what is done by hand Linux itself tells (rtnl_fdb_notify()), and not of whom it is
+    new = "02:00:00:00:00:77"
+    by_hand = told(new)
+    for verb, host in (("add", b), ("replace", c)):
+        a.run("bridge", "fdb", verb, new, "dev", "wg1", "dst", l2wg.handle(host), "self")
+        assert next(by_hand) == f"{new} dev wg1 self permanent"
+    a.run("bridge", "fdb", "del", new, "dev", "wg1", "self")
+    assert next(by_hand).startswith(f"Deleted {new} dev wg1")
+    monitor.kill()
