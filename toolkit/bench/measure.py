@@ -251,9 +251,7 @@ def _control_plane(lab: Lab, extent: Extent) -> list[dict[str, Any]]:
     """
     folder = paths.fresh(paths.logs("bench-ctl"))
     say(f"[ctl] l2wgctl against wg with {', '.join(map(str, extent.ctl))} peers")
-    # with very many peers one run takes minutes under TCG, and its relative error is small
-    parts = [f"python3 -m toolkit.guest.ctl {n} --runs {1 if n > 1000 else 3}" for n in extent.ctl]
-    command = ["sh", "-ec", f"modprobe l2wireguard; {'; '.join(parts)}"]
+    command = ["sh", "-ec", ctl.script("toolkit.guest.ctl", extent.ctl)]
     result = lab.run(command, folder=folder, timeout=LIMIT, prefix="[ctl] ", show=False)
     result.must_be_good("bench: l2wgctl against wg")
     return list(control_records(ctl.rows(result)))

@@ -257,11 +257,12 @@ def main() -> None:
     parser.add_argument("peers", nargs="*", type=int, default=SIZES)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kind", default="l2wireguard")
-    parser.add_argument("--starts", action="store_true", help="what a start takes, too")
+    parser.add_argument("--starts", action="store_true", help="what a start takes, alone")
     args = parser.parse_args()
     if args.starts:
-        print(document(starts(args.runs)), flush=True)
-    rows = compare(args.peers, runs=args.runs, kind=args.kind)
+        rows = starts(args.runs)
+    else:
+        rows = compare(args.peers, runs=args.runs, kind=args.kind)
     print(document(rows), flush=True)
 
 

@@ -172,11 +172,10 @@ def main() -> None:
     )
     parser.add_argument("peers", nargs="*", type=int, default=SIZES)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--starts", action="store_true", help="what a start takes, too")
+    parser.add_argument("--starts", action="store_true", help="what a start takes, alone")
     args = parser.parse_args()
-    if args.starts:
-        print(document(starts(args.runs)), flush=True)
-    print(document(compare(args.peers, runs=args.runs)), flush=True)
+    rows = starts(args.runs) if args.starts else compare(args.peers, runs=args.runs)
+    print(document(rows), flush=True)
 
 
 if __name__ == "__main__":
