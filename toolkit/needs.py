@@ -34,6 +34,7 @@ LAB = (
     "qemu-system-x86",
     "tcpdump",
     "wireguard-tools",
+    "zstd",
 )
 FUZZ = ("clang", "libclang-rt-14-dev", "llvm")
 #: Compilers and emulators of a big-endian and of a 32-bit machine.

@@ -25,7 +25,6 @@ mount -t devpts devpts $root/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs $root/dev/shm
 mount -t tmpfs -o mode=1777 tmpfs $root/tmp
 mount -t tmpfs -o mode=755 tmpfs $root/run
-mkdir -p $root/run/lock # for pppd
 
 tree=${0%/toolkit/guest/uml.sh}
 case $tree in

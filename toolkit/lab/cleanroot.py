@@ -19,6 +19,7 @@ from toolkit.kernels.archive import Archive
 from toolkit.kernels.kernel import Kernel
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
+from toolkit.lab import initramfs
 from toolkit.lab.lab import Lab, Result
 from toolkit.run import run, say
 
@@ -117,10 +118,14 @@ class CleanRoot:
 class Installed(Lab):
     """A guest whose root is a CleanRoot instead of this machine."""
 
-    @property
-    def files(self) -> Path:
-        """The files of the clean root."""
-        return self.root
+    def initramfs(self, folder: Path) -> Path:
+        """It is in the guest's folder, for nothing of ours is in the clean root."""
+        return folder / "initramfs"
+
+    def prepare(self, folder: Path, command: list[str], *, home: Path | None = None) -> None:
+        """As :meth:`Lab.prepare`, and make the initramfs."""
+        super().prepare(folder, command, home=home)
+        initramfs.make(self.initramfs(folder), self.root, self.kernel.release)
 
     @property
     def home(self) -> Path:

@@ -33,12 +33,10 @@ from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
-from toolkit.lab import kvm, process, uml
+from toolkit.lab import initramfs, kvm, process, uml, vmlinux
 from toolkit.lab.vm import Vm
 from toolkit.run import run, say
 
-#: The 9p tag by which the guest's boot.sh mounts this machine's files.
-ROOT_TAG = "l2wgroot"
 BOOT = paths.ROOT / "toolkit/guest/boot.sh"
 DEFAULT = Vm()
 
@@ -108,10 +106,12 @@ class Lab:
         """The kernel image."""
         return self.root / "boot" / f"vmlinuz-{self.kernel.release}"
 
-    @property
-    def files(self) -> Path:
-        """The root of the files that the guest has: this machine's."""
-        return Path("/")
+    def initramfs(self, folder: Path) -> Path:
+        """What the guest starts with in its memory.
+
+        :param folder: see :meth:`run`.
+        """
+        return self.root / "boot" / f"initramfs-{self.kernel.release}"
 
     @property
     def home(self) -> Path:
@@ -215,19 +215,20 @@ class Lab:
         """
         if not shutil.which("qemu-system-x86_64"):
             raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
-        root = (
-            f"-virtfs local,path={self.files},mount_tag={ROOT_TAG},security_model=none"
-            ",readonly=on,multidevs=remap"
-        )
+        # QEMU takes the last one of each; vng's own are the image and an initramfs of its own
+        starts = f"-initrd {shlex.quote(str(self.initramfs(folder)))}"
+        if not vm.kvm and (kernel := vmlinux.of(self.image)):
+            starts += f" -kernel {shlex.quote(str(kernel))}"
         script = ["sh", str(folder / BOOT.name), str(folder), *(["terminal"] if terminal else [])]
         return [
             Path(sys.executable).parent / "vng",
-            *("--run", self.image, "--user", "root"),
+            # a virtiofsd that does not start, like Debian 12's, takes it 4 s for each folder
+            *("--run", self.image, "--user", "root", "--force-9p"),
             *vm.vng(),
             *options,
             *self.shares(folder),
             # one word: argparse takes a value that starts with a dash for an option
-            f"--qemu-opts={root} {vm.options()}".rstrip(),
+            f"--qemu-opts={starts} {vm.options()}".rstrip(),
             *("--", shlex.join(script)),
         ]
 
@@ -283,7 +284,8 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
     with _trying_kvm(kernel, image, modules):
         module = build.build(kernel, debug=debug)
         _compile()
-    digest = hashlib.sha256(module.file.read_bytes() + str(image).encode()).hexdigest()
+    parts = (module.file.read_bytes(), str(image).encode(), initramfs.INIT.read_bytes())
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()
     root = paths.BUILD / "lab" / module.file.parent.name
     stamp = root / "made-from"
     with paths.alone(root):  # another process may boot from it as soon as it is there
@@ -407,3 +409,4 @@ def _lay_out(
         if (modules / name).exists():
             shutil.copyfile(modules / name, folder / name)
     run(["/sbin/depmod", "--basedir", root, release], hint="apt-get install kmod")
+    initramfs.make(root / "boot" / f"initramfs-{release}", root, release)

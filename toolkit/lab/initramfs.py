@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a guest has in memory when it starts: virtme-ng's initramfs, with an init of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from virtme import mkinitramfs, modfinder, virtmods
+from virtme.cpiowriter import CpioWriter
+
+from toolkit import paths
+from toolkit.errors import ToolError
+
+INIT = paths.ROOT / "toolkit/guest/init.sh"
+#: Modules that must be there before the root is. The guest's files come by 9p, never by virtiofs.
+ALIASES = [*(alias for alias in virtmods.MODALIASES if alias != "fs-virtiofs"), "overlay"]
+
+
+def make(target: Path, root: Path, release: str) -> None:
+    """Write the initramfs for a kernel.
+
+    A later file of an archive takes the place of an earlier one, so ours follows virtme-ng's.
+
+    :param root: folder with its ``lib/modules/<release>``.
+    :raises ToolError: there is no busybox.
+    """
+    config = mkinitramfs.Config()
+    config.busybox = mkinitramfs.find_busybox("/", is_native=True)
+    if not config.busybox:
+        raise ToolError("no busybox on this machine", "apt-get install busybox-static")
+    modules = modfinder.find_modules_from_install(ALIASES, root=root, kver=release)
+    config.modfiles = [str(Path(module).resolve()) for module in modules]
+    with target.open("wb") as file:
+        mkinitramfs.mkinitramfs(file, config)
+        ours = CpioWriter(file)
+        ours.write_file(b"init", INIT.read_bytes(), 0o755)
+        ours.write_trailer()
