@@ -18,7 +18,7 @@ HOOK = 62  # pixels from a row to the hooks below it
 SENDING = (
     ("stack", ""),
     ("wg_xmit", "l2wg_check_packet"),
-    ("look up the peer", "l2wg_dst_addr"),
+    ("look up the peer", "l2wg_lookup"),
     ("pad", "l2wg_padding"),
     ("encrypt", ""),
     ("UDP socket", ""),
@@ -27,7 +27,7 @@ RECEIVING = (
     ("UDP socket", ""),
     ("decrypt", ""),
     ("take the length", "l2wg_receive"),
-    ("check the source", "l2wg_src_addr"),
+    ("check the source", "l2wg_lookup"),
     ("GRO", ""),
     ("stack", ""),
 )

@@ -18,7 +18,8 @@ static bool plain = true;
 module_param(plain, bool, 0444);
 MODULE_PARM_DESC(plain, "Also offer the plain wireguard kind, unless another module has it (default Y)");
 MODULE_INFO(l2wg_version, L2WG_VERSION);
-MODULE_ALIAS_RTNL_LINK(L2WG_KIND);
+/* In a module of our own the driver's says the same. */
+L2WG_IN_TREE(MODULE_ALIAS_RTNL_LINK(L2WG_KIND));
 MODULE_ALIAS_GENL_FAMILY(L2WG_KIND);
 
 static struct rtnl_link_ops l2wg_link_ops __read_mostly;
@@ -60,8 +61,10 @@ static netdev_tx_t l2wg_xmit(struct sk_buff *skb, struct net_device *dev)
 
 	/* pktgen keeps a reference to what it sends, and we change it. */
 	skb = skb_share_check(skb, GFP_ATOMIC);
-	if (unlikely(!skb))
+	if (unlikely(!skb)) {
+		DEV_STATS_INC(dev, tx_dropped);
 		return NETDEV_TX_OK;
+	}
 	if (unlikely(l2wg_is_own_outer(skb, dev))) {
 		l2wg_count(dev, L2WG_TX_OUTER_LOOP);
 		goto drop;
@@ -185,6 +188,7 @@ int __init l2wg_link_register(struct rtnl_link_ops *plain_ops,
 {
 	int ret;
 
+	plain_ops->kind = L2WG_PLAIN_KIND;
 	plain_setup = plain_ops->setup;
 	plain_netdev_ops = plain_ndo;
 

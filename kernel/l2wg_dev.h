@@ -12,8 +12,11 @@
 #include <linux/in6.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
+#include <linux/skbuff.h>
 #include <net/genetlink.h>
 #include <net/rtnetlink.h>
+
+#include "allowedips.h"
 
 #define L2WG_KIND "l2wireguard"
 /* KBUILD_MODNAME is ours when we build a module of our own; the plain kind
@@ -21,8 +24,8 @@
  */
 #define L2WG_PLAIN_KIND "wireguard"
 
-/* `ip link add type wireguard` must go on loading the stock module, and not
- * ours. In a kernel tree there is no other module.
+/* `wg` and `ip link add type wireguard` must go on loading the stock module, and
+ * not ours. In a kernel tree there is no other module.
  */
 #ifdef L2WG_STANDALONE
 #define L2WG_IN_TREE(alias) static_assert(1) /* takes the semicolon */
@@ -88,10 +91,36 @@ int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 int l2wg_dst_addr(const struct sk_buff *skb, union l2wg_addr *addr);
 int l2wg_src_addr(const struct sk_buff *skb, union l2wg_addr *addr);
 
+/**
+ * l2wg_lookup() - cryptokey routing of a frame
+ * @table:	AllowedIPs of the link
+ * @skb:	frame with its MAC header set
+ * @src:	by its source address; else by its destination
+ * @lookup:	the driver's look-up in one of the tries, which is static there
+ *
+ * Context: Any.
+ * Return: a strong reference to the peer, or NULL.
+ */
+static __always_inline struct wg_peer *
+l2wg_lookup(const struct allowedips *table, const struct sk_buff *skb, bool src,
+	    struct wg_peer *(*lookup)(struct allowedips_node __rcu *root, u8 bits,
+				      const void *be_ip))
+{
+	union l2wg_addr addr;
+
+	switch (src ? l2wg_src_addr(skb, &addr) : l2wg_dst_addr(skb, &addr)) {
+	case AF_INET:
+		return lookup(table->root4, 32, &addr);
+	case AF_INET6:
+		return lookup(table->root6, 128, &addr);
+	}
+	return NULL;
+}
+
 /* The switch: what the driver tells it. */
 bool l2wg_switch_receive(struct sk_buff *skb, struct wg_peer *peer);
 void l2wg_switch_polled(struct wg_peer *peer);
-int l2wg_peer_created(struct wg_peer *peer);
+struct wg_peer *l2wg_peer_created(struct wg_peer *peer);
 void l2wg_peer_dead(struct wg_peer *peer);
 void l2wg_peer_removed(struct wg_peer *peer);
 void l2wg_peer_session(struct wg_peer *peer);

@@ -276,20 +276,22 @@ struct l2wg_member *l2wg_member_of_handle(struct l2wg_switch *sw, const struct i
  *
  * Context: Process, device_update_lock is held. NAPI may run already: it drops
  * what comes until this has returned.
- * Return: 0 or a negative errno, upon which the peer is to be removed.
+ * Return: the peer, or an ERR_PTR(), and the peer has been removed.
  */
-int l2wg_peer_created(struct wg_peer *peer)
+struct wg_peer *l2wg_peer_created(struct wg_peer *peer)
 {
 	struct net_device *dev = peer->device->dev;
 	struct l2wg_member *m;
 	struct l2wg_switch *sw;
 
 	if (!l2wg_is_switch(dev))
-		return 0;
+		return peer;
 	sw = l2wg_switch(dev);
 	m = l2wg_member_get(sw, peer->handshake.remote_static);
-	if (IS_ERR(m))
-		return PTR_ERR(m);
+	if (IS_ERR(m)) {
+		wg_peer_remove(peer);
+		return ERR_CAST(m);
+	}
 	m->id = ++sw->next_id;
 	m->tried = false;
 	m->had_session = false;
@@ -307,7 +309,7 @@ int l2wg_peer_created(struct wg_peer *peer)
 	l2wg_count_relay(m, true);
 	/* Pairs with the acquire in l2wg_member_of(): the member is complete. */
 	smp_store_release(&peer->l2wg_member, m);
-	return 0;
+	return peer;
 }
 
 /**

@@ -105,16 +105,16 @@ def test_lines_may_have_moved(tree: Path) -> None:
     [
         (
             *("device.c", "\tret = rtnl_link_register(&link_ops);", "\tret = 0;"),
-            "0001-device-offer-the-l2wireguard-link-kind.patch: hunk 4 of",
+            "0001-device-offer-the-l2wireguard-link-kind.patch: hunk 2 of",
         ),
         # only a line beside the change is another: patch(1) would guess with its default fuzz
         (
             *("receive.c", "\tif (unlikely(skb_network_header(skb) < skb->head))", "\tif (x)"),
-            "0004-receive-take-the-length-from-the-frame.patch: hunk 2 of",
+            "0004-receive-take-the-length-from-the-frame.patch: hunk 1 of",
         ),
         (
             *("netlink.c", "\treturn genl_register_family(&genl_family);", "\treturn 0;"),
-            "0006-netlink-serve-both-link-kinds.patch: hunk 3 of",
+            "0006-netlink-serve-both-link-kinds.patch: hunk 2 of",
         ),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_patched_file_that_was_changed_stays(tree: Path) -> None:
     patching.patch_tree(tree)
     edit(tree / DRIVER / "device.c", "\tl2wg_link_unregister(&link_ops);", "\t;")
     assert refusal(tree, reverse=True) == (
-        "patches/0001-device-offer-the-l2wireguard-link-kind.patch: hunk 5 of "
+        "patches/0001-device-offer-the-l2wireguard-link-kind.patch: hunk 3 of "
         "drivers/net/wireguard/device.c cannot be taken out of Linux 6.1.192"
     )
 
