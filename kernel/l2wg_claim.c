@@ -109,7 +109,7 @@ struct l2wg_arp {
 	u8 sender_ip[4];
 	u8 target_mac[ETH_ALEN];
 	u8 target_ip[4];
-} __packed;
+} __packed __aligned(2);
 
 static enum l2wg_switch_counter l2wg_arp_claims(struct l2wg_switch *sw,
 						const struct l2wg_member *m,
@@ -144,7 +144,7 @@ static bool l2wg_options_are_others(struct l2wg_switch *sw, const struct l2wg_me
 		u8 type;
 		u8 length;	/* in 8 bytes */
 		u8 mac[ETH_ALEN];
-	} buf;
+	} __aligned(2) buf;
 	const typeof(buf) *option;
 	unsigned int i;
 

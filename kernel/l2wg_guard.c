@@ -51,7 +51,7 @@ static bool l2wg_is_router(const struct sk_buff *skb, const struct l2wg_frame_in
 /* IEEE 802.1Q 8.6.3: customer and provider bridges; Cisco's PVST+ */
 static bool l2wg_is_bpdu(const u8 *dest)
 {
-	static const u8 pvst[ETH_ALEN] = { 0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd };
+	static const u8 pvst[ETH_ALEN] __aligned(2) = { 0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd };
 
 	if (is_link_local_ether_addr(dest))
 		return dest[5] == 0x00 || dest[5] == 0x08;

@@ -10,8 +10,33 @@
 
 #include "l2wg_switch.h"
 
-/* Tags of a frame that are stepped over */
+/* Tags of a frame, and SNAP headers, that are stepped over */
 enum { MAX_TAGS = 8 };
+
+/* LLC and SNAP (RFC 1042, IEEE 802.1H), and then an EtherType */
+struct l2wg_snap {
+	u8 llc[3];
+	u8 oui[3];
+	__be16 proto;
+};
+
+/* IP in SNAP is IP to some hosts, and to any that a Wi-Fi access point has it
+ * from: it drops the length that stands in the place of the EtherType, whatever
+ * that says (CVE-2021-27853, CVE-2021-27854, CVE-2021-27861, CVE-2021-27862).
+ */
+static bool l2wg_read_snap(const struct sk_buff *skb, unsigned int at, __be16 *proto)
+{
+	static const u8 llc[] = { 0xaa, 0xaa, 0x03 };
+	const struct l2wg_snap *snap;
+	struct l2wg_snap buf;
+
+	snap = skb_header_pointer(skb, skb_mac_offset(skb) + at, sizeof(buf), &buf);
+	if (!snap || memcmp(snap->llc, llc, sizeof(llc)) || snap->oui[0] || snap->oui[1] ||
+	    (snap->oui[2] && snap->oui[2] != 0xf8))
+		return false;
+	*proto = snap->proto;
+	return true;
+}
 
 /**
  * l2wg_vlan_read() - addresses and VLAN of a frame
@@ -19,9 +44,9 @@ enum { MAX_TAGS = 8 };
  * @pvid:	VLAN of an untagged frame
  * @info:	filled
  *
- * Steps over tags with VID 0, which only have a priority: so do hosts. A tag that
- * names a VLAN behind one of these hides from whoever looks at the first tag, and
- * so do more tags than anybody has a use for.
+ * Steps over tags with VID 0, which only have a priority, and over SNAP: so do
+ * hosts. A tag that names a VLAN behind one of these hides from whoever looks at
+ * the first tag, and so do more tags than anybody has a use for.
  *
  * Context: Any.
  */
@@ -36,7 +61,13 @@ void l2wg_vlan_read(const struct sk_buff *skb, u16 pvid, struct l2wg_frame_info 
 
 	info->tagged = false;
 	info->hidden = false;
-	while (unlikely(eth_type_vlan(proto))) {
+	while (unlikely(eth_type_vlan(proto) || !eth_proto_is_802_3(proto))) {
+		if (!eth_type_vlan(proto)) {
+			if (!l2wg_read_snap(skb, at, &proto))
+				break;
+			at += sizeof(struct l2wg_snap);
+			goto next;
+		}
 		tag = skb_header_pointer(skb, skb_mac_offset(skb) + at, sizeof(buf), &buf);
 		if (!tag)
 			break;
@@ -49,12 +80,13 @@ void l2wg_vlan_read(const struct sk_buff *skb, u16 pvid, struct l2wg_frame_info 
 			info->tagged = at == ETH_HLEN;
 			info->hidden |= at != ETH_HLEN;
 		}
+		proto = tag->h_vlan_encapsulated_proto;
+		at += VLAN_HLEN;
+next:
 		if (++tags > MAX_TAGS) {
 			info->hidden = true;
 			break;
 		}
-		proto = tag->h_vlan_encapsulated_proto;
-		at += VLAN_HLEN;
 	}
 	info->proto = proto;
 	info->payload = at;

@@ -25,6 +25,20 @@ def eth(to: str, source: str, kind: int, payload: bytes, *tags: tuple[int, int] 
     return made + struct.pack("!H", kind) + payload
 
 
+def snap(
+    to: str,
+    source: str,
+    kind: int,
+    payload: bytes,
+    *tags: tuple[int, int] | int,
+    oui: bytes = bytes(3),
+    length: int | None = None,
+) -> bytes:
+    """The same in LLC and SNAP (RFC 1042), behind a length that may be another."""
+    body = b"\xaa\xaa\x03" + oui + kind.to_bytes(2, "big") + payload
+    return eth(to, source, len(body) if length is None else length, body, *tags)
+
+
 def checksum(data: bytes) -> int:
     """RFC 1071."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) // 2 * 2]))

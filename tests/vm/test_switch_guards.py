@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from tests.vm import l2wg, station, wire
-from tests.vm.spokes import ALL, FREE, HOPS, RA, REDIRECT, Hub, icmp6, judge, nothing
-from tests.vm.station import eth, first_fragment, ip4, ip6, nd, udp
+from tests.vm.spokes import ALL, FREE, HOPS, NODES, RA, REDIRECT, Hub, icmp6, judge, nothing
+from tests.vm.station import eth, first_fragment, ip4, ip6, nd, snap, udp
 from tests.vm.test_switch import mac_of
 from toolkit.guest.hosts import capture
 
@@ -26,6 +26,7 @@ def bpdu(to: str) -> bytes:
                 eth(ALL, FREE, station.IP, ip4("192.0.2.1", "255.255.255.255", 17, udp(68))),
                 eth(ALL, FREE, station.IP, ip4("192.0.2.1", "255.255.255.255", 17, udp(68)), 0),
                 eth(ALL, FREE, station.IP6, ip6("fe80::2", "fe80::9", 17, udp(546))),
+                snap(ALL, FREE, station.IP, ip4("192.0.2.1", "255.255.255.255", 17, udp(68))),
             ],
         ),
         (
@@ -33,6 +34,7 @@ def bpdu(to: str) -> bytes:
             [
                 icmp6(nd(RA)),
                 icmp6(nd(RA), "fe80::2", *HOPS),
+                snap(ALL, FREE, station.IP6, ip6("fe80::2", NODES, station.ICMP6, nd(RA)), 0),
                 icmp6(nd(REDIRECT, "fe80::2", destination="2001:db8::1")),
             ],
         ),

@@ -39,9 +39,12 @@ from tests.vm.spokes import (
     nothing,
     talking,
 )
-from tests.vm.station import arp, eth, first_fragment, ip4, ip6, nd
+from tests.vm.station import arp, eth, first_fragment, ip4, ip6, nd, snap
 from tests.vm.test_switch import mac_of
 from toolkit.guest.hosts import eventually
+
+#: A packet that claims C's address
+OF_C = ip4(IP_OF_C, "10.0.0.255")
 
 #: What it is, the frame that B sends, and the counter of the check that it fails
 REFUSED: list[tuple[str, bytes, str]] = [
@@ -114,12 +117,58 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("the host's MAC there", icmp6(nd(NA, "fe80::2", option=(TLLA, HOST))), "rx_mac_bound"),
     ("C's MAC from a router", icmp6(nd(RA, option=(SLLA, MAC_OF_C))), "rx_mac_bound"),
     ("C's MAC in a router solicitation", icmp6(nd(RS, option=(SLLA, MAC_OF_C))), "rx_mac_bound"),
+    # CVE-2021-27853 and its siblings: what a Wi-Fi access point makes IP of again
+    ("C's IPv4 address in SNAP", snap(ALL, FREE, station.IP, OF_C), "rx_ip_bound"),
+    ("the same priority-tagged", snap(ALL, FREE, station.IP, OF_C, 0), "rx_ip_bound"),
+    ("with a length that is none", snap(ALL, FREE, station.IP, OF_C, length=0), "rx_ip_bound"),
+    ("with an undefined one", snap(ALL, FREE, station.IP, OF_C, length=1501), "rx_ip_bound"),
+    (
+        "behind a priority tag in SNAP",
+        snap(ALL, FREE, station.VLAN, b"\0\0" + station.IP.to_bytes(2, "big") + OF_C),
+        "rx_ip_bound",
+    ),
+    (
+        "a VLAN in SNAP",
+        snap(ALL, FREE, station.VLAN, b"\0\5" + station.NOTHING.to_bytes(2, "big")),
+        "rx_vlan",
+    ),
+    (
+        "ARP in SNAP of IEEE 802.1H",
+        snap(ALL, FREE, station.ARP, arp(FREE, IP_OF_C, "10.0.0.9"), oui=b"\0\0\xf8"),
+        "rx_ip_bound",
+    ),
+    (
+        "neighbour advertisement in SNAP",
+        snap(
+            *(ALL, FREE, station.IP6),
+            ip6("fe80::2", NODES, station.ICMP6, nd(NA, "fe80::2", option=(TLLA, MAC_OF_C))),
+        ),
+        "rx_mac_bound",
+    ),
+]
+
+#: What B sends damaged, and the counter of the link's errors
+DAMAGED: list[tuple[str, bytes, str]] = [
+    ("a cut IPv4 header", eth(ALL, FREE, station.IP, OF_C[:19]), "rx_frame_errors"),
+    ("a cut packet", eth(ALL, FREE, station.IP, OF_C[:-1]), "rx_length_errors"),
+    ("a cut IPv6 header", eth(ALL, FREE, station.IP6, bytes(39)), "rx_frame_errors"),
+    ("the wrong version", eth(ALL, FREE, station.IP6, OF_C + bytes(20)), "rx_frame_errors"),
+    ("a cut tag", eth(ALL, FREE, station.VLAN, bytes(3)), "rx_frame_errors"),
+    (
+        "cut ARP",
+        eth(ALL, FREE, station.ARP, arp(FREE, "1.2.3.4", "1.2.3.5")[:-1]),
+        "rx_length_errors",
+    ),
+    ("a length beyond its end", eth(ALL, FREE, 100, bytes(99)), "rx_length_errors"),
 ]
 
 #: What B may send all the same
 ACCEPTED: list[tuple[str, bytes]] = [
     ("a free MAC", nothing(FREE)),
     ("priority-tagged", nothing(FREE, 0)),
+    ("with as many tags as are looked behind", nothing(FREE, *[0] * 8)),
+    ("SNAP", snap(ALL, FREE, station.IP, ip4("192.0.2.1", IP_OF_C))),
+    ("somebody's own protocol in SNAP", snap(ALL, FREE, station.IP, OF_C, oui=b"\0\0\x0c")),
     ("with a provider's tag", nothing(FREE, (station.QINQ, 5))),
     ("what is in nobody's AllowedIPs but 0.0.0.0/0", ip("192.0.2.1")),
     ("the same for IPv6", ip("2001:db8::1")),
@@ -141,6 +190,23 @@ def test_what_it_refuses(net: Hub) -> None:
         link, peer = judge(net, "B", frame)
         if not link == peer == {counter: 1} or learned(net.a) != table:
             wrong.append((what, counter, link, peer, learned(net.a) - table))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_what_is_damaged_is_no_frame(net: Hub) -> None:
+    """As on a wire: it is in the errors of the link, in no counter of the rule, and not learned."""
+    wrong = []
+    for what, frame, counter in DAMAGED:
+        kinds = ("rx_errors", "rx_frame_errors", "rx_length_errors", "rx_dropped")
+        table, rule = learned(net.a), l2wg.link_counters(net.a)
+        before, seen = [net.a.stat("wg1", x) for x in kinds], net.a.counter("wg1", "rx_malformed")
+        wire.send(net.b, "wg1", frame)
+        eventually(lambda seen=seen: net.a.counter("wg1", "rx_malformed") > seen, what)  # type: ignore[misc]
+        after = [net.a.stat("wg1", x) for x in kinds]
+        counted = {x for x, old, new in zip(kinds, before, after, strict=True) if new != old}
+        refused = more(rule, l2wg.link_counters(net.a))
+        if counted != {"rx_errors", counter} or refused or learned(net.a) != table:
+            wrong.append((what, counter, counted, refused))
     assert not wrong, "\n".join(map(str, wrong))
 
 
