@@ -26,6 +26,8 @@ enum {
 	COPIES = 20000,		/* per second and source */
 	SMALL_COPIES = 5000,	/* of ARP and ND beyond that */
 	SMALL = 128,		/* bytes */
+	FRAMES = 2048,		/* that a buffer may stand for; of TCP at most 1,365 */
+	DEBT = 60,		/* s that the largest flood costs its source */
 	FIRST_TRIES = 500,	/* initiations per second, for new reasons */
 	TRY_INTERVAL = HZ / 20,	/* of others */
 	TRY_STEPS = 64,		/* peers looked at for each */
@@ -70,13 +72,14 @@ void l2wg_bucket_init(struct l2wg_bucket *bucket)
 	bucket->time = 0;
 }
 
-/* Take @n tokens if there are any; more than there are makes a debt. They come at
- * @rate a second, and never are more than that.
+/* Take @n tokens if there are any; more than there are makes a debt, which is
+ * forgiven after DEBT seconds. They come at @rate a second, and never are more than
+ * that.
  */
-static bool l2wg_bucket_take(struct l2wg_bucket *bucket, unsigned int n, unsigned int rate)
+static bool l2wg_bucket_take(struct l2wg_bucket *bucket, u64 n, unsigned int rate)
 {
 	/* pays for every debt, and multiplies without overflow */
-	const u64 longest = 60ULL * NSEC_PER_SEC;
+	const u64 longest = DEBT * (u64)NSEC_PER_SEC;
 	u64 now = ktime_get_coarse_boottime_ns(), gained;
 	bool ok;
 
@@ -89,7 +92,7 @@ static bool l2wg_bucket_take(struct l2wg_bucket *bucket, unsigned int n, unsigne
 	bucket->tokens = min_t(s64, rate, bucket->tokens + gained);
 	ok = bucket->tokens > 0;
 	if (ok)
-		bucket->tokens -= n;
+		bucket->tokens -= min_t(u64, n, bucket->tokens + (u64)DEBT * rate);
 	spin_unlock_bh(&bucket->lock);
 	return ok;
 }
@@ -179,7 +182,8 @@ void l2wg_cb_init(struct sk_buff *skb, u32 mtu)
 /* What is sent of a buffer: itself, or the segments that it stands for */
 static bool l2wg_split(struct sk_buff *skb, struct sk_buff_head *packets)
 {
-	u32 mtu = skb_valid_dst(skb) ? dst_mtu(skb_dst(skb)) : skb->dev->mtu;
+	struct net_device *dev = skb->dev;
+	u32 mtu = skb_valid_dst(skb) ? dst_mtu(skb_dst(skb)) : dev->mtu;
 	struct sk_buff *segs, *next;
 
 	__skb_queue_head_init(packets);
@@ -197,8 +201,10 @@ static bool l2wg_split(struct sk_buff *skb, struct sk_buff_head *packets)
 	skb_list_walk_safe(skb, skb, next) {
 		skb_mark_not_on_list(skb);
 		skb = skb_share_check(skb, GFP_ATOMIC);
-		if (unlikely(!skb))
+		if (unlikely(!skb)) {
+			DEV_STATS_INC(dev, tx_dropped);
 			continue;
+		}
 		skb_dst_drop(skb);
 		l2wg_cb_init(skb, mtu);
 		__skb_queue_tail(packets, skb);
@@ -622,10 +628,9 @@ static void l2wg_flood_work(struct work_struct *work)
 		}
 		spin_lock_bh(&sw->flood_lock);
 		flood = list_first_entry_or_null(&sw->floods, struct l2wg_flood, list);
-		if (flood) {
+		/* It still counts: what comes now comes behind it. */
+		if (flood)
 			list_del(&flood->list);
-			--sw->flood_count;
-		}
 		spin_unlock_bh(&sw->flood_lock);
 		if (!flood)
 			return;
@@ -635,14 +640,14 @@ static void l2wg_flood_work(struct work_struct *work)
 		done = l2wg_flood_some(flood, BATCH);
 		rcu_read_unlock();
 		rcu_read_unlock_bh();
-		if (done) {
-			l2wg_flood_free(flood);
-		} else {
-			spin_lock_bh(&sw->flood_lock);
+		spin_lock_bh(&sw->flood_lock);
+		if (done)
+			--sw->flood_count;
+		else
 			list_add(&flood->list, &sw->floods);
-			++sw->flood_count;
-			spin_unlock_bh(&sw->flood_lock);
-		}
+		spin_unlock_bh(&sw->flood_lock);
+		if (done)
+			l2wg_flood_free(flood);
 		cond_resched();
 	}
 }
@@ -650,25 +655,19 @@ static void l2wg_flood_work(struct work_struct *work)
 /* ARP, or neighbour discovery, in few bytes: without it nothing else begins */
 static bool l2wg_is_small(const struct sk_buff *skb, const struct l2wg_frame_info *info)
 {
-	unsigned int at = info->tagged ? VLAN_ETH_HLEN : ETH_HLEN;
-	const __be16 *type;
 	const u8 *byte;
-	__be16 buf;
 	u8 next;
 
 	if (skb->len > SMALL)
 		return false;
-	type = skb_header_pointer(skb, at - sizeof(buf), sizeof(buf), &buf);
-	if (!type)
-		return false;
-	if (*type == htons(ETH_P_ARP))
+	if (info->proto == htons(ETH_P_ARP))
 		return true;
-	if (*type != htons(ETH_P_IPV6))
+	if (info->proto != htons(ETH_P_IPV6))
 		return false;
-	byte = skb_header_pointer(skb, at + offsetof(struct ipv6hdr, nexthdr), 1, &next);
+	byte = skb_header_pointer(skb, info->payload + offsetof(struct ipv6hdr, nexthdr), 1, &next);
 	if (!byte || *byte != IPPROTO_ICMPV6)
 		return false;
-	byte = skb_header_pointer(skb, at + sizeof(struct ipv6hdr), 1, &next);
+	byte = skb_header_pointer(skb, info->payload + sizeof(struct ipv6hdr), 1, &next);
 	return byte && *byte >= 133 && *byte <= 137;	/* RFC 4861 4 */
 }
 
@@ -681,7 +680,7 @@ static unsigned int l2wg_frames_of(const struct sk_buff *skb)
 }
 
 static bool l2wg_flood_allowed(struct l2wg_member *from, const struct sk_buff *skb,
-			       const struct l2wg_frame_info *info, unsigned int n)
+			       const struct l2wg_frame_info *info, u64 n)
 {
 	if (from == &from->sw->local && l2wg_is_host_mac(from->sw, eth_hdr(skb)->h_source))
 		return true;
@@ -711,12 +710,12 @@ void l2wg_flood(struct l2wg_member *from, struct sk_buff *skb,
 		.relay = READ_ONCE(from->relay),
 		.isolated = READ_ONCE(from->isolated),
 	};
+	unsigned int n, frames = l2wg_frames_of(skb);
 	enum l2wg_switch_counter failed;
-	unsigned int n;
 
 	/* Who has nothing left must not have all members looked at either. */
 	failed = flood.local ? L2WG_COUNTER_TX_FLOOD_LIMIT : L2WG_COUNTER_RX_FLOOD_LIMIT;
-	if (unlikely(!l2wg_flood_allowed(from, skb, info, 0)))
+	if (unlikely(frames > FRAMES || !l2wg_flood_allowed(from, skb, info, 0)))
 		goto drop;
 	n = l2wg_flood_targets(&flood);
 	if (unlikely(!n)) {
@@ -729,7 +728,7 @@ void l2wg_flood(struct l2wg_member *from, struct sk_buff *skb,
 		failed = L2WG_COUNTER_TX_TOO_BIG;
 		goto drop;
 	}
-	if (unlikely(!l2wg_flood_allowed(from, skb, info, n * l2wg_frames_of(skb))))
+	if (unlikely(!l2wg_flood_allowed(from, skb, info, (u64)n * frames)))
 		goto drop;
 	l2wg_switch_count(sw, from, L2WG_COUNTER_TX_FLOOD, 1);
 
