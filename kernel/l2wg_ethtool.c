@@ -60,7 +60,7 @@ static void l2wg_get_ethtool_stats(struct net_device *dev,
 	unsigned int i;
 
 	for (i = 0; i < L2WG_COUNTERS; ++i)
-		data[i] = atomic_long_read(&l2wg_priv(dev)->counters[i]);
+		data[i] = atomic64_read(&l2wg_priv(dev)->counters[i]);
 	if (l2wg_is_switch(dev))
 		l2wg_switch_stats(dev, data + L2WG_COUNTERS);
 }

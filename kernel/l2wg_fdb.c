@@ -164,10 +164,14 @@ static int l2wg_fdb_add_learned(struct l2wg_switch *sw, struct l2wg_member *m, u
 		NL_SET_ERR_MSG(extack, "the peer may not use this VLAN");
 		return -EINVAL;
 	}
-	if (known && (flags & NLM_F_EXCL))
+	if (known && (flags & NLM_F_EXCL)) {
+		NL_SET_ERR_MSG(extack, "the address is known: replace");
 		return -EEXIST;
-	if (!known && !(flags & NLM_F_CREATE))
+	}
+	if (!known && !(flags & NLM_F_CREATE)) {
+		NL_SET_ERR_MSG(extack, "the address is not known: add");
 		return -ENOENT;
+	}
 	/* What is known goes only for what can take its place. */
 	if (known && bound != L2WG_OTHERS && READ_ONCE(m->count) < READ_ONCE(m->max_macs))
 		l2wg_table_delete(sw, NULL, key, false);
@@ -187,10 +191,9 @@ static int l2wg_fdb_add_bound(struct l2wg_switch *sw, struct l2wg_member *m, u64
 	rcu_read_lock();
 	bound = l2wg_bound_check(sw, m, key);
 	rcu_read_unlock();
-	if (bound != L2WG_FREE && (flags & NLM_F_EXCL))
-		return -EEXIST;
-	if (bound == L2WG_OTHERS && !(flags & (NLM_F_APPEND | NLM_F_REPLACE))) {
-		NL_SET_ERR_MSG(extack, "the address is bound to others: append or replace");
+	if ((bound != L2WG_FREE && (flags & NLM_F_EXCL)) ||
+	    (bound == L2WG_OTHERS && !(flags & (NLM_F_APPEND | NLM_F_REPLACE)))) {
+		NL_SET_ERR_MSG(extack, "the address is bound already: append or replace");
 		return -EEXIST;
 	}
 	ret = l2wg_bound_add(sw, m, key, true);
@@ -251,7 +254,10 @@ static int l2wg_fdb_del_entry(struct l2wg_switch *sw, struct nlattr *tb[], u64 k
 	}
 	bound = !l2wg_bound_del(sw, m, key, true);
 	learned = l2wg_table_delete(sw, m, key, false);
-	return bound || learned ? 0 : -ENOENT;
+	if (bound || learned)
+		return 0;
+	NL_SET_ERR_MSG(extack, "there is no such entry");
+	return -ENOENT;
 }
 
 /**
@@ -318,6 +324,15 @@ int l2wg_fdb_del_bulk(struct nlmsghdr *nlh, struct net_device *dev,
 int l2wg_fdb_del_bulk(struct ndmsg *ndm, struct nlattr *tb[], struct net_device *dev, u16 vid,
 		      struct netlink_ext_ack *extack)
 {
+	unsigned int i;
+
+	/* By state, flags or port: what is learned is all of one kind. */
+	for (i = 0; i <= NDA_MAX; ++i) {
+		if (tb[i] && i != NDA_VLAN) {
+			NL_SET_ERR_MSG(extack, "a switch flushes what is learned, by VLAN or all");
+			return -EINVAL;
+		}
+	}
 	l2wg_table_flush(l2wg_switch(dev), NULL, vid ?: -1);
 	return 0;
 }

@@ -84,8 +84,10 @@ static struct l2wg_switch *l2wg_named(struct net *net, struct nlattr **attrs,
 		NL_SET_ERR_MSG(extack, "name the link: ifindex or ifname");
 		return ERR_PTR(-EINVAL);
 	}
-	if (!dev)
+	if (!dev) {
+		NL_SET_ERR_MSG(extack, "there is no such link");
 		return ERR_PTR(-ENODEV);
+	}
 	if (!l2wg_is_switch(dev)) {
 		dev_put(dev);
 		NL_SET_ERR_MSG(extack, "not a link of kind l2wgswitch");
@@ -111,7 +113,7 @@ static int l2wg_put_name(struct sk_buff *skb, const struct l2wg_switch *sw)
 	       nla_put_string(skb, L2WG_A_LINK_IFNAME, sw->dev->name);
 }
 
-static int l2wg_put_counters(struct sk_buff *skb, int type, const atomic_long_t *counters)
+static int l2wg_put_counters(struct sk_buff *skb, int type, const atomic64_t *counters)
 {
 	struct nlattr *nest = nla_nest_start(skb, type);
 	unsigned int i;
@@ -119,7 +121,7 @@ static int l2wg_put_counters(struct sk_buff *skb, int type, const atomic_long_t 
 	if (!nest)
 		return -EMSGSIZE;
 	for (i = 1; i <= L2WG_COUNTER_MAX; ++i)
-		if (nla_put_u64_64bit(skb, i, atomic_long_read(&counters[i]), L2WG_COUNTER_PAD))
+		if (nla_put_u64_64bit(skb, i, atomic64_read(&counters[i]), L2WG_COUNTER_PAD))
 			return -EMSGSIZE;
 	nla_nest_end(skb, nest);
 	return 0;
@@ -155,14 +157,16 @@ static int l2wg_put_host(struct sk_buff *skb, const struct l2wg_switch *sw)
 	return 0;
 }
 
-static int l2wg_link_fill(struct sk_buff *skb, struct l2wg_switch *sw, u32 portid, u32 seq,
-			  int flags)
+static int l2wg_link_fill(struct sk_buff *skb, struct l2wg_switch *sw,
+			  struct netlink_callback *cb, u32 portid, u32 seq, int flags)
 {
 	void *hdr = genlmsg_put(skb, portid, seq, &l2wg_family, flags, L2WG_CMD_LINK_GET);
 	int ret;
 
 	if (!hdr)
 		return -EMSGSIZE;
+	if (cb)
+		genl_dump_check_consistent(cb, hdr);
 	rcu_read_lock();
 	ret = l2wg_put_name(skb, sw) ||
 	      nla_put_u32(skb, L2WG_A_LINK_MAX_MACS, READ_ONCE(sw->max_macs)) ||
@@ -192,7 +196,7 @@ static int l2wg_link_get(struct sk_buff *request, struct genl_info *info)
 	if (IS_ERR(sw))
 		return PTR_ERR(sw);
 	skb = genlmsg_new(DUMP_SIZE, GFP_KERNEL);
-	ret = skb ? l2wg_link_fill(skb, sw, info->snd_portid, info->snd_seq, 0) : -ENOMEM;
+	ret = skb ? l2wg_link_fill(skb, sw, NULL, info->snd_portid, info->snd_seq, 0) : -ENOMEM;
 	dev_put(sw->dev);
 	if (ret) {
 		nlmsg_free(skb);
@@ -209,10 +213,11 @@ static int l2wg_link_dump(struct sk_buff *skb, struct netlink_callback *cb)
 	int ret = 0;
 
 	rtnl_lock();
+	cb->seq = net->dev_base_seq;
 	for_each_netdev(net, dev) {
 		if (!l2wg_is_switch(dev) || n++ < cb->args[0])
 			continue;
-		ret = l2wg_link_fill(skb, l2wg_switch(dev), NETLINK_CB(cb->skb).portid,
+		ret = l2wg_link_fill(skb, l2wg_switch(dev), cb, NETLINK_CB(cb->skb).portid,
 				     cb->nlh->nlmsg_seq, NLM_F_MULTI);
 		if (ret)
 			break;
@@ -250,8 +255,10 @@ static int l2wg_read_prefix(const struct nlattr *attr, struct l2wg_prefix *prefi
 	if (ret)
 		return ret;
 	memset(prefix, 0, sizeof(*prefix));
-	if (!tb[L2WG_A_PREFIX_ADDRESS] || !tb[L2WG_A_PREFIX_LENGTH])
+	if (!tb[L2WG_A_PREFIX_ADDRESS] || !tb[L2WG_A_PREFIX_LENGTH]) {
+		NL_SET_ERR_MSG_ATTR(extack, attr, "A prefix has an address and a length");
 		return -EINVAL;
+	}
 	prefix->bits = nla_len(tb[L2WG_A_PREFIX_ADDRESS]) * 8;
 	prefix->length = nla_get_u8(tb[L2WG_A_PREFIX_LENGTH]);
 	if ((prefix->bits != 32 && prefix->bits != 128) || prefix->length > prefix->bits) {
@@ -394,26 +401,33 @@ static int l2wg_put_vlans(struct sk_buff *skb, const struct l2wg_vlans *vlans)
 	return 0;
 }
 
+/* Milliseconds since then, as many as there is room for (49 days) */
+static u32 l2wg_msecs_since(unsigned long then)
+{
+	unsigned long ago = jiffies - then;
+
+	return ago / HZ < U32_MAX / MSEC_PER_SEC ? jiffies_to_msecs(ago) : U32_MAX;
+}
+
 static int l2wg_put_session(struct sk_buff *skb, struct l2wg_member *m)
 {
 	enum l2wg_session session;
 	time64_t since;
-	u32 heard;
 
 	if (!rcu_access_pointer(m->peer))
 		return 0;
 	session = l2wg_session_look(m, &since);
-	heard = jiffies_to_msecs(jiffies - READ_ONCE(m->heard));
 	return nla_put_flag(skb, L2WG_A_PEER_PRESENT) ||
 	       nla_put_u32(skb, L2WG_A_PEER_SESSION, session) ||
 	       (session != L2WG_SESSION_IDLE &&
 		nla_put_u32(skb, L2WG_A_PEER_SESSION_AGE,
 			    ktime_get_boottime_seconds() - since)) ||
-	       (READ_ONCE(m->rx_bytes) && nla_put_u32(skb, L2WG_A_PEER_HEARD_AGE, heard));
+	       (READ_ONCE(m->was_heard) && nla_put_u32(skb, L2WG_A_PEER_HEARD_AGE,
+						       l2wg_msecs_since(READ_ONCE(m->heard))));
 }
 
-static int l2wg_peer_fill(struct sk_buff *skb, struct l2wg_member *m, u32 portid, u32 seq,
-			  int flags)
+static int l2wg_peer_fill(struct sk_buff *skb, struct l2wg_member *m,
+			  struct netlink_callback *cb, u32 portid, u32 seq, int flags)
 {
 	void *hdr = genlmsg_put(skb, portid, seq, &l2wg_family, flags, L2WG_CMD_PEER_GET);
 	struct in6_addr handle;
@@ -421,6 +435,8 @@ static int l2wg_peer_fill(struct sk_buff *skb, struct l2wg_member *m, u32 portid
 
 	if (!hdr)
 		return -EMSGSIZE;
+	if (cb)
+		genl_dump_check_consistent(cb, hdr);
 	l2wg_member_handle(m, &handle);
 	rcu_read_lock();
 	ret = l2wg_put_name(skb, m->sw) ||
@@ -456,6 +472,12 @@ static int l2wg_need_key(struct nlattr **attrs, struct netlink_ext_ack *extack)
 	return -EINVAL;
 }
 
+static int l2wg_unknown(struct genl_info *info)
+{
+	NL_SET_ERR_MSG(info->extack, "the key is no peer and has no options");
+	return -ENOENT;
+}
+
 static int l2wg_peer_get_one(struct sk_buff *request, struct genl_info *info)
 {
 	struct l2wg_switch *sw;
@@ -475,9 +497,9 @@ static int l2wg_peer_get_one(struct sk_buff *request, struct genl_info *info)
 	if (!skb)
 		ret = -ENOMEM;
 	else if (!m)
-		ret = -ENOENT;
+		ret = l2wg_unknown(info);
 	else
-		ret = l2wg_peer_fill(skb, m, info->snd_portid, info->snd_seq, 0);
+		ret = l2wg_peer_fill(skb, m, NULL, info->snd_portid, info->snd_seq, 0);
 	l2wg_unlock_put(sw);
 	if (ret) {
 		nlmsg_free(skb);
@@ -561,13 +583,14 @@ static int l2wg_peer_dump(struct sk_buff *skb, struct netlink_callback *cb)
 	struct l2wg_member *m;
 	int ret = 0;
 
+	cb->seq = READ_ONCE(walk->sw->keys_seq);
 	rhashtable_walk_start(&walk->iter);
 	for (m = rhashtable_walk_peek(&walk->iter); m; m = rhashtable_walk_next(&walk->iter)) {
 		/* -EAGAIN: it has been resized, some may come twice. */
 		if (IS_ERR(m))
 			continue;
-		ret = l2wg_peer_fill(skb, m, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
-				     NLM_F_MULTI);
+		ret = l2wg_peer_fill(skb, m, cb, NETLINK_CB(cb->skb).portid,
+				     cb->nlh->nlmsg_seq, NLM_F_MULTI);
 		if (ret)
 			break;
 	}
@@ -597,8 +620,10 @@ static struct l2wg_vlans *l2wg_read_vlans(const struct nlattr *nest,
 		if (ret)
 			goto error;
 		ret = -EINVAL;
-		if (!tb[L2WG_A_VLAN_FIRST] || !tb[L2WG_A_VLAN_LAST])
+		if (!tb[L2WG_A_VLAN_FIRST] || !tb[L2WG_A_VLAN_LAST]) {
+			NL_SET_ERR_MSG_ATTR(extack, attr, "A range has a first and a last VLAN");
 			goto error;
+		}
 		first = nla_get_u16(tb[L2WG_A_VLAN_FIRST]);
 		last = nla_get_u16(tb[L2WG_A_VLAN_LAST]);
 		if (first > last) {
@@ -637,7 +662,7 @@ static int l2wg_set_macs(struct l2wg_member *m, const struct nlattr *nest,
 		return -ENOMEM;
 	n = 0;
 	nla_for_each_nested(attr, nest, rem) {
-		u8 addr[ETH_ALEN];
+		u8 addr[ETH_ALEN] __aligned(2);
 
 		ret = l2wg_read_mac(attr, addr, extack);
 		if (ret)
@@ -720,7 +745,7 @@ static int l2wg_peer_set(struct sk_buff *request, struct genl_info *info)
 	if (IS_ERR(sw))
 		return PTR_ERR(sw);
 	mutex_lock(&sw->wg->device_update_lock);
-	m = l2wg_member_get(sw, nla_data(info->attrs[L2WG_A_PEER_PUBLIC_KEY]));
+	m = l2wg_member_get(sw, nla_data(info->attrs[L2WG_A_PEER_PUBLIC_KEY]), info->extack);
 	if (IS_ERR(m)) {
 		ret = PTR_ERR(m);
 	} else {
@@ -746,10 +771,14 @@ static int l2wg_peer_del(struct sk_buff *request, struct genl_info *info)
 		return PTR_ERR(sw);
 	mutex_lock(&sw->wg->device_update_lock);
 	m = l2wg_member_find(sw, nla_data(info->attrs[L2WG_A_PEER_PUBLIC_KEY]));
-	if (m && m->configured)
+	if (!m) {
+		ret = l2wg_unknown(info);
+	} else if (m->configured) {
 		l2wg_member_forget(m);
-	else
+	} else {
+		NL_SET_ERR_MSG(info->extack, "the peer has no options");
 		ret = -ENOENT;
+	}
 	l2wg_unlock_put(sw);
 	return ret;
 }
@@ -759,7 +788,6 @@ static int l2wg_fdb_msg(struct sk_buff *skb, const struct l2wg_switch *sw,
 			enum l2wg_entry_state state, const struct l2wg_entry *entry)
 {
 	u8 addr[ETH_ALEN];
-	u32 age;
 	void *hdr;
 
 	hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &l2wg_family,
@@ -767,13 +795,13 @@ static int l2wg_fdb_msg(struct sk_buff *skb, const struct l2wg_switch *sw,
 	if (!hdr)
 		return -EMSGSIZE;
 	l2wg_key_addr(key, addr);
-	age = entry ? jiffies_to_msecs(jiffies - READ_ONCE(entry->used)) : 0;
 	if (l2wg_put_name(skb, sw) || nla_put(skb, L2WG_A_FDB_MAC, sizeof(addr), addr) ||
 	    (l2wg_key_vid(key) != L2WG_ANY_VLAN &&
 	     nla_put_u16(skb, L2WG_A_FDB_VLAN, l2wg_key_vid(key))) ||
 	    (m != &sw->local && nla_put(skb, L2WG_A_FDB_PUBLIC_KEY, sizeof(m->key), m->key)) ||
 	    nla_put_u32(skb, L2WG_A_FDB_STATE, state) ||
-	    (entry && (nla_put_u32(skb, L2WG_A_FDB_AGE, age) ||
+	    (entry && (nla_put_u32(skb, L2WG_A_FDB_AGE,
+				   l2wg_msecs_since(READ_ONCE(entry->used))) ||
 		       nla_put_u32(skb, L2WG_A_FDB_MOVES, READ_ONCE(entry->moves))))) {
 		genlmsg_cancel(skb, hdr);
 		return -EMSGSIZE;
@@ -861,7 +889,7 @@ static int l2wg_fdb_flush(struct sk_buff *request, struct genl_info *info)
 	if (info->attrs[L2WG_A_FDB_PUBLIC_KEY]) {
 		m = l2wg_member_find(sw, nla_data(info->attrs[L2WG_A_FDB_PUBLIC_KEY]));
 		if (!m)
-			ret = -ENOENT;
+			ret = l2wg_unknown(info);
 	}
 	if (!ret)
 		l2wg_table_flush(sw, m, vid);

@@ -36,7 +36,6 @@ void l2wg_member_setup(struct l2wg_member *m, struct l2wg_switch *sw)
 
 	m->sw = sw;
 	m->max_macs = L2WG_DEFAULT_PEER_MACS;
-	m->heard = jiffies;
 	INIT_LIST_HEAD(&m->entries);
 	INIT_HLIST_NODE(&m->by_count);
 	INIT_LIST_HEAD(&m->holds);
@@ -88,10 +87,17 @@ struct l2wg_member *l2wg_member_find(struct l2wg_switch *sw, const u8 *key)
 	return rhashtable_lookup_fast(&sw->keys, key, l2wg_keys_params);
 }
 
+/* A dump that has begun says to its reader that it has missed something. */
+static void l2wg_keys_changed(struct l2wg_switch *sw)
+{
+	WRITE_ONCE(sw->keys_seq, sw->keys_seq + 1 ?: 1);
+}
+
 /**
  * l2wg_member_get() - the member of a public key, made if there is none
  * @sw:		the switch
  * @key:	L2WG_KEY_LEN bytes
+ * @extack:	gets the reason of a refusal, or NULL
  *
  * A new one is no peer and has no options: the caller gives it one or the
  * other, or calls l2wg_member_unused().
@@ -99,15 +105,18 @@ struct l2wg_member *l2wg_member_find(struct l2wg_switch *sw, const u8 *key)
  * Context: Process, device_update_lock is held.
  * Return: the member, or an ERR_PTR().
  */
-struct l2wg_member *l2wg_member_get(struct l2wg_switch *sw, const u8 *key)
+struct l2wg_member *l2wg_member_get(struct l2wg_switch *sw, const u8 *key,
+				    struct netlink_ext_ack *extack)
 {
 	struct l2wg_member *m = l2wg_member_find(sw, key);
 	int ret;
 
 	if (m)
 		return m;
-	if (atomic_read(&sw->keys.nelems) >= L2WG_MAX_MEMBERS)
+	if (atomic_read(&sw->keys.nelems) >= L2WG_MAX_MEMBERS) {
+		NL_SET_ERR_MSG(extack, "a switch knows 1048576 keys at most");
 		return ERR_PTR(-ENOSPC);
+	}
 	m = kzalloc(sizeof(*m), GFP_KERNEL);
 	if (!m)
 		return ERR_PTR(-ENOMEM);
@@ -120,6 +129,7 @@ struct l2wg_member *l2wg_member_get(struct l2wg_switch *sw, const u8 *key)
 		kfree(m);
 		return ERR_PTR(ret);
 	}
+	l2wg_keys_changed(sw);
 	return m;
 }
 
@@ -134,6 +144,7 @@ void l2wg_member_unused(struct l2wg_member *m)
 	if (m->configured || rcu_access_pointer(m->peer))
 		return;
 	rhashtable_remove_fast(&m->sw->keys, &m->by_key, l2wg_keys_params);
+	l2wg_keys_changed(m->sw);
 	kfree_rcu(m, rcu);
 }
 
@@ -287,7 +298,7 @@ struct wg_peer *l2wg_peer_created(struct wg_peer *peer)
 	if (!l2wg_is_switch(dev))
 		return peer;
 	sw = l2wg_switch(dev);
-	m = l2wg_member_get(sw, peer->handshake.remote_static);
+	m = l2wg_member_get(sw, peer->handshake.remote_static, NULL);
 	if (IS_ERR(m)) {
 		wg_peer_remove(peer);
 		return ERR_CAST(m);
@@ -299,7 +310,7 @@ struct wg_peer *l2wg_peer_created(struct wg_peer *peer)
 	m->session_since = ktime_get_boottime_seconds();
 	m->unanswered = 0;
 	m->rx_bytes = 0;
-	m->heard = jiffies;
+	m->was_heard = false;
 	rcu_assign_pointer(m->peer, peer);
 	spin_lock_bh(&sw->lock);
 	m->gone = false;
@@ -368,6 +379,7 @@ void l2wg_peer_removed(struct wg_peer *peer)
 int l2wg_members_init(struct l2wg_switch *sw)
 {
 	INIT_LIST_HEAD(&sw->members);
+	sw->keys_seq = 1;
 	l2wg_member_setup(&sw->local, sw);
 	return rhashtable_init(&sw->keys, &l2wg_keys_params);
 }

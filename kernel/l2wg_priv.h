@@ -33,10 +33,10 @@ enum {
 
 /* Our own data of a link lives behind the driver's, in the same allocation,
  * so it lives exactly as long. Atomic and not per CPU: an IP frame, the hot
- * path, touches none of them.
+ * path, touches none of them. Of 64 bits on any machine, as users are told.
  */
 struct l2wg_priv {
-	atomic_long_t counters[L2WG_COUNTERS];
+	atomic64_t counters[L2WG_COUNTERS];
 	/* l2wg_loop.c: the receiver's indices that we send to, each in the slot
 	 * that its low bits name; what fragments of our packets have in common.
 	 */
@@ -56,7 +56,7 @@ static inline struct l2wg_priv *l2wg_priv(const struct net_device *dev)
 static inline void l2wg_count(const struct net_device *dev,
 			      enum l2wg_counter counter)
 {
-	atomic_long_inc(&l2wg_priv(dev)->counters[counter]);
+	atomic64_inc(&l2wg_priv(dev)->counters[counter]);
 }
 
 /**

@@ -129,7 +129,7 @@ int l2wg_replace(struct l2wg_switch *sw, const u8 *old_key, const u8 *new_key,
 		NL_SET_ERR_MSG(extack, "the new key is the link's own");
 		return -EINVAL;
 	}
-	m = l2wg_member_get(sw, new_key);
+	m = l2wg_member_get(sw, new_key, extack);
 	if (IS_ERR(m))
 		return PTR_ERR(m);
 

@@ -90,8 +90,11 @@ void l2wg_peer_session(struct wg_peer *peer)
 
 	rcu_read_lock_bh();
 	m = l2wg_member_of(peer);
-	if (m)
+	if (m) {
+		/* Not every handshake is followed by a packet that is polled for. */
+		l2wg_member_heard(m);
 		l2wg_session_look(m, &since);
+	}
 	rcu_read_unlock_bh();
 }
 

@@ -75,7 +75,7 @@ static struct l2wg_member *l2wg_where(struct l2wg_switch *sw, u64 key)
 {
 	const struct l2wg_entry *entry = l2wg_table_find(sw, key);
 
-	if (likely(entry && l2wg_entry_alive(sw, entry)))
+	if (likely(entry && l2wg_entry_is_sure(sw, entry)))
 		return rcu_dereference(entry->member);
 	return l2wg_bound_find(sw, key);
 }
@@ -130,8 +130,10 @@ static netdev_tx_t l2wg_switch_xmit(struct sk_buff *skb, struct net_device *dev)
 
 	/* As on a wire; see l2wg_xmit(). */
 	skb = skb_share_check(skb, GFP_ATOMIC);
-	if (unlikely(!skb))
+	if (unlikely(!skb)) {
+		DEV_STATS_INC(dev, tx_dropped);
 		return NETDEV_TX_OK;
+	}
 	if (unlikely(l2wg_is_own_outer(skb, dev))) {
 		l2wg_count(dev, L2WG_TX_OUTER_LOOP);
 		DEV_STATS_INC(dev, tx_dropped);
@@ -149,6 +151,9 @@ static netdev_tx_t l2wg_switch_xmit(struct sk_buff *skb, struct net_device *dev)
 	dest = eth_hdr(skb)->h_dest;
 
 	rcu_read_lock();
+	/* Nobody could say which form a member wants it in. */
+	if (unlikely(info.hidden))
+		goto drop;
 	if (unlikely(!l2wg_learn_local(sw, &info, eth_hdr(skb)->h_source)))
 		goto drop;
 	if (is_multicast_ether_addr(dest)) {
@@ -432,7 +437,7 @@ void l2wg_switch_polled(struct wg_peer *peer)
 	/* A packet that was not authentic is not counted. */
 	if (m->rx_bytes != peer->rx_bytes) {
 		m->rx_bytes = peer->rx_bytes;
-		WRITE_ONCE(m->heard, jiffies);
+		l2wg_member_heard(m);
 	}
 }
 
@@ -470,6 +475,8 @@ static int l2wg_switch_stop(struct net_device *dev)
 
 static void l2wg_switch_free(struct l2wg_switch *sw)
 {
+	/* Not every sender looks whether the link runs (generic XDP). */
+	l2wg_flood_stop(sw);
 	l2wg_table_destroy(sw);
 	l2wg_members_destroy(sw);
 	l2wg_bound_destroy(sw);
@@ -613,7 +620,7 @@ void l2wg_switch_stats(const struct net_device *dev, u64 *data)
 	unsigned int i;
 
 	for (i = 0; i < L2WG_COUNTER_MAX; ++i)
-		data[i] = atomic_long_read(&sw->counters[i + 1]);
+		data[i] = atomic64_read(&sw->counters[i + 1]);
 }
 
 const struct net_device_ops l2wg_switch_netdev_ops = {

@@ -138,7 +138,7 @@ struct l2wg_member {
 	/* of any context */
 	struct l2wg_bucket copies;
 	struct l2wg_bucket small_copies;
-	atomic_long_t counters[L2WG_COUNTER_MAX + 1];
+	atomic64_t counters[L2WG_COUNTER_MAX + 1];
 
 	/* handshakes for floods, under sw->flood_lock */
 	struct list_head waiting;	/* in sw->waiting */
@@ -154,6 +154,7 @@ struct l2wg_member {
 
 	u64 rx_bytes;			/* the peer's, when it was last looked at */
 	unsigned long heard;		/* jiffies of the last authenticated packet */
+	bool was_heard;			/* there was one */
 
 	struct rcu_head rcu;
 };
@@ -167,8 +168,10 @@ struct l2wg_entry {
 	struct l2wg_member __rcu *member;
 	unsigned long used;		/* jiffies when it was last heard */
 	unsigned long window;		/* jiffies when the moves began to count */
+	unsigned long claimed;		/* jiffies when it was heard elsewhere, too early */
 	struct list_head list;		/* in member->entries */
 	u8 moves;
+	u8 hold;			/* s of silence that this took, or 0 */
 	struct rcu_head rcu;
 };
 
@@ -201,6 +204,7 @@ struct l2wg_switch {
 	struct l2wg_member local;
 
 	struct rhashtable keys;
+	unsigned int keys_seq;		/* another one when a key comes or goes; not 0 */
 	u64 next_id;
 	unsigned int peers;
 
@@ -217,7 +221,7 @@ struct l2wg_switch {
 	struct ratelimit_state events;
 	struct ratelimit_state notes;	/* of `bridge monitor fdb` */
 
-	atomic_long_t counters[L2WG_COUNTER_MAX + 1];
+	atomic64_t counters[L2WG_COUNTER_MAX + 1];
 };
 
 struct l2wg_prefix {
@@ -240,7 +244,7 @@ struct l2wg_frame_info {
 	u64 dst;	/* key */
 	u64 src;	/* key */
 	u16 vid;	/* the VLAN that it is in */
-	__be16 proto;	/* EtherType behind its tags */
+	__be16 proto;	/* EtherType behind its tags, and behind SNAP */
 	u16 payload;	/* where that begins, from the Ethernet header on */
 	bool tagged;	/* it carries that VLAN in a tag */
 	bool hidden;	/* behind a tag with VID 0, or too many tags */
@@ -249,9 +253,9 @@ struct l2wg_frame_info {
 static inline void l2wg_switch_count(struct l2wg_switch *sw, struct l2wg_member *m,
 				     enum l2wg_switch_counter counter, unsigned long n)
 {
-	atomic_long_add(n, &sw->counters[counter]);
+	atomic64_add(n, &sw->counters[counter]);
 	if (m)
-		atomic_long_add(n, &m->counters[counter]);
+		atomic64_add(n, &m->counters[counter]);
 }
 
 /**
@@ -284,6 +288,18 @@ static inline struct l2wg_member *l2wg_member_of(const struct wg_peer *peer)
 {
 	/* Pairs with the release in l2wg_peer_created(). */
 	return smp_load_acquire(&peer->l2wg_member);
+}
+
+/**
+ * l2wg_member_heard() - an authenticated packet has come from a peer
+ * @m:	its member
+ *
+ * Context: Any.
+ */
+static inline void l2wg_member_heard(struct l2wg_member *m)
+{
+	WRITE_ONCE(m->heard, jiffies);
+	WRITE_ONCE(m->was_heard, true);
 }
 
 /**
@@ -358,6 +374,7 @@ int l2wg_table_init(struct l2wg_switch *sw);
 void l2wg_table_destroy(struct l2wg_switch *sw);
 struct l2wg_entry *l2wg_table_find(struct l2wg_switch *sw, u64 key);
 bool l2wg_entry_alive(const struct l2wg_switch *sw, const struct l2wg_entry *entry);
+bool l2wg_entry_is_sure(const struct l2wg_switch *sw, const struct l2wg_entry *entry);
 void l2wg_entry_heard(struct l2wg_entry *entry);
 enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_member *m,
 					  u64 key);
@@ -412,7 +429,8 @@ int l2wg_members_init(struct l2wg_switch *sw);
 void l2wg_members_destroy(struct l2wg_switch *sw);
 void l2wg_member_setup(struct l2wg_member *m, struct l2wg_switch *sw);
 struct l2wg_member *l2wg_member_find(struct l2wg_switch *sw, const u8 *key);
-struct l2wg_member *l2wg_member_get(struct l2wg_switch *sw, const u8 *key);
+struct l2wg_member *l2wg_member_get(struct l2wg_switch *sw, const u8 *key,
+				    struct netlink_ext_ack *extack);
 void l2wg_member_changed(struct l2wg_member *m);
 void l2wg_member_set_vlans(struct l2wg_member *m, struct l2wg_vlans *vlans);
 int l2wg_member_copy(struct l2wg_member *m, const struct l2wg_member *from);

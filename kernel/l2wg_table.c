@@ -22,6 +22,7 @@ enum {
 	HOLD_MAX = 60,		/* s */
 	LOOP_HOLD = 2,		/* s between the host and a peer */
 	AGE_STEPS = 8,		/* looks at the table while an entry ages */
+	AGE_MOST = 60,		/* s between two, for the ageing time may change */
 	NOTES = 1000,		/* of one change; no more are told in a second */
 };
 
@@ -74,6 +75,30 @@ struct l2wg_entry *l2wg_table_find(struct l2wg_switch *sw, u64 key)
 bool l2wg_entry_alive(const struct l2wg_switch *sw, const struct l2wg_entry *entry)
 {
 	return time_before(jiffies, READ_ONCE(entry->used) + l2wg_ageing(sw));
+}
+
+/**
+ * l2wg_entry_is_sure() - is an address where its entry says?
+ * @sw:		the switch
+ * @entry:	of its table
+ *
+ * One that was heard elsewhere before it might move, and then no more where it was
+ * before it might, may be at either place. Its entry stays, because what the rule
+ * has refused changes none. What is for it goes to both until it speaks.
+ *
+ * Context: RCU read side.
+ */
+bool l2wg_entry_is_sure(const struct l2wg_switch *sw, const struct l2wg_entry *entry)
+{
+	unsigned long hold = READ_ONCE(entry->hold), used;
+
+	if (unlikely(!l2wg_entry_alive(sw, entry)))
+		return false;
+	if (likely(!hold))
+		return true;
+	used = READ_ONCE(entry->used);
+	return time_before(READ_ONCE(entry->claimed), used) ||
+	       time_before(jiffies, used + hold * HZ);
 }
 
 /**
@@ -249,6 +274,20 @@ static enum l2wg_switch_counter l2wg_learn_new(struct l2wg_switch *sw, struct l2
 	return 0;
 }
 
+/* Must the address stay at its present place, because that was not silent for
+ * @hold seconds?
+ */
+static bool l2wg_must_stay(struct l2wg_entry *entry, unsigned long hold)
+{
+	unsigned long now = jiffies;
+
+	if (time_after_eq(now, READ_ONCE(entry->used) + hold * HZ))
+		return false;
+	WRITE_ONCE(entry->claimed, now);
+	WRITE_ONCE(entry->hold, hold);
+	return true;
+}
+
 /* May the address leave its present place, which is another one? The first few
  * moves are free; then that place must have been silent, longer each time: a
  * station that has left may come back, and one that is there keeps its place.
@@ -264,7 +303,7 @@ static bool l2wg_may_move(struct l2wg_entry *entry)
 	if (entry->moves < FREE_MOVES)
 		return true;
 	hold = min_t(unsigned long, HOLD_MAX, 1UL << min(entry->moves - FREE_MOVES, 6));
-	return time_after_eq(now, READ_ONCE(entry->used) + hold * HZ);
+	return !l2wg_must_stay(entry, hold);
 }
 
 static enum l2wg_switch_counter l2wg_move(struct l2wg_switch *sw, struct l2wg_entry *entry,
@@ -273,8 +312,7 @@ static enum l2wg_switch_counter l2wg_move(struct l2wg_switch *sw, struct l2wg_en
 {
 	struct l2wg_member *old = l2wg_entry_member(sw, entry);
 
-	if ((m == &sw->local || old == &sw->local) &&
-	    time_before(jiffies, READ_ONCE(entry->used) + LOOP_HOLD * HZ))
+	if ((m == &sw->local || old == &sw->local) && l2wg_must_stay(entry, LOOP_HOLD))
 		return m == &sw->local ? L2WG_COUNTER_TX_LOOP : L2WG_COUNTER_RX_LOOP;
 	if (!shared) {
 		if (m == &sw->local ? m->count >= READ_ONCE(sw->max_local) :
@@ -291,6 +329,7 @@ static enum l2wg_switch_counter l2wg_move(struct l2wg_switch *sw, struct l2wg_en
 	list_move_tail(&entry->list, &m->entries);
 	rcu_assign_pointer(entry->member, m);
 	WRITE_ONCE(entry->used, jiffies);
+	WRITE_ONCE(entry->hold, 0);
 	l2wg_recount(sw, old, -1);
 	l2wg_recount(sw, m, 1);
 	return 0;
@@ -317,7 +356,7 @@ enum l2wg_switch_counter l2wg_table_learn(struct l2wg_switch *sw, struct l2wg_me
 	struct l2wg_note aged_and_evicted[2];
 	struct l2wg_notes notes = { .of = aged_and_evicted, .room = 2 };
 	bool changed = false;
-	u8 addr[ETH_ALEN];
+	u8 addr[ETH_ALEN] __aligned(2);
 	unsigned int i;
 
 	rcu_read_lock();
@@ -510,7 +549,7 @@ void l2wg_table_forget_mac(struct l2wg_switch *sw, const u8 *addr)
 
 static unsigned long l2wg_age_interval(const struct l2wg_switch *sw)
 {
-	return max_t(unsigned long, l2wg_ageing(sw) / AGE_STEPS, HZ);
+	return clamp_t(unsigned long, l2wg_ageing(sw) / AGE_STEPS, HZ, AGE_MOST * HZ);
 }
 
 static void l2wg_age(struct work_struct *work)
@@ -524,8 +563,15 @@ static void l2wg_age(struct work_struct *work)
 	rhashtable_walk_start(&iter);
 	while ((entry = rhashtable_walk_next(&iter))) {
 		/* -EAGAIN: it is being resized; what is missed now has time. */
-		if (IS_ERR(entry) || l2wg_entry_alive(sw, entry))
+		if (IS_ERR(entry))
 			continue;
+		if (l2wg_entry_alive(sw, entry)) {
+			/* heard since: forgotten before jiffies come round again */
+			if (READ_ONCE(entry->hold) &&
+			    time_before(READ_ONCE(entry->claimed), READ_ONCE(entry->used)))
+				WRITE_ONCE(entry->hold, 0);
+			continue;
+		}
 		m = NULL;
 		spin_lock_bh(&sw->lock);
 		/* Still there, and not another one of the same key */

@@ -127,6 +127,17 @@ HOPS = ((station.HOP, extension(station.DEST)), (station.DEST, extension(station
 MANY = tuple((station.DEST, extension(station.DEST)) for _ in range(9))
 
 
+def flooded(net: Hub, frame: bytes) -> Callable[[], bool]:
+    """Ask: is a frame that A sends for nobody that it knows, so that each has a copy?"""
+
+    def ask() -> bool:
+        before = l2wg.link_counters(net.a)
+        wire.send(net.a, "wg1", frame)
+        return more(before, l2wg.link_counters(net.a), "tx_unknown") == {"tx_unknown": 1}
+
+    return ask
+
+
 @contextlib.contextmanager
 def talking(host: Host, frame: bytes) -> Iterator[None]:
     """A frame from the host, again and again."""

@@ -44,7 +44,7 @@ def test_bridge_fdb(hosts: Hosts, bridge: str) -> None:
     a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
     (entry,) = [x for x in shown(a) if x["mac"] == new]
     assert entry["vlan"] == 7 and entry["state"] == "permanent" and entry["dst"] == dst[1]
-    with pytest.raises(Failed, match="File exists"):
+    with pytest.raises(Failed, match="the address is bound already"):
         a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
     other = ("dst", l2wg.handle(b))
     a.run("bridge", "fdb", "append", new, "dev", "wg1", *other, "vlan", "7", "self")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import pytest
 
+from l2wgctl.netlink import switch_messages as messages
 from tests.vm import l2wg, station, wire
 from tests.vm.test_checksums import segments
 from toolkit.guest.hosts import Host, cable, capture, eventually, keys
@@ -231,8 +232,14 @@ def test_options_wait_for_their_peer_and_stay(hosts: Hosts) -> None:
     assert {x for x, _ in l2wg.fdb(a)} == {"02:00:00:00:00:02", "02:00:00:00:00:03"}
     l2wg.forget_peer(a, b)
     assert l2wg.peers(a) == {} and l2wg.fdb(a) == {}
-    with pytest.raises(l2wg.Refused, match="ENOENT"):
+    for ask in (l2wg.forget_peer, lambda a, b: l2wg.flush(a, peer=b)):
+        with pytest.raises(l2wg.Refused, match="ENOENT: the key is no peer and has no options"):
+            ask(a, b)
+    peer(a, (2, b))
+    with pytest.raises(l2wg.Refused, match="ENOENT: the peer has no options"):
         l2wg.forget_peer(a, b)
+    with pytest.raises(l2wg.Refused, match="ENODEV: there is no such link"):
+        l2wg.flush(a, "wg9")
 
 
 def test_what_is_wrong_is_refused_whole(hosts: Hosts) -> None:
@@ -243,6 +250,7 @@ def test_what_is_wrong_is_refused_whole(hosts: Hosts) -> None:
         ({"allowed_macs": l2wg.attr(1, b"abc")}, "6 bytes"),
         ({"allowed_vlans": l2wg.vlans((20, 10))}, "ends before it begins"),
         ({"allowed_vlans": l2wg.vlans((1, 4095))}, "ERANGE"),
+        ({"allowed_vlans": messages.nest(1, messages.u16(2, 5))}, "a first and a last VLAN"),
         ({"pvid": 4095}, "ERANGE"),
         ({"relay": 2}, "ERANGE"),
         ({"guards": 8}, "ERANGE"),
@@ -255,6 +263,7 @@ def test_what_is_wrong_is_refused_whole(hosts: Hosts) -> None:
         ({"ageing": 1}, "ERANGE"),
         ({"host_macs": l2wg.macs("00:00:00:00:00:00")}, "unicast and not zero"),
         ({"host_addresses": l2wg.prefixes("10.0.0.1/40")}, "no more bits"),
+        ({"host_addresses": messages.nest(1, l2wg.attr(2, bytes(4)))}, "an address and a length"),
     ]
     for options, why in refused:
         with pytest.raises(l2wg.Refused, match=why):

@@ -6,8 +6,21 @@ from __future__ import annotations
 from l2wgctl.model import Key
 from l2wgctl.switch import Event
 from tests.vm import l2wg, station, wire
-from tests.vm.spokes import ALL, FREE, MAC_OF_C, C, Hub, judge, learned, more, nothing, talking
+from tests.vm.spokes import (
+    ALL,
+    FREE,
+    MAC_OF_C,
+    C,
+    Hub,
+    flooded,
+    judge,
+    learned,
+    more,
+    nothing,
+    talking,
+)
 from tests.vm.station import eth
+from tests.vm.test_switch import mac_of
 from toolkit.guest.hosts import capture, eventually
 
 
@@ -62,6 +75,31 @@ def test_local_stations(net: Hub) -> None:
         wire.send(net.a, "wg1", eth(ALL, MAC_OF_C, station.NOTHING, b"hers" * 5))
     assert len(wire.read(file)) == 1
     assert (MAC_OF_C, 0) not in learned(net.a)
+
+
+def test_a_station_that_has_come_too_early_is_reached(net: Hub) -> None:
+    """It went from A's LAN to B's, and what it said there was within the hold."""
+    station_a = "02:00:00:00:00:aa"
+    here = eth(ALL, station_a, station.NOTHING, b"local" * 4)
+    ask = flooded(net, eth(station_a, mac_of(1), station.NOTHING, b"to it" * 4))
+
+    def too_early() -> bool:
+        l2wg.flush(net.a)
+        wire.send(net.a, "wg1", here)
+        return judge(net, "B", nothing(station_a))[0] == {"rx_loop": 1}
+
+    eventually(too_early, "it has come within 2 s")
+    assert l2wg.Fdb.PUBLIC_KEY not in l2wg.fdb(net.a)[station_a, 0]
+    eventually(ask, "A's LAN is silent, and what is for it is flooded")
+    # a refused frame has moved nothing
+    assert l2wg.Fdb.PUBLIC_KEY not in l2wg.fdb(net.a)[station_a, 0]
+    # it was a thief: the station is where it was, and what is for it goes nowhere else
+    wire.send(net.a, "wg1", here)
+    assert not ask()
+    # it is there
+    eventually(lambda: judge(net, "B", nothing(station_a))[0] == {}, "the hold is over")
+    assert l2wg.fdb(net.a)[station_a, 0][l2wg.Fdb.PUBLIC_KEY] == l2wg.key(net.b)
+    assert not ask()
 
 
 def test_events(net: Hub) -> None:

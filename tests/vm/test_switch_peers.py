@@ -106,6 +106,21 @@ def test_the_state_of_a_session(hosts: Hosts) -> None:
     assert state(a, b) == "idle"
 
 
+def test_an_answer_to_a_handshake_is_heard(hosts: Hosts) -> None:
+    """From a peer that has nothing to say: no frame of its own ever comes."""
+    a, b = underlay(hosts, "A", "B")
+    link(a, 1, "l2wgswitch", quiet=True)
+    link(b, 2, "l2wireguard", quiet=True)
+    peer(a, (2, b))
+    peer(b, (1, a))
+    assert l2wg.Peer.HEARD_AGE not in l2wg.peers(a)[l2wg.key(b)]
+    a.run("wg", "set", "wg1", "peer", b.public, "persistent-keepalive", "1")
+    b.ip("link set wg1 up")
+    a.ip("link set wg1 up")
+    eventually(lambda: state(a, b) == "up", "B has answered")
+    assert l2wg.Peer.HEARD_AGE in l2wg.peers(a)[l2wg.key(b)]
+
+
 def test_violations_do_not_drown_sessions(hosts: Hosts) -> None:
     a, b, c = hub(hosts, "A", "B", "C", quiet=True)
     b.ping(ip_of(1))

@@ -80,3 +80,14 @@ def test_bound_macs_are_found_unheard(net: Hub) -> None:
             wire.send(net.a, "wg1", frame)
         wire.differ([frame], wire.read(at_c), "at C")
         wire.differ([], wire.read(at_b), "at B")
+
+
+def test_the_host_hides_no_vlan_either(net: Hub) -> None:
+    """Nobody could say in which form a member wants it."""
+    for frame in (nothing(mac_of(1), 0, 5), nothing(mac_of(1), *[0] * 9)):
+        before, packets = net.a.stat("wg1", "tx_dropped"), l2wg.link_counters(net.a)["tx_flood"]
+        wire.send(net.a, "wg1", frame)
+        assert net.a.stat("wg1", "tx_dropped") == before + 1
+        assert l2wg.link_counters(net.a)["tx_flood"] == packets
+    wire.send(net.a, "wg1", nothing(mac_of(1), 0))
+    assert l2wg.link_counters(net.a)["tx_flood"] == packets + 1
