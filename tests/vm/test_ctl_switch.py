@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM, socket
 from subprocess import PIPE, Popen
 
 import pytest
@@ -258,12 +259,22 @@ def test_a_closed_hub_and_a_failure(hosts: Hosts) -> None:
         assert switches.peer("wg1", key(c)).counters["rx_closed"] > 0
         done(a, "set", "wg1", "peer", c.public, "relay", "yes")
         c.ping(ip_of(1))
-        # the host's own MAC cannot be bound: nothing of the file is taken
-        before = switches.get("wg1").options, sorted(switches.peers("wg1"))[0].options
-        wrong = section(2, b, "Relay = no", f"AllowedMACs = {mac_of(1)}")
-        said = ctl(a, "syncconf", "wg1", config(a, 1, wrong, "Ageing = 44"))
-        if said.status:
-            assert (switches.get("wg1").options, sorted(switches.peers("wg1"))[0].options) == before
+        # added from a file it is no stranger
+        done(a, "set", "wg1", "peer", c.public, "remove")
+        done(a, "addconf", "wg1", file(a, section(3, c), "more.conf"))
+        known = switches.peer("wg1", key(c))
+        assert known.configured and known.options == PEER_DEFAULTS
+        a.ping(ip_of(3))
+        # the port is somebody else's: nothing of the file is taken
+        before = switches.get("wg1").options, {x[1]: x.options for x in switches.peers("wg1")}
+        wrong = Path(config(a, 1, section(2, b, "Relay = no"), "Ageing = 44"))
+        wrong.write_text(wrong.read_text().replace("ListenPort = 51820", "ListenPort = 4444"))
+        with socket(AF_INET, SOCK_DGRAM) as other:
+            other.bind(("0.0.0.0", 4444))
+            said = ctl(a, "syncconf", "wg1", str(wrong))
+        assert said.status == 1 and "the listening port is in use" in said.err
+        after = switches.get("wg1").options, {x[1]: x.options for x in switches.peers("wg1")}
+        assert after == before
     # a wire is no switch, and stays as it is
     wire = ctl(b, "syncconf", "wg1", config(b, 2, section(1, a)))
     assert wire.status == 1 and "wg1 is no switch" in wire.err
@@ -330,7 +341,22 @@ def commands(a: Host, b: Host, c: Host, path: str) -> None:
     done(a, "fdb", "flush", "wg1", "mac", mac_of(2))
     assert table() == []
     said = ctl(a, "fdb", "add", "wg1", mac_of(1), "peer", "oslo", "vlan", "3")
-    assert said.status == 1 and "the address is the host's own" in said.err
+    assert (said.status, said.err) == (1, "l2wgctl: fdb add: wg1: the address is the host's own\n")
+
+    # names that no link has, and one that is no UTF-8
+    said = ctl(a, "fdb", "w" * 16)
+    assert said.status == 1 and "no link has so long a name" in said.err
+    said = ctl(b, "monitor", "wg1", "--events", "--count", "1")
+    assert said.status == 1 and "wg1 is no switch" in said.err
+    a.run("ip", "link", "add", "wg\udcff", "type", "l2wgswitch")
+    shown = json.loads(done(a, "--json", "fdb"))["links"]
+    assert {x["interface"] for x in shown} == {"wg1", "wg\udcff"}
+    assert {x["interface"] for x in json.loads(done(a, "--json", "show"))["devices"]} == {
+        "wg1",
+        "wg\udcff",
+    }
+    done(a, "set", "wg\udcff", "ageing", "60")
+    a.run("ip", "link", "del", "wg\udcff")
 
     done(a, "set", "wg1", "peer", "oslo", "allowed-macs", f"+{MAC}", "max-macs", "9")
     done(a, "set", "wg1", "peer", "oslo", "allowed-macs", f"+{MAC2},-{MAC}", "pvid", "5")
