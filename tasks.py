@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Collection
@@ -254,12 +255,20 @@ def test(
         raise Exit(code=1)
 
 
-@task(help={"kernel": "the guest's kernel (default: 5.10)"})
+@task(
+    help={
+        "kernel": "the guest's kernel (default: 5.10)",
+        "etcd": "3.4 or 3.5, from Debian 12 or 13 (default: the one that is installed)",
+    }
+)
 @friendly
-def mesh_test(_c: Context, kernel: str | None = None) -> None:
+def mesh_test(_c: Context, kernel: str | None = None, etcd: str | None = None) -> None:
     """Every fault of a mesh in a guest: the store's, the network's, forgers' and the agents'."""
     from toolkit.checks import pick
+    from toolkit.lab import etcd as etcds
 
+    if etcd:
+        os.environ["L2WG_ETCD"] = str(etcds.program(etcd))
     if not pick.run(["tests/vm/mesh_basics.py", "tests/vm/mesh_faults.py"], None, kernel):
         raise Exit(code=1)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vm.mesh_basics import ALL, all_is_well, public, town
+from tests.vm.mesh_basics import ALL, all_is_well, each_broadcast_arrives_once, public, town
 from toolkit.guest.hosts import eventually
 from toolkit.guest.mesh import MESH, Town, outer
 
@@ -124,6 +124,33 @@ def test_an_old_record_and_an_old_list_are_put_back(town: Town) -> None:
     town.start_agent("C")
     eventually(lambda: bool(town.log("C")), "C says what it ignores")
     assert gone not in town.peers("C")
+
+
+def test_two_hosts_behind_one_nat_and_one_hub(town: Town) -> None:
+    """Their records have no endpoint, and the hub learns where they are from their handshakes."""
+    router, hidden, rest = town.make_router("N", 60), ("F", "G"), ("A", "B", "C")
+    for number, name in enumerate(hidden, 6):
+        town.make_host(name, number, behind="C", router=router)
+    town.admit(*hidden)
+    town.until_all_ping(*rest, *hidden)
+    assert [address for address, _ in seen(town, *hidden)] == [outer(60)] * 2
+    assert len(set(seen(town, *hidden))) == 2, "each has a port of its own"
+    for sender in ("A", "F"):
+        each_broadcast_arrives_once(town, sender, *(x for x in (*rest, *hidden) if x != sender))
+    # the router gets another address, and forgets all connections
+    router.ip(f"address delete {outer(60)}/24 dev eth0", f"address add {outer(61)}/24 dev eth0")
+    eventually(
+        lambda: [address for address, _ in seen(town, *hidden)] == [outer(61)] * 2,
+        "the hub has learned the new address from keepalives",
+    )
+    town.until_all_ping(*rest, *hidden)
+
+
+def seen(town: Town, *names: str) -> list[tuple[str, str]]:
+    """Address and port of hosts, as the hub C has learned them."""
+    lines = town.hosts["C"].run("wg", "show", MESH, "endpoints").splitlines()
+    found = dict(line.split() for line in lines)
+    return [tuple(found[public(town, name)].rsplit(":", 1)) for name in names]  # type: ignore[misc]
 
 
 def b64_of(text: str) -> str:

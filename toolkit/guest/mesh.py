@@ -6,6 +6,7 @@
       |  |  |   |          |     |     |     |
     ==+==+==+===+==========+=====+=====+=====+==   10.0.0.0/24, a bridge in the namespace U
 
+A host may also be behind a router, in 10.1.0.0/24; the others see the router's address.
 The hosts share an Ethernet, 192.168.157.0/24.
 """
 
@@ -20,12 +21,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from toolkit.guest.hosts import Failed, Host, cable, eventually, keys, stop
+from toolkit.guest.hosts import Failed, Host, cable, eventually, keys, sh, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("/tmp/mesh")
 BIN = Path("/tmp/bin")
 MESH = "office"
+#: The program of the store's members.
+ETCD = os.environ.get("L2WG_ETCD", "etcd")
 #: Each host has its own /var/lib and /run, as a machine has; ip-netns(8) does that for /etc only.
 OWN = """
 mkdir -p /var/lib/l2wg /run/l2wg-mesh
@@ -38,6 +41,11 @@ exec "$@"
 def outer(number: int) -> str:
     """The address in the underlay."""
     return f"10.0.0.{number}"
+
+
+def hidden(number: int) -> str:
+    """The address behind a router."""
+    return f"10.1.0.{number}"
 
 
 def inner(number: int) -> str:
@@ -98,6 +106,7 @@ class Town:
         self.middle.ip("link add br0 type bridge", "link set br0 up")
         self.members = [self._host(f"S{n}", 100 + n) for n in range(1, members + 1)]
         self.admin = self._host("X", 200)
+        self.routers: list[Host] = []
         self.hosts: dict[str, Host] = {}
         self.numbers: dict[str, int] = {}
         self.etcds: dict[str, subprocess.Popen[str]] = {}
@@ -109,11 +118,17 @@ class Town:
         """The URLs of the members."""
         return ", ".join(f"http://{outer(100 + n)}:2379" for n in range(1, len(self.members) + 1))
 
-    def _host(self, name: str, number: int) -> Host:
-        host = Host(name).create()
-        cable(host, self.middle, "eth0", f"p{number}")
-        host.ip(f"address add {outer(number)}/24 dev eth0")
-        self.middle.ip(f"link set p{number} master br0")
+    def _host(self, name: str, number: int, router: Host | None = None) -> Host:
+        host, near = Host(name).create(), router or self.middle
+        cable(host, near, "eth0", f"p{number}")
+        near.ip(f"link set p{number} master br0")
+        if router is None:
+            host.ip(f"address add {outer(number)}/24 dev eth0")
+        else:
+            host.ip(
+                f"address add {hidden(number)}/24 dev eth0",
+                f"route add default via {hidden(1)}",
+            )
         folder = FOLDER / name
         for part in ("lib", "run"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -121,6 +136,21 @@ class Town:
         shutil.rmtree(etc, ignore_errors=True)
         etc.mkdir(parents=True)
         return host
+
+    def make_router(self, name: str, number: int) -> Host:
+        """A router that puts its own address into the place of those behind it."""
+        router = self._host(name, number)
+        router.ip(
+            "link add br0 type bridge",
+            "link set br0 up",
+            f"address add {hidden(1)}/24 dev br0",
+        )
+        router.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        chain = "add chain ip nat out { type nat hook postrouting priority 100; }"
+        rule = "add rule ip nat out oifname eth0 masquerade"
+        router.run("nft", f"add table ip nat; {chain}; {rule}")
+        self.routers.append(router)
+        return router
 
     # -- the store -----------------------------------------------------------------------------
 
@@ -133,7 +163,7 @@ class Town:
         )
         log = FOLDER / f"{name}.log"
         words = [
-            "etcd",
+            ETCD,
             f"--name={name}",
             f"--data-dir={FOLDER}/{name}/data",
             f"--listen-client-urls={url}:2379",
@@ -150,6 +180,7 @@ class Town:
 
     def start_store(self) -> None:
         """Start all members and wait until they have a leader."""
+        print(sh(ETCD, "--version").splitlines()[0], flush=True)
         for number in range(1, len(self.members) + 1):
             self.start_member(number)
         self.wait_for_store()
@@ -232,9 +263,21 @@ class Town:
         path.touch(mode=0o600)
         path.write_text(text)
 
-    def make_host(self, name: str, number: int, *, behind: str = "", hub: bool = False) -> Host:
-        """A host with its link up; it is no member of the mesh yet."""
-        host = self.hosts[name] = self._host(name, number)
+    def make_host(
+        self,
+        name: str,
+        number: int,
+        *,
+        behind: str = "",
+        hub: bool = False,
+        router: Host | None = None,
+    ) -> Host:
+        """A host with its link up; it is no member of the mesh yet.
+
+        :param behind: its hub.
+        :param router: what it is behind in the underlay.
+        """
+        host = self.hosts[name] = self._host(name, number, router)
         self.numbers[name] = number
         keys(host)
         key = Path(f"/etc/netns/{name}/l2wg/{MESH}.key")
@@ -315,7 +358,10 @@ class Town:
 
     def destroy(self) -> None:
         """End everything."""
-        for host in (*self.hosts.values(), *self.members, self.admin, self.middle):
+        for host in (
+            *(*self.hosts.values(), *self.routers, *self.members),
+            *(self.admin, self.middle),
+        ):
             host.destroy()
 
 

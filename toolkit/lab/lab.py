@@ -39,6 +39,8 @@ from toolkit.run import run, say
 
 BOOT = paths.ROOT / "toolkit/guest/boot.sh"
 DEFAULT = Vm()
+#: Variables that a guest has as they are here: which etcd it runs.
+GIVEN = ("L2WG_ETCD",)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class Lab:
             "L2WG_OUT": str(folder),
             "L2WG_CACHE": str(paths.cache()),
             "L2WG_MODULE": str(self.module.file),
+            **{name: os.environ[name] for name in GIVEN if name in os.environ},
         }
 
     def shares(self, folder: Path) -> list[str | Path]:
