@@ -141,12 +141,16 @@ def from_os_error(error: OSError, where: str, writing: bool = False) -> L2wgErro
     return KernelError(number, os.strerror(number) if number else str(error), None, where)
 
 
+#: What lib/nlattr.c says of any attribute that its policy refuses, so of a name that is too long.
+_NO_EXPLANATION = "Attribute failed policy validation"
+
+
 def in_its_words(number: int, ifname: str, doing: str, detail: str) -> KernelError:
     """An error that the kernel explains itself; without an explanation as `from_errno`.
 
     For requests of our own, whose error numbers have other meanings than WireGuard's.
     """
-    if not detail:
+    if detail in ("", _NO_EXPLANATION):
         return from_errno(number, ifname, doing)
     return KernelError(number, f"{ifname}: {detail}" if ifname else detail, None, doing)
 

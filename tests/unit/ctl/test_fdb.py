@@ -17,7 +17,7 @@ import pytest
 from l2wgctl import happenings, monitor
 from l2wgctl.conf import switch
 from l2wgctl.doctor.switch import check_switch
-from l2wgctl.errors import KernelError
+from l2wgctl.errors import KernelError, in_its_words
 from l2wgctl.grammar import FDB, SET_SWITCH, SET_SWITCH_PEER
 from l2wgctl.model import AllowedIP, Device, Key, Peer
 from l2wgctl.netlink import switch_events
@@ -691,3 +691,11 @@ def test_errors_of_the_kernel_are_one_line(run: Run, hub: FakeSwitch, kernel: Fa
         failed(run("fdb", "add", "wg1", MAC3, "peer", "oslo", "vlan", "3"), f"fdb add: wg1: {why}")
     with pytest.raises(KernelError):
         Switches(FakeSocket(kernel)).flush("wg1", key=C)
+
+
+def test_the_policy_of_a_name_explains_nothing() -> None:
+    said = in_its_words(
+        errno.EINVAL, "w" * 16, "show the table", "Attribute failed policy validation"
+    )
+    assert "no link has so long a name" in str(said)
+    assert "reason" in str(in_its_words(errno.EINVAL, "wg1", "show the table", "a reason"))
