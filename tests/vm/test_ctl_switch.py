@@ -336,10 +336,15 @@ def commands(a: Host, b: Host, c: Host, path: str) -> None:
     # other options: what was learned from the peer is forgotten
     b.ping(ip_of(1))
     c.ping(ip_of(1))
+    # what they say of their own would be learned again
+    for spoke in (b, c):
+        spoke.ip("link set wg1 down")
     done(a, "fdb", "flush", "wg1", "peer", "bergen")
     assert table() == [(mac_of(2), 0, "oslo", "learned")]
     done(a, "fdb", "flush", "wg1", "mac", mac_of(2))
     assert table() == []
+    for spoke in (b, c):
+        spoke.ip("link set wg1 up")
     said = ctl(a, "fdb", "add", "wg1", mac_of(1), "peer", "oslo", "vlan", "3")
     assert (said.status, said.err) == (1, "l2wgctl: fdb add: wg1: the address is the host's own\n")
 
