@@ -10,6 +10,7 @@ from toolkit import paths
 from toolkit.checks import captures, iproute2, outcome
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
+from toolkit.frame import library
 from toolkit.lab.lab import Lab
 from toolkit.run import say
 
@@ -113,6 +114,7 @@ def run(
     if any("test_iproute2.py" in name for name in select):
         for release in iproute2.RELEASES:
             iproute2.bridge(release)
+    library.build()  # the guest has a compiler, but may not write here
     names = dict.fromkeys(name.split("::")[0] for name in select)
     say(f"Tests in a guest with {lab.kernel.label}: {' '.join(names)}")
     paths.fresh(folder)
