@@ -183,7 +183,7 @@ def test_every_json_field_is_described(run: Run, links: FakeLinks, conf: Conf) -
     pages = dict(zip(parts[1::2], parts[2::2]))
     del pages["mesh status"]  # see mesh/test_look.py
     assert set(pages) == set(words)
-    pages["monitor"] = pages["monitor"].partition("With `--events`")[0]  # see test_fdb.py
+    pages["monitor"] = pages["monitor"].partition("With `--events`")[0]  # see switch/test_events.py
     for name, page in pages.items():
         described = set(re.findall(r'"([a-z_]+)":', page))
         for cell in re.findall(r"^\| (`.*?) \|", page, re.M):
