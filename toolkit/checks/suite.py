@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -15,11 +16,12 @@ from toolkit.checks import guests, netns, outcome, pair
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.frame import fuzz as fuzzing
+from toolkit.kernels import own
 from toolkit.lab import process
 from toolkit.lab.lab import Labs
 from toolkit.run import say
 
-OLDEST, NEWEST = "5.10", "newest"
+OLDEST, NEWEST, FINDING = "5.10", "newest", own.UML.name
 GUESTS = 2  # at a time
 FUZZ = 60  # seconds of fuzzing
 
@@ -85,13 +87,16 @@ def run(*, units: bool, vms: bool) -> bool:
     A part that cannot run counts as failed; the others run all the same.
     """
     parts, left_out = _here() if units else ([], [])
+    ours = own.cached(own.UML)
     if vms:
         needs.ensure("test-vm")
+        if not ours:
+            left_out.append(f"tests with KASAN and lockdep ({_make_later()})")
     with process.pool(GUESTS) as pool:
         waiting = [pool.submit(part) for part in parts]
         if vms:
             # one after the other, because guests that start together share the result
-            made = Labs([OLDEST, NEWEST])  # meanwhile
+            made = _labs(ours)  # meanwhile
             waiting += [pool.submit(part) for part in _in_guests(made)]
         outcomes = [w.result() for w in waiting]
     good = outcome.tell(outcomes)
@@ -115,13 +120,48 @@ def _here() -> tuple[list[Part], list[str]]:
     return parts, left_out
 
 
+def _labs(ours: own.Own | None) -> Labs:
+    """Those of the run; our own is the one in the cache, though there may be newer source."""
+    if not ours:
+        return Labs([OLDEST, NEWEST])
+    return Labs([OLDEST, NEWEST, FINDING], {FINDING: ours.tree})
+
+
+def _make_later() -> str:
+    """Have the kernel that finds faults for the next run, and say why this one does without it.
+
+    It takes 10 to 20 minutes to build, so a run does not wait for it. It is built when nothing else
+    wants the processors; but not in CI, where there is no next run.
+    """
+    build = ["./inv", "lab", "--kernel", FINDING, "--", "true"]
+    if os.environ.get("CI") == "true" or needs.lacking("own-kernel"):
+        return f"no kernel {FINDING} in the cache: {shlex.join(build)}"
+    log = paths.logs(FINDING).with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as out:
+        subprocess.Popen(
+            ["nice", "-n", "19", *build],
+            cwd=paths.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    return (
+        f"the next run has them: the kernel {FINDING} is being built in the background, see {log}"
+    )
+
+
 def _in_guests(made: Labs) -> list[Part]:
     """The parts in guests, the shortest last, so that no core waits for a long one at the end.
 
     All of tests/vm on the oldest kernel, in several guests so that both cores work; on the newest
-    what its API can break. ./inv matrix runs all tests on all kernels.
+    what its API can break; on the one that finds faults what reaches most of the module in a few
+    minutes. ./inv matrix runs all tests on all kernels, ./inv sanitize all that finds faults.
     """
     jobs = [(OLDEST, share, ()) for share in guests.shares(guests.files())]
+    if FINDING in made:
+        jobs.append((FINDING, guests.FINDING, ()))
     parts = [
         *(guest(made, i, *job) for i, job in enumerate(jobs)),
         Part(f"netns.sh on {OLDEST}", lambda: netns_selftest(made, OLDEST)),

@@ -319,13 +319,16 @@ class Labs(Mapping[str, Lab]):
     """Labs by the user's names for their kernels; each is made once.
 
     A kernel that cannot be had is told of, and raises its error for whoever asks for its lab.
+
+    :param folders: build folders of kernels by name, where the name alone may mean another.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], folders: Mapping[str, Path] | None = None) -> None:
         self._made: dict[str, Lab | ToolError] = {}
         for name in dict.fromkeys(names):
+            wanted = str((folders or {}).get(name, name))
             try:
-                lab = self._made[name] = make(kernels.resolve(name))
+                lab = self._made[name] = make(kernels.resolve(wanted))
                 lab.kvm_works()
             except ToolError as error:
                 say(f"l2wg: {name}: {error}")

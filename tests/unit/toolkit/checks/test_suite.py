@@ -17,6 +17,7 @@ from toolkit.checks import guests, outcome, suite
 from toolkit.checks.outcome import Outcome
 from toolkit.errors import ToolError
 from toolkit.kernels.kernel import Kernel
+from toolkit.kernels.own import Own
 from toolkit.lab import lab as labs
 from toolkit.lab.lab import Lab, Labs
 
@@ -49,6 +50,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     monkeypatch.setattr(labs, "make", lambda _: SimpleNamespace(kvm_works=lambda: False))
     monkeypatch.setattr(labs.kernels, "resolve", lambda name: Kernel(name, Path("/")))
     monkeypatch.setattr(needs, "missing", lambda _: [])
+    monkeypatch.setattr(suite.own, "cached", lambda _: None)
+    monkeypatch.setenv("CI", "true")  # nothing is built in the background
     return seen
 
 
@@ -77,6 +80,58 @@ def test_every_file_of_tests_vm_runs_and_none_twice(ran: Ran) -> None:
     here = sorted(f"tests/vm/{p.name}" for p in (paths.ROOT / "tests/vm").glob("test_*.py"))
     assert sorted(ran.files["5.10"]) == here and len(here) >= 10
     assert {"tests/vm/test_link.py", "tests/vm/test_frames.py"} <= set(ran.files["newest"])
+
+
+class TestTheKernelThatFindsFaults:
+    def test_it_runs_from_the_cache(
+        self, ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As it is there, although the mirror may have newer source."""
+        resolved: list[str] = []
+
+        def resolve(name: str) -> Kernel:
+            resolved.append(name)
+            return Kernel(name, Path("/"))
+
+        monkeypatch.setattr(labs.kernels, "resolve", resolve)
+        monkeypatch.setattr(suite.own, "cached", lambda recipe: Own(recipe, Path("/c/uml-1/tree")))
+        assert suite.run(units=False, vms=True)
+        assert ran.files["uml"] == guests.FINDING and set(guests.FINDING) <= set(guests.files())
+        assert resolved == ["5.10", "newest", "/c/uml-1/tree"]
+        assert "KASAN" not in capsys.readouterr().err
+
+    def test_in_ci_it_is_left_out_by_name(
+        self, ran: Ran, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert suite.run(units=False, vms=True)
+        assert "uml" not in ran.files
+        assert capsys.readouterr().err.endswith(
+            "left out: tests with KASAN and lockdep "
+            "(no kernel uml in the cache: ./inv lab --kernel uml -- true)\n"
+        )
+
+    @pytest.mark.usefixtures("ran")
+    def test_it_is_made_in_the_background(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        (tmp_path / "inv").write_text('#!/bin/sh\necho "$@" >made\n')
+        (tmp_path / "inv").chmod(0o755)
+        monkeypatch.setattr(guests, "files", lambda: ["tests/vm/test_link.py"])
+        monkeypatch.setattr(guests, "for_newest", lambda: ["tests/vm/test_link.py"])
+        monkeypatch.setattr(paths, "ROOT", tmp_path)
+        monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
+        monkeypatch.delenv("CI")
+        assert suite.run(units=False, vms=True)
+        log = tmp_path / "logs/uml.log"
+        assert capsys.readouterr().err.endswith(
+            f"the next run has them: the kernel uml is being built in the background, see {log})\n"
+        )
+        made = tmp_path / "made"
+        while not made.exists() or made.read_text() != "lab --kernel uml -- true\n":
+            time.sleep(0.01)
 
 
 def test_a_new_file_runs(ran: Ran, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
