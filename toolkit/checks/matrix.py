@@ -177,7 +177,8 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
         row.seconds += ran.seconds
         if ran.failed:
             logs.append(str(folder))
-            say(f"again: {ran.again}")
+            for line in (*ran.told(), f"again: {ran.again}"):
+                say(line)
         outcomes[number] = ran
         done = [o for o in outcomes if o]
         if len(done) == len(groups):

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from toolkit import paths
 from toolkit.errors import ToolError
 
 SHOWN = 10  # failures; of more than these the files are named
+WHY = 300  # characters of what an error says
+
+_PLACE = re.compile(r"^(\S+\.py:\d+): ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Outcome:
 
     :ivar seconds: wall time.
     :ivar failures: the tests that failed, as pytest takes them: ``tests/unit/test_x.py::test_y``.
+    :ivar why: what each of them says, with the place: ``tests/x.py:7: AssertionError: ...``.
     :ivar again: the command that runs the failed tests again, ready to paste.
     """
 
@@ -30,11 +35,23 @@ class Outcome:
     skipped: int = 0
     seconds: float = 0
     failures: tuple[str, ...] = ()
+    why: Mapping[str, str] = field(default_factory=dict)
     again: str = ""
 
     def __str__(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         return f"{self.passed} passed, {self.failed} failed{skipped}"
+
+    def told(self) -> list[str]:
+        """A line for each test that failed, and one for what it says."""
+        lines = []
+        for failure in self.failures[:SHOWN]:
+            lines.append(f"failed: {failure}")
+            if failure in self.why:
+                lines.append(f"  {self.why[failure]}")
+        if len(self.failures) > SHOWN:
+            lines.append(f"and {len(self.failures) - SHOWN} more")
+        return lines
 
     def tried_by(self, *options: str) -> Outcome:
         """The same outcome, with the command `./inv test OPTIONS TESTS` that runs its tests."""
@@ -61,13 +78,29 @@ def read(name: str, report: Path, seconds: float) -> Outcome:
     if count["tests"] == 0:
         raise ToolError(f"{name}: no test ran", log=report.parent)
     passed = count["tests"] - failed - count["skipped"]
-    bad = [
-        _node_id(case.get("classname", ""), case.get("name", ""))
-        for case in suite.iter("testcase")
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
-    failures = tuple(dict.fromkeys(bad))
-    return Outcome(name, passed, failed, count["skipped"], seconds, failures)
+    why: dict[str, str] = {}
+    for case in suite.iter("testcase"):
+        for kind in ("failure", "error"):
+            if (bad := case.find(kind)) is not None:
+                node = _node_id(case.get("classname", ""), case.get("name", ""))
+                why.setdefault(node, _why(bad, node.split("::")[0]))
+    failures, said = tuple(why), {node: line for node, line in why.items() if line}
+    return Outcome(name, passed, failed, count["skipped"], seconds, failures, said)
+
+
+def _why(bad: ET.Element, file: str) -> str:
+    """What pytest says of a failure, in one line of limited length.
+
+    Of several errors, the last one. The place is the last one in the test's own file, or else the
+    last one of all: a helper's line tells less.
+    """
+    text = (bad.text or "").split("another exception occurred:")[-1]
+    errors = [line[1:] for line in text.splitlines() if re.match(r"E(\s|$)", line)]
+    said = " ".join(" ".join(errors or [bad.get("message", "")]).split())
+    places = _PLACE.findall(text)
+    own = [place for place in places if place.rpartition(":")[0] == file]
+    where = f"{(own or places)[-1]}: " if places else ""
+    return where + (f"{said[: WHY - 3]}..." if len(said) > WHY else said) if said else ""
 
 
 def _node_id(classname: str, name: str) -> str:
@@ -100,10 +133,8 @@ def tell(outcomes: Sequence[Outcome]) -> bool:
     print()
     for o in outcomes:
         print(f"{o.name}: {o} in {o.seconds:.0f} s")
-        for failure in o.failures[:SHOWN]:
-            print(f"  failed: {failure}")
-        if len(o.failures) > SHOWN:
-            print(f"  and {len(o.failures) - SHOWN} more")
+        for line in o.told():
+            print(f"  {line}")
         if o.again:
             print(f"  again: {o.again}")
     all_of_it = total(outcomes)

@@ -97,7 +97,7 @@ def test(
     for name, release in ran.machines.items():
         print(f"{name}: Linux {release}, {env['L2WG_BOX']}, {env['L2WG_DRIVER']}")
     print(f"up and provisioned in {ran.up:.0f} s, all in {time.monotonic() - started:.0f} s")
-    print(ran.outcome)
+    print(*ran.outcome.told(), ran.outcome, sep="\n")
     return not ran.outcome.failed
 
 

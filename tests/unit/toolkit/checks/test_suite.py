@@ -269,6 +269,55 @@ def test_what_failed_comes_with_the_command_that_tries_it_again(
     assert many.tried_by().again == "./inv test tests/a.py"
 
 
+SAYS = """<testsuites><testsuite tests="5" failures="3" errors="2">
+<testcase classname="tests.vm.test_link" name="test_short"><failure message="m">\
+tests/vm/test_link.py:7: in test_short
+    assert judge(net)
+tests/vm/spokes.py:99: in judge
+    eventually(...)
+E   toolkit.guest.hosts.Failed: not within 180 s: the frame has arrived
+E   and more of it</failure></testcase>
+<testcase classname="tests.vm.test_link" name="test_long"><failure message="m">
+    def test_long():
+&gt;       assert x == y
+E       AssertionError: first
+
+tests/vm/test_link.py:11: AssertionError
+
+During handling of the above exception, another exception occurred:
+
+&gt;       raise ValueError
+E       ValueError: %s
+
+tests/vm/test_link.py:12: ValueError</failure></testcase>
+<testcase classname="tests.vm.test_link" name="test_helper"><failure message="m">\
+toolkit/guest/hosts.py:5: in sh
+E   Failed: x</failure></testcase>
+<testcase classname="tests.vm.test_link" name="test_setup"><error message="no&#10;hub">\
+</error></testcase>
+<testcase classname="tests.vm.test_link" name="test_silent"><error/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_what_failed_says_why_and_where(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(SAYS % ("x" * 1000))
+    found = outcome.read("guest", report, 2.0)
+    assert found.told() == [
+        "failed: tests/vm/test_link.py::test_short",
+        "  tests/vm/test_link.py:7: toolkit.guest.hosts.Failed: not within 180 s: "
+        "the frame has arrived and more of it",
+        "failed: tests/vm/test_link.py::test_long",
+        f"  tests/vm/test_link.py:12: ValueError: {'x' * (outcome.WHY - 15)}...",
+        "failed: tests/vm/test_link.py::test_helper",
+        "  toolkit/guest/hosts.py:5: Failed: x",
+        "failed: tests/vm/test_link.py::test_setup",
+        "  no hub",
+        "failed: tests/vm/test_link.py::test_silent",
+    ]
+    assert found.tried_by("--kernel", "6.1").told() == found.told()
+
+
 def test_no_report_and_no_test_are_failures(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     with pytest.raises(ToolError) as error:
