@@ -17,6 +17,7 @@ from ..model import Endpoint, Key, SecretKey
 from ..switch import SwitchOptions
 from . import layout
 from .endpoints import UP, Endpoints
+from .faults import Faults
 from .feed import (
     Broken,
     Here,
@@ -82,29 +83,6 @@ class Decision:
     switched: bool = False
 
 
-class Faults:
-    """What is wrong now; each is said once when it comes, and once when it is over."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self.now: dict[str, Problem] = {}
-
-    def put(self, about: str, problem: Problem | None, over: str) -> None:
-        """The state of one thing.
-
-        :param problem: None: it is well.
-        :param over: what to say when it is well again.
-        """
-        before = self.now.get(about)
-        if problem is not None:
-            self.now[about] = problem
-            if before is None:
-                self._say(str(problem))
-        elif before is not None:
-            del self.now[about]
-            self._say(over)
-
-
 class Agent:
     """The state of one host's agent.
 
@@ -120,6 +98,8 @@ class Agent:
         self.faults = Faults(say)
         self.plan: Plan | None = None
         self.in_touch = False
+        #: What is to be decided does not wait for what may come together with it.
+        self.hurry = False
         self._say = say
         self._endpoints = Endpoints()
         self._resolved: dict[Endpoint, tuple[Endpoint, ...]] = {}
@@ -152,7 +132,8 @@ class Agent:
             self._imported(message)
         elif isinstance(message, Stirred):
             # What a new key sends before its handshake is seen here, is lost (rule 5).
-            self._dirty |= self.plan is not None and self.plan.renewing
+            self.hurry = self.plan is not None and self.plan.renewing
+            self._dirty |= self.hurry
             self._lazy = True
         elif isinstance(message, Broken):
             self._say(f"{message.problem}")
@@ -183,9 +164,9 @@ class Agent:
 
     def _own_sign(self) -> None:
         """If this host's sign was deleted, or replaced by a stranger, it is written anew."""
+        # At the next look, and not at once: a thief may do it a thousand times a second.
         if self._said and self.alive(self.me.name) is None:
             self._said = ()
-            self._dirty = True
 
     def _told(self, message: Told) -> None:
         key, value, _ = message.change
@@ -238,9 +219,10 @@ class Agent:
         return max(0.0, min(times[:1] + [t for t in times[1:] if t > self._looked]) - now)
 
     def failed(self, problem: Problem, now: float) -> None:
-        """The kernel has refused what was decided."""
+        """The kernel has refused what was decided, or to be read: it is asked again later."""
         self.faults.put("kernel", problem, "")
-        self._next = now + AGAIN
+        self._dirty = self._lazy = self.hurry = False
+        self._looked, self._next = now, now + AGAIN
 
     def unsaved(self) -> None:
         """What is believed could not be written: the next decision says to save again."""
@@ -252,7 +234,13 @@ class Agent:
 
     def decide(self, link: LinkNow, now: float) -> Decision:
         """What to do, with the link as it is."""
-        self._dirty, self._lazy, self._looked, self._next = False, False, now, 0.0
+        self._dirty, self._lazy, self.hurry, self._looked, self._next = (
+            False,
+            False,
+            False,
+            now,
+            0.0,
+        )
         made = Decision()
         if now - self._counted >= HOUR:
             self._counted, self._ignored = now, 0
@@ -320,6 +308,9 @@ class Agent:
         if link.key == own.key:
             self._own_since = None
             self.faults.put("key", None, "the link has the key of its record")
+            # Killed between link and file, or the file could not be written: once more.
+            waiting = self._waiting_key()
+            made.switched = waiting is not None and public_key(waiting) == own.key
             return
         secret = self._waiting_key()
         if secret is None or public_key(secret) != own.key:

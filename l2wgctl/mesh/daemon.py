@@ -43,6 +43,10 @@ class Disk:
         """What `mesh import` has laid ready."""
         return memory.take_import(self._host.memory_file)
 
+    def imported(self) -> None:
+        """It is remembered now."""
+        memory.drop_import(self._host.memory_file)
+
     def switched(self) -> None:
         """The new private key takes the place of the old one, also after the next boot."""
         named, new = self._host.config.link.private_key_file, self._host.next_key_file

@@ -25,6 +25,8 @@ from .store import Changed, Ended, Entry, Event, Listing, Member, Progress, Refu
 SILENT = 60.0
 #: Keys in one answer; a record is some 1,500 bytes, so this stays far below etcd's 2 MiB.
 PAGE = 500
+#: A list is begun anew so often when the store is compacted under it.
+LISTS = 3
 
 
 def _b64(text: str | bytes) -> str:
@@ -86,13 +88,14 @@ class Etcd(Gateway):
     @of_etcd
     def list(self, prefix: str) -> Listing:
         """Everything under a prefix, in pages, and all at one revision."""
-        while True:
+        for last in (*[False] * LISTS, True):
             try:
                 return self._list(prefix)
             except Refused as error:
-                # Compacted between two pages: once more, from the first.
-                if "compacted" not in str(error):
+                # Compacted between two pages: once more, from the first; but not for ever.
+                if last or "compacted" not in str(error):
                     raise
+        raise AssertionError
 
     def _list(self, prefix: str) -> Listing:
         entries: list[Entry] = []
@@ -223,6 +226,8 @@ class Etcd(Gateway):
                 if self._login.user and self._token is None:
                     self._authenticate(url)
                 self._watching = self._open(url, self._timeout)
+                if self._cancelled.is_set():  # before there was something to cancel
+                    raise Failure("is not asked any more", None)
                 response = self._send(self._watching, "watch", {"create_request": create})
                 if response.status == 200:
                     self._watching.sock.settimeout(self._jittered())

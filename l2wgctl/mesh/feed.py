@@ -17,6 +17,7 @@ from ..model import Endpoint
 from . import layout
 from .kernel import Kernel
 from .pace import Backoff, jittered
+from .signing import LIST_MAX
 from .store import Changed, Ended, Listing, Progress, Store
 
 #: Seconds of a lease, and of the rest between two renewals of it.
@@ -27,6 +28,10 @@ REST = 60.0
 WATCHED, POLL = 100, 60.0
 #: A watch that lasted so many seconds was none that fails again and again.
 LASTS = 30.0
+#: Messages that may wait to be decided about; until then no more is read of a watch.
+WAITING = 64
+#: Bytes of a value that are kept: one more than the longest that can be signed.
+VALUE_MAX = LIST_MAX * 4 // 3 + 513
 #: Names of endpoints are looked up anew after this.
 NAMES = 60.0
 
@@ -145,8 +150,10 @@ class Watcher(_Thread):
             begin = time.monotonic()
             try:
                 self._store = self._store or self._open()
-                why: Problem | None = self._once(self._store, backoff)
+                why: Problem | None = self._once(self._store)
                 lasted = time.monotonic() - begin >= LASTS
+                if lasted:
+                    backoff.worked()
             except L2wgError as error:
                 why, lasted = error.problems[0], False
             if self._ending.is_set():
@@ -155,7 +162,7 @@ class Watcher(_Thread):
                 self._messages.put(Broken(why) if lasted else Lost(why))
             self._ending.wait(backoff.failed())
 
-    def _once(self, store: Store, backoff: Backoff) -> Problem | None:
+    def _once(self, store: Store) -> Problem | None:
         """List and watch; why the watch has ended, if that is worth a line.
 
         :raises L2wgError: the store cannot be listed.
@@ -177,17 +184,24 @@ class Watcher(_Thread):
                     if event.why == "compacted":
                         return None
                     return Problem("", f"the watch ends: {event.detail}", "it is begun anew")
-                backoff.worked()
-                if isinstance(event, Progress):
-                    self._messages.put(Here())
-                else:
-                    self._messages.put(Told(event))
+                self._tell(event)
                 if self._ending.is_set():
                     break
         finally:
             if poller is not None:
                 poller.stop()
         return None
+
+    def _tell(self, event: Changed | Progress) -> None:
+        """Put an event into the queue; not more of them, and not longer ones, than memory bears."""
+        if isinstance(event, Progress):
+            self._messages.put(Here())
+        else:
+            value = event.value
+            kept = event if value is None else event._replace(value=value[:VALUE_MAX])
+            self._messages.put(Told(kept))
+        while self._messages.qsize() >= WAITING and not self._ending.wait(0.01):
+            pass
 
     def stop(self) -> None:
         """End, also a watch that is silent."""

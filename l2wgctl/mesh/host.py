@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -210,14 +211,24 @@ def alone(host: Host) -> Iterator[None]:
     except OSError as error:
         raise from_os_error(error, str(path), True) from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(handle):
             hint = f"systemctl stop l2wg-mesh@{host.mesh}"
-            raise L2wgError("an agent of this mesh runs already", hint, host.mesh) from None
+            raise L2wgError("an agent of this mesh runs already", hint, host.mesh)
         yield
     finally:
         os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Take the lock; `is_running` may have it for a moment."""
+    for wait in (0.05, 0.1, 0.2, 0.0):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(wait)
+        else:
+            return True
+    return False
 
 
 def is_running(host: Host) -> bool:
@@ -228,7 +239,7 @@ def is_running(host: Host) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

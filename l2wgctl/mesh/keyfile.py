@@ -32,8 +32,10 @@ def create(path: str) -> SecretKey:
             stream.write(f"{secret.reveal()}\n")
             stream.flush()
             os.fsync(stream.fileno())
-    except OSError as error:
+    except BaseException as error:  # also Ctrl-C: half a key would be in the way of the next one
         os.unlink(path)
+        if not isinstance(error, OSError):
+            raise
         raise from_os_error(error, path, True) from None
     return secret
 

@@ -58,15 +58,41 @@ class Link:
         )
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Do the changes in their order; neighbours of one kind in one go."""
+        """Do the changes in their order; neighbours of one kind in one go.
+
+        One that is refused does not hold back the others: a revoked host goes, whatever another
+        asks for.
+
+        :raises KernelError: of the first that was refused; at once if the link is gone.
+        """
+        refused: KernelError | None = None
         at = 0
         while at < len(changes):
             kind = type(changes[at])
             to = at
             while to < len(changes) and to - at < BATCH and type(changes[to]) is kind:
                 to += 1
-            self._do(changes[at:to])
+            failed = self._try(changes[at:to])
+            refused = refused or failed
             at = to
+        if refused is not None:
+            raise refused
+
+    def _try(self, changes: Sequence[Change]) -> KernelError | None:
+        """Do them together, or one by one; the first refusal.
+
+        :raises KernelError: the link is gone.
+        """
+        try:
+            self._do(changes)
+        except KernelError as error:
+            if error.errno == errno.ENODEV:
+                raise
+            if len(changes) == 1:
+                return error
+            found = [self._try([change]) for change in changes]
+            return next(filter(None, found), None)
+        return None
 
     def _do(self, changes: Sequence[Change]) -> None:
         options = [(c.key, c.options) for c in changes if isinstance(c, SetOptions)]
@@ -101,8 +127,7 @@ class Link:
         if not select([self._events], [], [], seconds)[0]:
             return False
         # That there is something is enough: `read` tells the state itself.
-        next(self._events)
-        return True
+        return bool(self._events.ready())
 
     def close(self) -> None:
         """Close the sockets."""

@@ -185,6 +185,10 @@ def _inbox(path: Path) -> Path:
     return path.with_name("import")
 
 
+def _taken(path: Path) -> Path:
+    return path.with_name("import.taken")
+
+
 def put_import(path: Path, envelopes: Sequence[bytes]) -> None:
     """Lay envelopes ready for the agent, beside what it has not taken yet.
 
@@ -198,20 +202,29 @@ def put_import(path: Path, envelopes: Sequence[bytes]) -> None:
 
 
 def take_import(path: Path) -> list[bytes]:
-    """What was laid ready; it is gone then. The agent asks at its start and now and then.
+    """What was laid ready; it is there until `drop_import`. The agent asks now and then.
 
     :raises L2wgError: it cannot be read.
     """
-    inbox = _inbox(path)
-    taken = inbox.with_name("import.taken")
+    inbox, taken = _inbox(path), _taken(path)
     try:
         # What is laid ready from here on is a new file. One that a crash has left comes first.
         if not taken.exists():
             os.replace(inbox, taken)
         raw = _read(taken)
-        taken.unlink()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise from_os_error(error, str(inbox), True) from None
     return [] if raw is None else raw.splitlines()
+
+
+def drop_import(path: Path) -> None:
+    """Remove what `take_import` gave: it is in the memory now.
+
+    :raises L2wgError: it cannot be removed.
+    """
+    try:
+        _taken(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise from_os_error(error, str(_taken(path)), True) from None

@@ -40,9 +40,15 @@ class Keeper(Protocol):
         """A sign of life gets this number: the next ones are greater, whatever the clock says."""
 
     def imports(self) -> Sequence[bytes]:
-        """Envelopes that somebody has laid ready; they are gone then.
+        """Envelopes that somebody has laid ready; they stay until `imported`.
 
         :raises L2wgError: they cannot be read.
+        """
+
+    def imported(self) -> None:
+        """What `imports` gave last is on the disk: it can go.
+
+        :raises L2wgError: it cannot be removed.
         """
 
     def switched(self) -> None:
@@ -79,6 +85,9 @@ class Runner:
         self._beat = Beat(outside.open_store, key, self._messages)
         self._names = Names(outside.look_up, self._messages)
         self._stir = None if outside.stir is None else Stir(outside.stir, self._messages)
+        self._told = ""
+        self._next_import = 0.0
+        self._imported = False
         self.decided = 0
 
     def run(self) -> None:
@@ -115,16 +124,19 @@ class Runner:
         until: float | None = None
         while not self._stopping.is_set():
             now = clock()
+            # However much a store has to say: what is imported may be against that very store.
+            if now >= self._next_import and self._imports():
+                return
             due = self.agent.due(now)
             if due <= 0:
                 until = until or now + TOGETHER
-                due = until - now
+                due = 0 if self.agent.hurry else until - now
                 if due <= 0:
                     return
             try:
                 message = self._messages.get(timeout=min(due, IMPORTS))
             except queue.Empty:
-                if self._imports() or due <= IMPORTS:
+                if due <= IMPORTS:
                     return
                 continue
             if isinstance(message, Died):
@@ -137,6 +149,7 @@ class Runner:
         """Take what `mesh import` has laid ready; whether there was something."""
         problem: Problem | None = None
         envelopes: tuple[bytes, ...] = ()
+        self._next_import = self._outside.clock() + IMPORTS
         try:
             envelopes = tuple(self._outside.keeper.imports())
         except L2wgError as error:
@@ -144,11 +157,15 @@ class Runner:
         self.agent.faults.put("import", problem, "what is imported can be read again")
         if envelopes:
             self.agent.take(Imported(envelopes))
+        self._imported |= bool(envelopes)
         return bool(envelopes)
 
     def _tell(self) -> None:
         state = "in touch with the store" if self.agent.in_touch else "the store is away"
-        notify(STATUS=f"{state}; {len(self.agent.book.records)} hosts")
+        told = f"{state}; {len(self.agent.book.records)} hosts"
+        if told != self._told:
+            notify(STATUS=told)
+            self._told = told
 
     def _decide(self) -> None:
         agent, outside = self.agent, self._outside
@@ -157,6 +174,7 @@ class Runner:
             link = outside.kernel.read()
         except KernelError as error:
             self._refused(error, now)
+            outside.keeper.report(Report.of(agent))
             return
         made = agent.decide(link, now)
         # Before it is done: what is seen later by nobody any more was seen here.
@@ -182,11 +200,15 @@ class Runner:
         self.agent.failed(error.problems[0], now)
 
     def _save(self, made: Decision) -> None:
-        if not made.save:
+        if not (made.save or self._imported):
             return
         problem: Problem | None = None
         try:
-            self._outside.keeper.save(self.agent)
+            if made.save:
+                self._outside.keeper.save(self.agent)
+            if self._imported:
+                self._outside.keeper.imported()
+            self._imported = False
         except L2wgError as error:
             problem = error.problems[0]
             self.agent.unsaved()

@@ -115,6 +115,7 @@ class Memory:
         self.switches = 0
         self.sequence = 0
         self.inbox: list[bytes] = []
+        self.next_key: SecretKey | None = None
 
     def save(self, agent: Agent) -> None:
         """Keep what it believes."""
@@ -126,12 +127,16 @@ class Memory:
 
     def imports(self) -> Sequence[bytes]:
         """What is in `inbox`."""
-        found, self.inbox = self.inbox, []
-        return found
+        return [*self.inbox]
+
+    def imported(self) -> None:
+        """Empty it."""
+        self.inbox.clear()
 
     def switched(self) -> None:
-        """Count it."""
+        """Count it; the new key is the file's."""
         self.switches += 1
+        self.next_key = None
 
     def report(self, report: Report) -> None:
         """Keep the newest."""
@@ -154,7 +159,6 @@ class MeshHost:
         self.memory = Memory()
         self.log: list[str] = []
         self.runner: Runner | None = None
-        self.next_key: SecretKey | None = None
         self._thread: threading.Thread | None = None
         address = ipaddress.ip_address(0x0A000000 + number)
         outer = Endpoint(str(ipaddress.ip_address(0xC6120000 + number)), 51820)
@@ -167,6 +171,15 @@ class MeshHost:
             macs=(mac(number),),
             endpoints=(outer,),
         )
+
+    @property
+    def next_key(self) -> SecretKey | None:
+        """The new private key that waits for its record."""
+        return self.memory.next_key
+
+    @next_key.setter
+    def next_key(self, key: SecretKey | None) -> None:
+        self.memory.next_key = key
 
     def renewed(self) -> Record:
         """The record of a new key, whose private half waits here."""

@@ -392,13 +392,29 @@ def test_systemd_takes_the_units(run: Run, tmp_path: Path, program: Path) -> Non
     run("install-files", "--destdir", tmp_path)
     folder = tmp_path / "usr/local/lib/systemd/system"
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", folder / "l2wg@wg1.service"],
+        [
+            *("systemd-analyze", "verify", "--man=no"),
+            *(folder / f"{name}.service" for name in ("l2wg@wg1", "l2wg-mesh@wg1")),
+        ],
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert "l2wg" not in done.stderr, done.stderr
+    unit = folder / "l2wg-mesh@.service"
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = re.search(r"exposure level for \S+: (\d\.\d \w+)", done.stdout)
+    assert said, done
+    page = " ".join((ROOT / "docs/mesh.md").read_text().split())
+    quoted = re.search(r"`systemd-analyze security` says (\d\.\d), OK\.", page)
+    # another systemd may look at other things; it must not find more than is said
+    assert quoted and float(said[1].split()[0]) <= float(quoted[1]), said[1]
 
 
 def test_a_link_comes_up_after_its_bridge_and_before_the_target() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from l2wgctl.errors import Problem
 from l2wgctl.mesh import layout, signing
-from l2wgctl.mesh.agent import HOUR, LINES, LOOK, PATIENCE, REST
+from l2wgctl.mesh.agent import AGAIN, HOUR, LINES, LOOK, PATIENCE, REST
 from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Written
 from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
 from l2wgctl.mesh.record import Alive
@@ -134,7 +134,7 @@ class TestRule5:
         assert peers[other.record.key].options.max_macs == 0
         stage.me.kernel.session(other.record.key, "up")
         stage.agent.take(Stirred())
-        assert stage.agent.due(stage.now) == 0
+        assert stage.agent.due(stage.now) == 0 and stage.agent.hurry
         made = stage.decide()
         assert made.changes[0] == Replace(old, other.record.key) and made.save
         assert stage.me.sees(*stage.others)
@@ -142,7 +142,7 @@ class TestRule5:
         assert f"{other.name} uses its new key {other.record.key}" in stage.log
         # without a key that waits, sessions are looked at once in a while
         stage.agent.take(Stirred())
-        assert stage.agent.due(stage.now) == REST
+        assert stage.agent.due(stage.now) == REST and not stage.agent.hurry
 
     def renew(self, stage: Stage) -> None:
         record = stage.me.renewed()
@@ -164,8 +164,12 @@ class TestRule5:
         assert stage.me.kernel.now.key == stage.me.record.key
         # each peer with an endpoint hears of it at once; then all is as the plan says
         assert {c.key for c in made.changes[1:]} == {x.key for x in stage.others}  # type: ignore[union-attr]
-        stage.decide()
+        made = stage.decide()
         assert {p.keepalive for p in stage.me.kernel.now.peers.values()} == {0}
+        # until the new key is in its file, the file is asked for
+        assert made.switched and stage.decide().switched
+        stage.me.memory.switched()
+        assert not stage.decide().switched
 
     def test_but_no_longer_than_a_minute(self) -> None:
         stage = Stage().settle()
@@ -251,7 +255,8 @@ def test_its_sign_of_life_is_news_when_it_says_something_else() -> None:
     stage.agent.take(told((key, raw)))
     assert not stage.decide().sign
     stage.agent.take(Told(Changed(key, None, 300)))
-    assert stage.agent.due(stage.now) == 0 and stage.decide().sign
+    # not at once: he may do it a thousand times a second
+    assert stage.agent.due(stage.now) == REST and stage.decide().sign
     # or writes something else there
     stage.agent.take(told((key, b"junk")))
     assert stage.decide().sign
@@ -267,6 +272,29 @@ def test_it_looks_from_time_to_time() -> None:
     stage.me.kernel.now = stage.me.kernel.now._replace(peers={})
     stage.decide(LOOK)
     assert stage.me.sees(*stage.others)
+
+
+def test_a_kernel_that_refuses_is_left_alone_for_a_while() -> None:
+    stage = Stage()
+    # before anything is known, with something to do, and with a key to be moved
+    stage.agent.failed(TROUBLE, 1e6)
+    assert stage.agent.due(1e6) == AGAIN
+    stage.list_all()
+    assert stage.agent.due(stage.now) == 0
+    stage.agent.failed(TROUBLE, stage.now)
+    assert stage.agent.due(stage.now) == AGAIN
+    stage.settle()
+    other = stage.others[0]
+    stage.agent.take(told(stage.admin.sign(other.renewed())))
+    stage.decide()
+    stage.me.kernel.session(other.record.key, "up")
+    stage.agent.take(Stirred())
+    old = stage.me.kernel.now
+    assert any(isinstance(change, Replace) for change in stage.decide().changes)
+    stage.me.kernel.now = old
+    stage.agent.failed(TROUBLE, stage.now)
+    assert stage.agent.due(stage.now) == AGAIN
+    assert any(isinstance(change, Replace) for change in stage.decide(AGAIN).changes)
 
 
 def test_manual_peers_are_left_alone() -> None:

@@ -14,7 +14,8 @@ import pytest
 from l2wgctl.errors import KernelError, L2wgError
 from l2wgctl.mesh import layout
 from l2wgctl.mesh.etcd import Etcd
-from l2wgctl.mesh.kernel import Change
+from l2wgctl.mesh.feed import Message, Stirred
+from l2wgctl.mesh.kernel import Change, LinkNow
 from tests.unit.ctl.mesh.stage import Stage, told, whole
 from toolkit.bench.mesh_hosts import MESH, Admin, FakeKernel, Memory, MeshHost
 from toolkit.lab.etcd import Cluster
@@ -184,6 +185,91 @@ def test_what_is_done_is_on_the_disk_before_and_a_full_disk_is_tried_again() -> 
     runner.agent.take(told(stage.admin.sign(replace(stage.others[0].record, serial=2, max_macs=9))))
     runner._decide()
     assert me.memory.snapshot is not None and not kernel.early
+
+
+class _Chatter:
+    """A queue in which there is always something; each message takes a second."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def get(self, timeout: float) -> Message:
+        self.now += min(1.0, timeout) if timeout < 0.1 else 1.0
+        return told((layout.alive(MESH, "nobody"), b"junk"))
+
+
+def test_what_is_imported_is_seen_while_the_store_talks_all_the_time() -> None:
+    """It may be the revocation that this very store withholds."""
+    stage = Stage().settle()
+    runner = stage.me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+    runner.agent = stage.agent
+    chatter = runner._messages = _Chatter()  # type: ignore[assignment]
+    runner._outside.clock = lambda: chatter.now
+    runner._decide()
+    stage.me.memory.inbox.append(stage.admin.sign(stage.others[0].record.revoked())[1])
+    for _ in range(20):
+        runner._wait()
+        runner._decide()
+    assert stage.me.sees(*stage.others[1:]) and not stage.me.memory.inbox
+
+
+def test_what_is_imported_stays_until_it_is_on_the_disk() -> None:
+    stage = Stage().settle()
+    me = stage.me
+    runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+    runner.agent = stage.agent
+    me.memory.inbox.append(stage.admin.sign(stage.others[0].record.revoked())[1])
+    save, full = me.memory.save, L2wgError("no space left on device")
+
+    def fails(agent: object) -> None:
+        raise full
+
+    me.memory.save = fails  # type: ignore[method-assign]
+    assert runner._imports()
+    runner._decide()
+    assert me.memory.inbox and me.sees(*stage.others[1:])
+    me.memory.save = save  # type: ignore[method-assign]
+    runner._decide()
+    assert not me.memory.inbox and not runner.agent.faults.now
+
+
+def test_a_kernel_that_cannot_be_read_is_in_the_report() -> None:
+    stage = Stage()
+    me = stage.me
+    runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+
+    def read() -> LinkNow:
+        raise KernelError(1, "not permitted")
+
+    me.kernel.read = read  # type: ignore[method-assign]
+    runner._decide()
+    assert me.memory.report_ is not None and "kernel" in me.memory.report_.faults
+
+
+class _Once:
+    """A queue for which nobody may wait twice."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.left = [*messages]
+
+    def get(self, timeout: float) -> Message:
+        return self.left.pop()
+
+
+def test_a_new_key_that_shakes_hands_is_not_kept_waiting() -> None:
+    """What it sends until its bindings have moved is lost (rule 5)."""
+    stage = Stage().settle()
+    other = stage.others[0]
+    stage.agent.take(told(stage.admin.sign(other.renewed())))
+    stage.decide()
+    runner = stage.me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+    runner.agent = stage.agent
+    runner._next_import = float("inf")
+    stage.me.kernel.session(other.record.key, "up")
+    runner._messages = _Once(Stirred())  # type: ignore[assignment]
+    runner._wait()
+    runner._decide()
+    assert stage.me.sees(*stage.others)
 
 
 def test_a_signal_may_come_at_any_moment() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from l2wgctl.errors import L2wgError
-from l2wgctl.mesh.etcd import Etcd
-from l2wgctl.mesh.store import Changed, Ended, Progress
+from l2wgctl.mesh.etcd import LISTS, Etcd
+from l2wgctl.mesh.store import Changed, Ended, Progress, Refused
 
 
 class TestOddStreams:
@@ -121,3 +121,32 @@ class TestOddStreams:
         with pytest.raises(L2wgError) as caught:
             Etcd([serve([b"<html>\n", b"a proxy's page</html>"])]).get("/a")
         assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_is_always_compacted_ends() -> None:
+    """The truth now and then, between two pages; for ever only from who wants to keep us busy."""
+    store, asked = Etcd(["http://127.0.0.1:9"]), []
+
+    def ask(path: str, body: object) -> dict[str, object]:
+        asked.append(path)
+        raise Refused("etcdserver: mvcc: required revision has been compacted", None, store.url)
+
+    store._ask = ask  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="compacted"):
+        store.list("/")
+    assert len(asked) == LISTS + 1
+
+
+def test_a_watch_that_is_cancelled_before_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Etcd(["http://127.0.0.1:9"])
+
+    class Connection:
+        def close(self) -> None:
+            pass
+
+    def opens(url: str, timeout: float) -> Connection:
+        store.cancel()
+        return Connection()
+
+    monkeypatch.setattr(store, "_open", opens)
+    assert [type(event) for event in store.watch("/", 1)] == [Ended]

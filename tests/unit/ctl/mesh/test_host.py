@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from l2wgctl.errors import L2wgError
 from l2wgctl.keys import generate_private_key, public_key
-from l2wgctl.mesh import access, host, layout, signing
+from l2wgctl.mesh import access, host, keyfile, layout, signing
 from l2wgctl.mesh.daemon import Disk, remembered
 from l2wgctl.mesh.record import parse_request
 from l2wgctl.model import MeshOptions
@@ -222,6 +224,36 @@ def test_one_agent_at_a_time(place: Place) -> None:
             with host.alone(loaded):
                 pass
     assert not host.is_running(loaded)
+
+
+def test_who_looks_whether_an_agent_runs_is_in_nobodys_way(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = place.load()
+    with host.alone(loaded):
+        pass
+    lock = loaded.report_file.with_suffix(".lock")
+    with open(lock) as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        # another one who looks does not take the first for an agent
+        assert not host.is_running(loaded)
+        # and an agent that starts at that moment does so a moment later
+        monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        with host.alone(loaded):
+            assert host.is_running(loaded)
+
+
+def test_no_half_of_a_key_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "admin.key"
+    for error in (KeyboardInterrupt(), OSError(28, "no space left on device")):
+
+        def fails(_: int, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(os, "fsync", fails)
+        with pytest.raises((KeyboardInterrupt, L2wgError)):
+            keyfile.create(str(path))
+        assert not path.exists()
 
 
 def test_a_damaged_memory_is_put_aside(place: Place) -> None:

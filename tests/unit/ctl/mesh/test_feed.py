@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the threads of an agent bear from a store: streams without end, and such as end at once."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from l2wgctl.mesh import feed, layout
+from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Told, Watcher
+from l2wgctl.mesh.seals import Seals
+from l2wgctl.mesh.signing import LIST_MAX, Invalid
+from l2wgctl.mesh.store import Changed, Ended, Event, Progress
+from tests.support.memory_store import MemoryStore
+from toolkit.bench.mesh_hosts import MESH, Admin
+
+JUNK = layout.prefix(MESH, layout.NODES) + "junk"
+
+
+class Endless(MemoryStore):
+    """Tells changes for as long as somebody listens."""
+
+    told = 0
+
+    def watch(self, prefix: str, revision: int, end: str | None = None) -> Iterator[Event]:
+        for number in count():
+            self.told = number
+            yield Changed(JUNK, b"x" * (2 * VALUE_MAX), number)
+
+
+def test_a_store_without_end_does_not_fill_the_memory() -> None:
+    store, messages = Endless(), queue.SimpleQueue[feed.Message]()
+    watcher = Watcher(lambda: store, MESH, messages)
+    watcher.start()
+    while messages.qsize() < WAITING:
+        pass
+    before = store.told
+    assert not watcher._ending.wait(0.2)
+    assert store.told == before and messages.qsize() == WAITING
+    # what is taken makes room
+    for _ in range(WAITING):
+        message = messages.get(timeout=60)
+    assert isinstance(message, Told) and message.change.value is not None
+    with pytest.raises(Invalid, match=f"is longer than {LIST_MAX} bytes"):
+        Seals([Admin().public]).open(message.change.value, LIST_MAX)
+    while messages.qsize() < WAITING:
+        pass
+    watcher.stop()
+    watcher._thread.join(60)
+    assert not watcher._thread.is_alive()
+
+
+class Brief(MemoryStore):
+    """Takes each watch, and ends it."""
+
+    def watch(self, prefix: str, revision: int, end: str | None = None) -> Iterator[Event]:
+        yield Progress(revision - 1)
+        yield Ended("broken", "the connection is closed")
+
+
+class Waits:
+    """Notes for how long somebody waits, and ends him after some times."""
+
+    def __init__(self, times: int) -> None:
+        self.seconds: list[float] = []
+        self._times = times
+
+    def is_set(self) -> bool:
+        return len(self.seconds) >= self._times
+
+    def wait(self, seconds: float) -> bool:
+        self.seconds.append(seconds)
+        return self.is_set()
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_who_ends_each_watch_at_once_is_asked_less_and_less(
+    monkeypatch: pytest.MonkeyPatch, lasts: bool
+) -> None:
+    if lasts:
+        monkeypatch.setattr(feed, "LASTS", 0.0)
+    watcher = Watcher(Brief, MESH, queue.SimpleQueue())
+    watcher._ending = waits = Waits(5)  # type: ignore[assignment]
+    watcher._run()
+    steps = [1, 1, 1, 1, 1] if lasts else [1, 2, 4, 8, 16]
+    assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits.seconds)), waits.seconds
