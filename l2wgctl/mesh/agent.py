@@ -366,13 +366,14 @@ class Agent:
 
         :param milliseconds: since 1970.
         """
-        own = self.book.records.get(self.me.name)
-        if own is None or not self._said:
+        # In the thread that writes it: what is said may be taken back meanwhile.
+        own, said = self.book.records.get(self.me.name), self._said
+        if own is None or not said:
             return None
         mine = self.presence.of(own)
         before = max(self.sequence, mine.sequence if mine is not None else 0)
         self.sequence = max(milliseconds, before + 1)
-        key, serial, newest = self._said
+        key, serial, newest = said
         assert isinstance(key, Key) and isinstance(serial, int) and isinstance(newest, int)
         return Alive(self.me.mesh, self.me.name, self.sequence, key, serial, newest)
 

@@ -70,9 +70,10 @@ class Disk:
             self._said = None  # it is for people; the next one may succeed
 
 
-def remembered(host: Host) -> tuple[Book, list[str]]:
-    """What the disk remembers; a damaged file is put aside.
+def remembered(host: Host, aside: bool = True) -> tuple[Book, list[str]]:
+    """What the disk remembers, and lines about what it does not any more.
 
+    :param aside: put a damaged file aside, which is the agent's business.
     :raises L2wgError: the file cannot be used, and not be put aside.
     """
     path = host.memory_file
@@ -82,7 +83,8 @@ def remembered(host: Host) -> tuple[Book, list[str]]:
     except L2wgError as error:
         if error.problems[0].code != "damaged":
             raise
-        lost.append(f"{path} is damaged, and now {memory.put_aside(path)}: the store is believed")
+        now = f", and now {memory.put_aside(path)}: the store is believed" if aside else ""
+        lost.append(f"{path} is damaged{now}")
         kept = None
     if kept is None:
         return Book(host.mesh, host.options.trusted_keys), lost

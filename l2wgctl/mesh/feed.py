@@ -352,14 +352,13 @@ class Names(_Thread):
         while not self._ending.is_set():
             self._news.wait(jittered(NAMES))
             self._news.clear()
-            found: dict[Endpoint, tuple[Endpoint, ...]] = {}
             for name in self._wanted:
                 try:
-                    found[name] = tuple(self._look_up(name))
+                    found = tuple(self._look_up(name))
                 except (OSError, UnicodeError):
-                    pass  # what it was before goes on to hold
-            if found:
-                self._messages.put(Resolved(found))
+                    continue  # what it was before goes on to hold
+                # Each by itself: a name server that is slow does not hold back the others' names.
+                self._messages.put(Resolved({name: found}))
 
     def stop(self) -> None:
         """End."""

@@ -219,12 +219,15 @@ class Gateway:
         self._token = None
         body = {"name": self._login.user, "password": self._login.password or ""}
         try:
-            self._token = self._ask_member(url, "auth/authenticate", body)["token"]
+            token = self._ask_member(url, "auth/authenticate", body)["token"]
         except Failure as failure:
             if "authentication is not enabled" not in failure.what:
                 raise
             # A store without users lets everybody in, this one too.
-            self._token = ""
+            token = ""
+        if not (token.isascii() and token.isprintable()):  # no header can have it
+            raise ValueError
+        self._token = token
 
     def _probe(self, url: str) -> dict[str, Any]:
         """The state of one member.

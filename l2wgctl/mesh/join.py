@@ -34,8 +34,9 @@ def cmd_join(args: argparse.Namespace) -> int:
     record = request_of(host, key, signer).canonical()
     store = opener(host.options, host.where)()
     place = layout.request(host.mesh, host.name)
-    _not_taken(store, place, host, signer)
-    store.put(place, signing.seal(record, signer, with_key=True))
+    there = _not_taken(store, place, host, signer)
+    if store.put_if(place, signing.seal(record, signer, with_key=True), there) is None:
+        raise L2wgError(f"another host has just asked to be {host.name}", "ask again", host.where)
     _say(args, host, signing.fingerprint(record))
     return 0
 
@@ -57,22 +58,23 @@ def _new_key(host: Host) -> SecretKey:
     return key
 
 
-def _not_taken(store: Store, place: str, host: Host, signer: SecretKey) -> None:
-    """See that nobody else asks for the name.
+def _not_taken(store: Store, place: str, host: Host, signer: SecretKey) -> int:
+    """See that nobody else asks for the name; the revision of what is there, 0: nothing.
 
     :raises L2wgError: somebody does.
     """
     there = store.get(place)
     if there is None:
-        return
+        return 0
     try:
         other = signing.unseal_own(there.value).signer
     except Invalid:
-        return  # junk has no owner
+        return there.revision  # junk has no owner
     if other != signing.public_key(signer):
         what = f"another host has asked to be {host.name}"
         hint = f"write another Node; if it was this one with an older key: etcdctl del {place}"
         raise L2wgError(what, hint, host.where)
+    return there.revision
 
 
 def _say(args: argparse.Namespace, host: Host, fingerprint: str) -> None:

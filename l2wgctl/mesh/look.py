@@ -233,7 +233,7 @@ def look(host: Host) -> dict[str, Any]:
     from .daemon import remembered
     from .link import Link
 
-    book, _ = remembered(host)
+    book, lost = remembered(host, aside=False)
     link: LinkNow | None = None
     trouble: Problem | None = None
     try:
@@ -249,7 +249,7 @@ def look(host: Host) -> dict[str, Any]:
     found["running"] = is_running(host)
     found["store"], found["store_problem"] = _members(host)
     way = through_the_link(host)
-    found["warnings"] = [str(problem) for problem in (trouble, way) if problem is not None]
+    found["warnings"] = [*lost, *(str(problem) for problem in (trouble, way) if problem)]
     return found
 
 

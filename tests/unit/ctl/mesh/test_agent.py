@@ -12,7 +12,7 @@ from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import AGAIN, HOUR, LINES, LOOK, PATIENCE, REST
 from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Written
 from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
-from l2wgctl.mesh.record import Alive
+from l2wgctl.mesh.record import Alive, Record
 from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Changed, Entry, Listing
 from l2wgctl.model import Endpoint
@@ -264,6 +264,22 @@ def test_its_sign_of_life_is_news_when_it_says_something_else() -> None:
     stage.agent.take(told((key, raw)))
     late = stage.agent.sign(5)
     assert late is not None and late.sequence > again.sequence
+
+
+def test_what_is_said_may_be_taken_back_while_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is written in another thread than that which decides."""
+    stage = Stage().settle()
+    of = stage.agent.presence.of
+
+    def meanwhile(record: Record) -> Alive | None:
+        stage.agent._said = ()
+        return of(record)
+
+    monkeypatch.setattr(stage.agent.presence, "of", meanwhile)
+    assert stage.agent.sign(1000) is not None
+    assert stage.agent.sign(1000) is None
 
 
 def test_it_looks_from_time_to_time() -> None:

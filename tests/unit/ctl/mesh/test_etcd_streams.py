@@ -11,6 +11,7 @@ import pytest
 
 from l2wgctl.errors import L2wgError
 from l2wgctl.mesh.etcd import LISTS, Etcd
+from l2wgctl.mesh.gateway import Login
 from l2wgctl.mesh.store import Changed, Ended, Progress, Refused
 
 
@@ -149,4 +150,15 @@ def test_a_watch_that_is_cancelled_before_it_has_begun(monkeypatch: pytest.Monke
         return Connection()
 
     monkeypatch.setattr(store, "_open", opens)
+    assert [type(event) for event in store.watch("/", 1)] == [Ended]
+
+
+@pytest.mark.parametrize("token", ["a\r\nHost: x", "\u2028", "\x1b[2J", 7, None])
+def test_a_token_that_no_header_can_have(token: object) -> None:
+    """It must not stay: the store may be itself again later."""
+    store = Etcd(["http://127.0.0.1:9"], Login(user="berlin", password="geheim"))
+    store._ask_member = lambda url, path, body: {"token": token}  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="answers what etcd does not"):
+        store.get("/a")
+    assert store._token is None
     assert [type(event) for event in store.watch("/", 1)] == [Ended]

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from l2wgctl.mesh import feed, layout
-from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Told, Watcher
+from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Names, Resolved, Told, Watcher
 from l2wgctl.mesh.seals import Seals
 from l2wgctl.mesh.signing import LIST_MAX, Invalid
 from l2wgctl.mesh.store import Changed, Ended, Event, Progress
+from l2wgctl.model import Endpoint
 from tests.support.memory_store import MemoryStore
 from toolkit.bench.mesh_hosts import MESH, Admin
 
@@ -87,3 +89,25 @@ def test_who_ends_each_watch_at_once_is_asked_less_and_less(
     watcher._run()
     steps = [1, 1, 1, 1, 1] if lasts else [1, 2, 4, 8, 16]
     assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits.seconds)), waits.seconds
+
+
+def test_a_name_server_that_is_slow_holds_back_no_other_name() -> None:
+    slow, quick = Endpoint("slow.example", 1), Endpoint("quick.example", 1)
+    messages = queue.SimpleQueue[feed.Message]()
+    answers, looked = threading.Event(), []
+
+    def look_up(name: Endpoint) -> list[Endpoint]:
+        looked.append(name)
+        if len(looked) == 2:
+            answers.wait()
+        return [name]
+
+    names = Names(look_up, messages)
+    names.want(frozenset({slow, quick}))
+    names.start()
+    first = messages.get(timeout=60)
+    assert isinstance(first, Resolved) and [*first.found] == looked[:1]
+    answers.set()
+    second = messages.get(timeout=60)
+    assert isinstance(second, Resolved) and [*second.found] == looked[1:]
+    names.stop()

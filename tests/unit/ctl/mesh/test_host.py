@@ -102,6 +102,24 @@ def test_join_publishes_what_the_file_says(place: Place) -> None:
     assert SECRET.reveal() not in entry.value.decode() + result.out
 
 
+def test_two_hosts_that_ask_for_one_name_at_one_time(place: Place) -> None:
+    key = layout.request("office", "berlin")
+    faster = signing.seal(b"another's", signing.generate(), with_key=True)
+
+    def other(_: str) -> None:
+        place.store.before_put = lambda _: None
+        place.store.put(key, faster)
+
+    place.store.before_put = other
+    assert place.error("join") == (
+        "l2wgctl: /etc/l2wg/office.conf: another host has just asked to be berlin (ask again)"
+    )
+    there = place.store.get(key)
+    assert there is not None and there.value == faster
+    # and again: now it is known who has
+    assert "another host has asked to be berlin" in place.error("join")
+
+
 def test_a_bridge_brings_macs_and_vlans(place: Place) -> None:
     place.write(lambda text: text.replace("\nAddress =", "\nBridge = br0\nBridgeAddress ="))
     assert place.mesh("join").status == 0, place.mesh("join").err
@@ -261,6 +279,9 @@ def test_a_damaged_memory_is_put_aside(place: Place) -> None:
     assert remembered(loaded)[1] == []
     loaded.memory_file.parent.mkdir(parents=True)
     loaded.memory_file.write_text("{")
+    # who only looks leaves it where it is
+    book, lost = remembered(loaded, aside=False)
+    assert book.records == {} and lost == [f"{loaded.memory_file} is damaged"]
     book, lost = remembered(loaded)
     assert book.records == {} and len(lost) == 1 and "is damaged, and now" in lost[0]
     assert not loaded.memory_file.exists()
