@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The script ./inv: when it makes .venv, and when it makes it anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from toolkit import paths
+
+#: Stands for Python 3.11: ``-m venv`` puts it there, ``-m pip`` takes its time, Invoke tells.
+PYTHON = """\
+#!/bin/sh
+case $* in
+-V) echo "Python $(cat "$VERSION")" ;;
+"-m venv "*)
+	version=$(cat "$VERSION")
+	mkdir -p "$3/bin" "$3/lib/python${version%.*}"
+	cp "$0" "$3/bin/python"
+	echo "command = $0 -m venv $3" >"$3/pyvenv.cfg"
+	;;
+*" pip "*) echo made >>"$MADE"; sleep 0.2 ;;
+"-m invoke "*) shift 4; echo "$PYTHONUTF8:$*" ;;
+esac
+"""
+
+
+class Tree:
+    """A checkout with nothing but the script."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.made = folder / "a tree", folder / "made"
+        self.version = folder / "version"
+        self.root.mkdir()
+        (folder / "bin").mkdir()
+        (folder / "bin/python3").write_text(PYTHON)
+        (folder / "bin/python3").chmod(0o755)
+        self.version.write_text("3.11.2")
+        shutil.copy(paths.ROOT / "inv", self.root)
+        (self.root / "requirements.lock").write_text("invoke==1\n")
+        where = {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+        self.env = {**where, "MADE": str(self.made), "VERSION": str(self.version)}
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self.root / "inv", "lab"], env=self.env, stdout=subprocess.PIPE, text=True
+        )
+
+    def makes(self) -> int:
+        """Run it; how many times has it made .venv by now?"""
+        out, _ = self.start().communicate()
+        assert out == "1:lab\n"
+        return len(self.made.read_text().splitlines())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def test_the_real_one_stays_as_it_is() -> None:
+    """What stands for Python writes what Python writes."""
+    venv = Path(sys.prefix)
+    if venv != paths.ROOT / ".venv":
+        pytest.skip("not run by ./inv's own Python")
+    assert f"-m venv {venv}" in (venv / "pyvenv.cfg").read_text()
+    assert (venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}").is_dir()
+
+
+def test_it_is_made_once(tree: Tree) -> None:
+    assert [tree.makes(), tree.makes()] == [1, 1]
+
+
+def test_it_is_made_anew_with_another_lock(tree: Tree) -> None:
+    tree.makes()
+    (tree.root / "requirements.lock").write_text("invoke==2\n")
+    assert [tree.makes(), tree.makes()] == [2, 2]
+
+
+def test_it_is_made_anew_in_another_folder(tree: Tree) -> None:
+    """Its programs begin with the name of the folder that they were installed in."""
+    tree.makes()
+    tree.root = tree.root.rename(tree.root.with_name("moved"))
+    assert [tree.makes(), tree.makes()] == [2, 2]
+
+
+def test_it_is_made_anew_for_another_python(tree: Tree) -> None:
+    """What is installed is in lib/python3.11, where Debian 13's does not look for it."""
+    tree.makes()
+    tree.version.write_text("3.11.9")
+    assert tree.makes() == 1
+    tree.version.write_text("3.13.5")
+    assert [tree.makes(), tree.makes()] == [2, 2]
+
+
+def test_two_at_once_make_it_once(tree: Tree) -> None:
+    started = [tree.start(), tree.start()]
+    assert [process.communicate()[0] for process in started] == ["1:lab\n"] * 2
+    assert tree.made.read_text() == "made\n"
