@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from toolkit.lab.lab import Lab
 
 
+#: Errors that are the machine's and not a defect: a disk that is full, or may not be written to.
+OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
     """Print errors that the user can mend as one line, and exit with status 1."""
 
@@ -30,11 +35,17 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         # nor may a closed terminal or a kill leave virtual machines behind
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants
+                signal.signal(number, signal.default_int_handler)
         try:
             return function(*args, **kwargs)
         except ToolError as error:
             raise Exit(f"l2wg: {error}", code=1) from None
+        except OSError as error:
+            if error.errno not in OF_THE_MACHINE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise Exit(f"l2wg: {where}{error.strerror}", code=1) from None
         except KeyboardInterrupt:
             raise Exit("l2wg: interrupted", code=130) from None
 
