@@ -23,8 +23,10 @@ from pathlib import Path
 
 from l2wgctl.mesh.etcd import Etcd
 from toolkit import paths, tables
+from toolkit.bench import measure
 from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost
 from toolkit.errors import ToolError
+from toolkit.lab import etcd as etcds
 from toolkit.lab.etcd import Cluster
 from toolkit.run import run, say
 
@@ -201,7 +203,7 @@ class Fair:
             host.stop()
 
 
-def measure(records: int, agents: int, rest: float = REST) -> Row:
+def measured(records: int, agents: int, rest: float = REST) -> Row:
     """One row."""
     with tempfile.TemporaryDirectory(prefix="l2wg-mesh-") as folder:
         cluster = Cluster(Path(folder), 3)
@@ -284,36 +286,55 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     return made
 
 
-def insert(name: str, cells: Sequence[Sequence[str]], page: Path = PAGE) -> None:
-    """Put a table between its marks in docs/mesh.md."""
+def where(load: float) -> str:
+    """On what was measured, as a sentence.
+
+    :param load: the machine's load average before: what else it had to do.
+    """
+    machine = measure.machine()
+    return (
+        f"Measured on {machine['cores']} cores of {machine['processor']} with "
+        f"{machine['memory_gib']} GiB, etcd {etcds.version()}; load average before: {load:.1f}."
+    )
+
+
+def insert(
+    name: str, cells: Sequence[Sequence[str]], page: Path = PAGE, below: str | None = None
+) -> None:
+    """Put a table between its marks in docs/mesh.md.
+
+    :param below: a sentence below it.
+    """
     before, begin, rest = page.read_text().partition(f"<!-- {name} -->")
     _, end, behind = rest.partition(f"<!-- /{name} -->")
     if not begin or not end:
         raise ToolError(f"{page}: has no <!-- {name} -->")
     made = tables.markdown([[*row] for row in cells], numbers=True)
+    if below:
+        made += f"\n\n{below}"
     page.write_text(f"{before}{begin}\n{made}\n{end}{behind}")
 
 
-def publish(rows: Sequence[Row]) -> None:
-    """Put the table into docs/mesh.md, and draw the plot."""
-    insert("bench-mesh", table(rows))
+def draw(kind: str, rows: Sequence[object], target: Path) -> None:
+    """Draw one of the plots (toolkit.bench.mesh_plot)."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as report:
-        json.dump([asdict(row) for row in rows], report)
+        json.dump(rows, report)
         report.flush()
         env = {"PYTHONPATH": str(paths.ROOT), "SOURCE_DATE_EPOCH": "0"}
-        program: list[str | Path] = [
-            "/usr/bin/python3",
-            "-m",
-            "toolkit.bench.mesh_plot",
-            report.name,
-            PLOT,
-        ]
-        run(program, env=env)
+        plot = ("/usr/bin/python3", "-m", "toolkit.bench.mesh_plot")
+        run([*plot, kind, report.name, target], env=env)
+
+
+def publish(rows: Sequence[Row], load: float) -> None:
+    """Put the table into docs/mesh.md, and draw the plot."""
+    insert("bench-mesh", table(rows), below=where(load))
+    draw("agents", [asdict(row) for row in rows], PLOT)
 
 
 def bench(*, quick: bool = False) -> None:
     """Measure and print; without ``quick`` also publish."""
-    rows = [measure(*size, 5.0 if quick else REST) for size in (QUICK if quick else SIZES)]
+    load = os.getloadavg()[0]
+    rows = [measured(*size, 5.0 if quick else REST) for size in (QUICK if quick else SIZES)]
     tables.show(table(rows), numbers=True)
     if not quick:
-        publish(rows)
+        publish(rows, load)

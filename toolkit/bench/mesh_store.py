@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from toolkit import tables
-from toolkit.bench.mesh import CHANGES, REST, Fair, One, cpu, insert
+from toolkit import paths, tables
+from toolkit.bench.mesh import CHANGES, REST, Fair, One, cpu, draw, insert, where
 from toolkit.bench.mesh_crowd import Crowd
 from toolkit.bench.mesh_hosts import MESH
 from toolkit.lab.etcd import PATIENT, Cluster
@@ -19,6 +21,7 @@ from toolkit.run import say
 
 #: Records, and clients that ask what agents ask.
 SIZES, QUICK = (100, 1000), (100,)
+PLOT = paths.ROOT / "docs/bench/mesh-crowd.svg"
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,14 @@ HEAD = [
 def bench(*, quick: bool = False) -> None:
     """Measure and print; without ``quick`` also publish."""
     rest = 5.0 if quick else REST
-    cells = [HEAD, *(measure(count, rest).cells() for count in (QUICK if quick else SIZES))]
-    tables.show(cells, numbers=True)
+    load = os.getloadavg()[0]
+    rows = [measure(count, rest) for count in (QUICK if quick else SIZES)]
+    tables.show([HEAD, *(row.cells() for row in rows)], numbers=True)
     if not quick:
-        insert("bench-mesh-crowd", cells)
+        publish(rows, load)
+
+
+def publish(rows: Sequence[Row], load: float) -> None:
+    """Put the table into docs/mesh.md, and draw the plot."""
+    insert("bench-mesh-crowd", [HEAD, *(row.cells() for row in rows)], below=where(load))
+    draw("crowd", [asdict(row) for row in rows], PLOT)

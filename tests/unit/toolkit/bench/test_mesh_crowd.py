@@ -11,8 +11,9 @@ import pytest
 
 from l2wgctl.mesh import layout
 from l2wgctl.mesh.etcd import Etcd
-from toolkit.bench import mesh_crowd
+from toolkit.bench import mesh, mesh_crowd
 from toolkit.bench.mesh_crowd import END, Crowd, pages
+from toolkit.errors import ToolError
 from toolkit.lab.etcd import Cluster
 
 MESH = "office"
@@ -63,3 +64,15 @@ async def _lives(crowd: Crowd, store: Etcd) -> None:
     first, last = await hears
     assert first <= last
     await crowd.end()
+
+
+@pytest.mark.program("etcd")
+def test_a_table_goes_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "mesh.md"
+    page.write_text("before\n<!-- x -->\nold\n<!-- /x -->\nbehind\n")
+    mesh.insert("x", [["a", "b"], ["1", "2"]], page, mesh.where(0.5))
+    before, sentence, behind = page.read_text().partition("\n\nMeasured on ")
+    assert before == "before\n<!-- x -->\n| a | b |\n| --- | ---: |\n| 1 | 2 |" and sentence
+    assert behind.endswith("; load average before: 0.5.\n<!-- /x -->\nbehind\n")
+    with pytest.raises(ToolError, match="has no <!-- y -->"):
+        mesh.insert("y", [["a"]], page)
