@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Callable
 
 from .conf.files import CONFIG_DIR
-from .errors import L2wgError, from_os_error
+from .errors import L2wgError, Problem, from_os_error
+from .output import say
 from .updown.steps import Step, run_steps
 
 DATA = Path(__file__).parent / "data"
@@ -32,6 +33,8 @@ FILES = {
 }
 #: Stands in the unit for the path of l2wgctl.
 PLACEHOLDER = "@l2wgctl@"
+#: What l2wg-mesh@.service may not look into (ProtectHome, systemd.exec(5)).
+HIDDEN = ("/home", "/root", "/run/user")
 
 
 def _program() -> str:
@@ -43,6 +46,17 @@ def _program() -> str:
     raise L2wgError(
         "cannot tell where l2wgctl is installed", "call it as l2wgctl, by its path", "install-files"
     )
+
+
+def _warnings(program: str) -> Iterator[Problem]:
+    """Whether a unit cannot start what it names."""
+    for path in (Path(program).resolve(), Path(sys.executable).resolve()):
+        for hidden in HIDDEN:
+            if Path(hidden) in path.parents:
+                what = f"l2wg-mesh@.service cannot start {path}: it may not look into {hidden}"
+                hint = "install l2wgctl elsewhere: python3 -m venv /opt/l2wg"
+                yield Problem("install-files", what, hint, True)
+                return
 
 
 def _guarded(path: Path, change: Callable[[], object]) -> Callable[[], None]:
@@ -100,5 +114,7 @@ def cmd_install_files(args: argparse.Namespace) -> int:
     if args.remove:
         run_steps(plan_remove(prefix, destdir), args.dry_run)
     else:
-        run_steps(plan_install(prefix, destdir, _program()), args.dry_run)
+        program = _program()
+        run_steps(plan_install(prefix, destdir, program), args.dry_run)
+        say(_warnings(program))
     return 0

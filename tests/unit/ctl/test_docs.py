@@ -325,6 +325,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text("#!/bin/sh\n")
     path.chmod(0o755)
     monkeypatch.setattr(sys, "argv", [str(path)])
+    # Python may be in somebody's home here
+    monkeypatch.setattr(install, "HIDDEN", ())
     return path
 
 
@@ -352,6 +354,21 @@ def test_install_and_remove(run: Run, tmp_path: Path, program: Path) -> None:
     assert run("install-files", "--destdir", top, "--remove").status == 0
     assert files(top) == set() and (top / "etc/l2wg").exists()
     assert run("install-files", "--destdir", top, "--remove") == (0, "", "")
+
+
+@pytest.mark.parametrize("hidden", ["program", "python"])
+def test_a_place_that_the_agents_unit_may_not_see(
+    run: Run, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    """It has ProtectHome, and a program that it cannot see is 203/EXEC or 126."""
+    path = program if hidden == "program" else Path(sys.executable).resolve()
+    monkeypatch.setattr(install, "HIDDEN", (str(path.parent),))
+    done = run("install-files", "--destdir", tmp_path / "top", "--dry-run")
+    assert done.status == 0
+    assert done.err.splitlines()[-1] == (
+        f"l2wgctl: install-files: warning: l2wg-mesh@.service cannot start {path}: it may not look "
+        f"into {path.parent} (install l2wgctl elsewhere: python3 -m venv /opt/l2wg)"
+    )
 
 
 def test_a_failing_install_restores(
