@@ -343,32 +343,28 @@ class Etcd(Gateway):
         alarms: dict[str, list[str]] = {}
         for alarm in self._ask("maintenance/alarm", {"action": "GET"}).get("alarms", []):
             alarms.setdefault(alarm.get("memberID", "0"), []).append(alarm.get("alarm", "NONE"))
-        told: dict[str, tuple[str, dict[str, Any]]] = {}
+        told: dict[str, Member] = {}
         silent: dict[str, str] = {}
         for url in self._urls:
             try:
-                answer = self._probe(url)
-                told[answer.get("header", {}).get("member_id", "0")] = (url, answer)
+                number, state = _state(url, self._probe(url))
+                told[number] = state
             except Failure as failure:
                 silent[url] = failure.what
+            except ODD:  # by itself: what the others say is not lost
+                silent[url] = ODD_WORDS[0]
         found = []
         for member in known:
             number = member.get("ID", "0")
             urls = [refusals.plain(url) for url in member.get("clientURLs", [])]
-            url, answer = told.get(number, (", ".join(urls), {}))
-            why = next((silent.pop(u) for u in urls if u in silent), "is not in Engine")
-            found.append(
-                Member(
-                    refusals.plain(member.get("name", "")),
-                    url,
-                    refusals.plain(answer.get("version", "")),
-                    _number(answer, "dbSize") if answer else -1,
-                    _number(answer, "dbSizeInUse") if answer else -1,
-                    bool(answer) and answer.get("leader") == number,
-                    tuple(map(refusals.plain, alarms.get(number, ()))),
-                    "" if answer else why,
-                )
+            state = told.get(number) or Member(
+                "",
+                ", ".join(urls),
+                trouble=next((silent.pop(u) for u in urls if u in silent), "is not in Engine"),
             )
+            name = refusals.plain(member.get("name", ""))
+            rung = tuple(map(refusals.plain, alarms.get(number, ())))
+            found.append(state._replace(name=name, alarms=rung))
         # A name in Engine may be another one than that which the member says of itself.
         found += [Member("", url, trouble=why) for url, why in silent.items()]
         return tuple(found)
@@ -377,6 +373,14 @@ class Etcd(Gateway):
         """Close the connections."""
         self._drop()
         self._stop()
+
+
+def _state(url: str, answer: dict[str, Any]) -> tuple[str, Member]:
+    """A member's number, and what it says of itself."""
+    number = answer.get("header", {}).get("member_id", "0")
+    version = refusals.plain(answer.get("version", ""))
+    sizes = _number(answer, "dbSize"), _number(answer, "dbSizeInUse")
+    return number, Member("", url, version, *sizes, answer.get("leader") == number)
 
 
 def _put(key: str, value: bytes, lease: int) -> dict[str, Any]:

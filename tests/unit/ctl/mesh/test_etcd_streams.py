@@ -12,7 +12,7 @@ import pytest
 from l2wgctl.errors import L2wgError
 from l2wgctl.mesh.etcd import LISTS, Etcd
 from l2wgctl.mesh.gateway import Login
-from l2wgctl.mesh.store import Changed, Ended, Progress, Refused
+from l2wgctl.mesh.store import Changed, Ended, Member, Progress, Refused
 
 
 class TestOddStreams:
@@ -162,3 +162,18 @@ def test_a_token_that_no_header_can_have(token: object) -> None:
         store.get("/a")
     assert store._token is None
     assert [type(event) for event in store.watch("/", 1)] == [Ended]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"header": []}, {"header": {"member_id": []}}, {"dbSize": "much"}, {"dbSize": [1]}]
+)
+def test_a_member_that_is_odd_hides_no_other(odd: dict[str, object]) -> None:
+    urls = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+    store = Etcd(urls)
+    members = [{"ID": str(n), "name": f"m{n}", "clientURLs": [url]} for n, url in enumerate(urls)]
+    sound = {"header": {"member_id": "0"}, "version": "3.4.23", "dbSize": "7", "leader": "0"}
+    store._ask = lambda path, body: {"members": members}  # type: ignore[method-assign]
+    store._probe = lambda url: sound if url == urls[0] else odd  # type: ignore[method-assign]
+    first, second = store.members()
+    assert first == Member("m0", urls[0], "3.4.23", 7, 0, True)
+    assert second == Member("m1", urls[1], trouble="answers what etcd does not")
