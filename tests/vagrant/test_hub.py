@@ -96,7 +96,8 @@ def test_two_sites_through_a_hub_and_its_reboot(hub: list[Node]) -> None:
     b.ping("192.168.161.13", f"-s {1406 - 28} -M do", prefix="ip netns exec station")
     a.ping("192.168.161.12")
     table = a.json("l2wgctl --json fdb wg2")["links"][0]["entries"]
-    assert {x["name"] for x in table} == {b.name, c.name, None}
+    # the hub's own bridge has the link's MAC, which is not learned
+    assert {x["name"] for x in table} == {b.name, c.name}
     assert "FAIL" not in a.run("l2wgctl doctor wg2", check=False)
     a.reboot()
     eventually(lambda: a.ok("systemctl is-active l2wg@wg2"), "the service has started")

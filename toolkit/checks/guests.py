@@ -18,7 +18,7 @@ FOLDER = "tests/vm"
 #: Tests with this mark (pytest.mark.newest) are those that a newer kernel's API can break.
 NEW_API = ("-m", "newest")
 #: What `./inv test` runs with KASAN and lockdep, in at most five minutes.
-FINDING = [f"{FOLDER}/test_{name}.py" for name in ("hostile", "link", "switch", "switch_floods")]
+FINDING = [f"{FOLDER}/test_{name}.py" for name in ("switch", "switch_rule", "switch_vlans")]
 LIMIT = 1500  # seconds in which a guest's tests must make progress: more than any test may take
 TEST_LIMIT = 900  # seconds for one test that does not say otherwise: by then it hangs
 
