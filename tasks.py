@@ -514,14 +514,14 @@ def vagrant_test(
 @task(help={"upgrade": "take the newest version of everything"})
 @friendly
 def lock(_c: Context, upgrade: bool = False) -> None:
-    """Renew requirements.lock from pyproject.toml, with hashes."""
+    """Renew requirements*.lock from pyproject.toml, with hashes."""
     from toolkit import lock as locking
 
     changed = locking.lock(upgrade=upgrade)
     for name, (before, now) in changed.items():
         print(f"{name}: {before or 'new'} -> {now or 'gone'}")
     if not changed:
-        print("requirements.lock has the same versions as before")
+        print("requirements*.lock have the same versions as before")
 
 
 @task(help={"all": "also remove the download cache"})

@@ -32,7 +32,7 @@ OURS = sorted(paths.KERNEL.glob("l2wg_*.[ch]"))
 #: No place for a comment, made by a program, or named in LICENSE itself.
 WITHOUT_SPDX = (
     "tests/unit/ctl/captures/*",  # what programs have said
-    *("LICENSE", ".gitignore", "requirements.lock", "*.patch", "*.json", "*.pcap", "*.txt"),
+    *("LICENSE", ".gitignore", "*.lock", "*.patch", "*.json", "*.pcap", "*.txt"),
     "*/py.typed",
     *("docs/bench/*.png", "docs/bench/*.svg"),  # drawn by matplotlib
     "docs/man/*.md",  # the first line is the title, and what follows is the page

@@ -24,10 +24,16 @@ case $* in
 	cp "$0" "$3/bin/python"
 	echo "command = $0 -m venv $3" >"$3/pyvenv.cfg"
 	;;
-*" pip "*) echo made >>"$MADE"; sleep 0.2 ;;
+*" pip "*)
+	sleep 0.2
+	for lock; do :; done
+	echo "${lock##*/}" >>"$MADE"
+	[ ! -e "$MADE.refuse" ]
+	;;
 "-m invoke "*) shift 4; echo "$PYTHONUTF8:$*" ;;
 esac
 """
+TOOLKIT, TEST = "requirements.lock", "requirements-test.lock"
 
 
 class Tree:
@@ -42,20 +48,26 @@ class Tree:
         (folder / "bin/python3").chmod(0o755)
         self.version.write_text("3.11.2")
         shutil.copy(paths.ROOT / "inv", self.root)
-        (self.root / "requirements.lock").write_text("invoke==1\n")
+        for name in (TOOLKIT, TEST):
+            (self.root / name).write_text("invoke==1\n")
         where = {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
         self.env = {**where, "MADE": str(self.made), "VERSION": str(self.version)}
 
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [self.root / "inv", "lab"], env=self.env, stdout=subprocess.PIPE, text=True
-        )
+    def start(self, words: str = "lab") -> subprocess.Popen[str]:
+        argv = [str(self.root / "inv"), *words.split()]
+        return subprocess.Popen(argv, env=self.env, stdout=subprocess.PIPE, text=True)
 
     def makes(self) -> int:
         """Run it; how many times has it made .venv by now?"""
         out, _ = self.start().communicate()
         assert out == "1:lab\n"
-        return len(self.made.read_text().splitlines())
+        return self.made.read_text().splitlines().count(TOOLKIT)
+
+    def installs(self, words: str) -> list[str]:
+        """What a command line installs."""
+        self.made.write_text("")
+        self.start(words).communicate()
+        return self.made.read_text().splitlines()
 
 
 @pytest.fixture
@@ -78,8 +90,10 @@ def test_it_is_made_once(tree: Tree) -> None:
 
 def test_it_is_made_anew_with_another_lock(tree: Tree) -> None:
     tree.makes()
-    (tree.root / "requirements.lock").write_text("invoke==2\n")
+    (tree.root / TOOLKIT).write_text("invoke==2\n")
     assert [tree.makes(), tree.makes()] == [2, 2]
+    (tree.root / TEST).write_text("pytest==2\n")
+    assert [tree.makes(), tree.makes()] == [3, 3]
 
 
 def test_it_is_made_anew_in_another_folder(tree: Tree) -> None:
@@ -101,4 +115,39 @@ def test_it_is_made_anew_for_another_python(tree: Tree) -> None:
 def test_two_at_once_make_it_once(tree: Tree) -> None:
     started = [tree.start(), tree.start()]
     assert [process.communicate()[0] for process in started] == ["1:lab\n"] * 2
-    assert tree.made.read_text() == "made\n"
+    assert tree.made.read_text().split() == [TOOLKIT, TEST]
+
+
+def test_a_first_demo_installs_no_test_tools(tree: Tree) -> None:
+    assert tree.installs("demo") == [TOOLKIT]
+    assert tree.installs("demo --kernel 6.1") == []
+    assert tree.installs("test") == [TEST]
+    assert tree.installs("test") == tree.installs("demo") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "lean"),
+    [
+        ("build-module -k 6.1 --source x --debug", True),
+        ("build-module --sign key cert", True),
+        ("install --root=/mnt", True),
+        ("demo --mesh", True),
+        ("", False),
+        ("--list", False),
+        ("lab -- true", False),
+        ("demo test", False),
+        ("demo --mesh test", False),
+    ],
+)
+def test_which_tasks_do_without(tree: Tree, words: str, lean: bool) -> None:
+    assert (TEST not in tree.installs(words)) == lean
+
+
+def test_a_part_that_fails_starts_over(tree: Tree) -> None:
+    refuse = tree.made.with_name("made.refuse")
+    for words, part in (("demo", TOOLKIT), ("test", TEST)):
+        refuse.touch()
+        assert tree.installs(words) == [part]
+        refuse.unlink()
+        assert tree.installs(words) == [part]
+        assert tree.installs(words) == []

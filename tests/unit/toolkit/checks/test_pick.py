@@ -120,7 +120,7 @@ def test_files_are_named_from_where_one_is(
 def test_what_invoke_is_given(typed: str, words: str, tmp_path: Path) -> None:
     """The words of the script `./inv`, as it hands them on."""
     script = (paths.ROOT / "inv").read_text()
-    part = script[script.index("task='' before") : script.index("if ! made")]
+    part = script[script.index("task='' before") : script.index("# What a new user")]
     done = subprocess.run(
         ["sh", "-euc", part + 'printf "%s\\n" "$*"', "inv", *typed.split()],
         capture_output=True,
