@@ -142,25 +142,29 @@ class Watcher(_Thread):
         self._records = layout.prefix(mesh, layout.LISTS)
         self._end = layout.prefix(mesh, layout.REQUESTS)
         self._store: Store | None = None
-        self._large = False
+        self._large = self._began = False
 
     def _run(self) -> None:
-        backoff = Backoff()
+        # A store that is away, and one that takes each watch and ends it, are two things: after the
+        # first, members that are restarted one by one must not find us asleep.
+        away, brief = Backoff(), Backoff()
         while not self._ending.is_set():
-            begin = time.monotonic()
+            begin, self._began = time.monotonic(), False
             try:
                 self._store = self._store or self._open()
                 why: Problem | None = self._once(self._store)
-                lasted = time.monotonic() - begin >= LASTS
-                if lasted:
-                    backoff.worked()
             except L2wgError as error:
-                why, lasted = error.problems[0], False
+                why = error.problems[0]
             if self._ending.is_set():
                 return
+            lasted = self._began and time.monotonic() - begin >= LASTS
             if why is not None:
                 self._messages.put(Broken(why) if lasted else Lost(why))
-            self._ending.wait(backoff.failed())
+            if self._began:
+                away.worked()
+            if lasted:
+                brief.worked()
+            self._ending.wait((brief if self._began else away).failed())
 
     def _once(self, store: Store) -> Problem | None:
         """List and watch; why the watch has ended, if that is worth a line.
@@ -184,6 +188,7 @@ class Watcher(_Thread):
                     if event.why == "compacted":
                         return None
                     return Problem("", f"the watch ends: {event.detail}", "it is begun anew")
+                self._began = True
                 self._tell(event)
                 if self._ending.is_set():
                     break

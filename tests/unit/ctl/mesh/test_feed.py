@@ -14,7 +14,7 @@ from l2wgctl.mesh import feed, layout
 from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Names, Resolved, Told, Watcher
 from l2wgctl.mesh.seals import Seals
 from l2wgctl.mesh.signing import LIST_MAX, Invalid
-from l2wgctl.mesh.store import Changed, Ended, Event, Progress
+from l2wgctl.mesh.store import Changed, Ended, Event, Listing, Progress, Unreachable
 from l2wgctl.model import Endpoint
 from tests.support.memory_store import MemoryStore
 from toolkit.bench.mesh_hosts import MESH, Admin
@@ -88,6 +88,27 @@ def test_who_ends_each_watch_at_once_is_asked_less_and_less(
     watcher._ending = waits = Waits(5)  # type: ignore[assignment]
     watcher._run()
     steps = [1, 1, 1, 1, 1] if lasts else [1, 2, 4, 8, 16]
+    assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits.seconds)), waits.seconds
+
+
+class Away(Brief):
+    """Is away four times; then its members are restarted one by one."""
+
+    tries = 0
+
+    def list(self, prefix: str) -> Listing:
+        self.tries += 1
+        if self.tries <= 4:
+            raise Unreachable("nobody listens there")
+        return super().list(prefix)
+
+
+def test_a_store_that_was_away_for_long_does_not_find_us_asleep() -> None:
+    store = Away()
+    watcher = Watcher(lambda: store, MESH, queue.SimpleQueue())
+    watcher._ending = waits = Waits(7)  # type: ignore[assignment]
+    watcher._run()
+    steps = [1, 2, 4, 8, 1, 2, 4]
     assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits.seconds)), waits.seconds
 
 
