@@ -19,7 +19,10 @@ from .grammar import L2WIREGUARD
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 #: The kernel's own switch (module.sig_enforce, kernel/module/signing.c): Y or N.
 _ENFORCED = "sys/module/module/parameters/sig_enforce"
-#: The key that Debian's DKMS signs with, and its certificate.
+#: Which keys the kernel has, in its keyrings (keyrings(7)). Only root sees those of modules.
+_KEYS = "proc/keys"
+#: Who signs what Debian's DKMS builds, and the certificate of that key.
+DKMS = "DKMS module signing key"
 MOK = "/var/lib/dkms/mok.pub"
 
 
@@ -70,6 +73,16 @@ class Machine(NamedTuple):
             enforced = False
         return enforced or self.secure_boot
 
+    def knows(self, signer: str) -> bool | None:
+        """Whether the kernel has a key of that name to check modules with; None if unknown."""
+        try:
+            keys = (self.root / _KEYS).read_text()
+        except OSError:
+            return None
+        # asymmetric_key_describe(): `asymmetri NAME: IDENTIFIER: X509.rsa ...`, the type cut short
+        names = [line for line in keys.splitlines() if " asymmetri " in line and ": X509." in line]
+        return any(f" {signer}: " in line for line in names) if names else None
+
     @property
     def sources(self) -> Path | None:
         """The checkout that this l2wgctl runs from, if it is one."""
@@ -98,20 +111,41 @@ def _headers(machine: Machine) -> str:
     return f"install the headers of Linux {machine.release}"
 
 
+def _refused(machine: Machine) -> str | None:
+    """What to do where the kernel refuses the installed module for its signature."""
+    signer = machine.modinfo(machine.release, "signer")
+    if not signer:
+        return (
+            "the installed module is not signed, and this kernel takes no other: "
+            "'sudo ./inv install --sign KEY CERT', with a key that the machine trusts"
+        )
+    known = machine.knows(signer)
+    if signer == DKMS and known is None and machine.secure_boot:
+        known = machine.enrolled() is True
+    if known is not False:
+        return None
+    if not machine.secure_boot:
+        return (
+            f"the installed module is signed by '{signer}', of whom this kernel has no key; it "
+            "takes enrolled keys only with Secure Boot on (docs/packages.md)"
+        )
+    if signer == DKMS:
+        return (
+            "Secure Boot is on: 'mokutil --import "
+            f"{MOK}' and a restart make it trust what DKMS signs; then 'modprobe {L2WIREGUARD}'"
+        )
+    return (
+        f"the installed module is signed by '{signer}', of whom this kernel has no key: 'mokutil "
+        f"--import CERT' with that certificate (DER) and a restart; then 'modprobe {L2WIREGUARD}'"
+    )
+
+
 def module_hint(machine: Machine | None = None) -> str:
     """What to do when the kernel has no l2wireguard, in one line."""
     machine = machine or Machine()
     if machine.modinfo(machine.release, "filename"):
-        if machine.demands_signature and not machine.modinfo(machine.release, "signer"):
-            return (
-                "the installed module is not signed, and this kernel takes no other: "
-                "'sudo ./inv install --sign KEY CERT', with a key that the machine trusts"
-            )
-        if machine.secure_boot and machine.enrolled() is not True:
-            return (
-                "Secure Boot is on: 'mokutil --import "
-                f"{MOK}' and a restart make it trust what DKMS signs; then 'modprobe {L2WIREGUARD}'"
-            )
+        if machine.demands_signature and (why := _refused(machine)):
+            return why
         return f"load it with 'modprobe {L2WIREGUARD}'; if it is refused, 'dmesg' says why"
     if machine.dkms:
         if not machine.has_headers:

@@ -24,6 +24,7 @@ def make(tmp_path: Path) -> Make:
         enrolled: bool | None = None,
         signer: str | None = "DKMS module signing key",
         enforced: str = "",
+        keys: str = "",
     ) -> Machine:
         for name in there:
             path = tmp_path / name
@@ -35,6 +36,9 @@ def make(tmp_path: Path) -> Make:
         if enforced:
             (tmp_path / ENFORCE).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / ENFORCE).write_text(f"{enforced}\n")
+        if keys:
+            (tmp_path / "proc").mkdir(exist_ok=True)
+            (tmp_path / "proc/keys").write_text(keys)
         fields = {"filename": "/lib/modules/x.ko", "signer": signer} if installed else {}
         return Machine(
             tmp_path,
@@ -49,6 +53,14 @@ def make(tmp_path: Path) -> Make:
 
 BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 ENFORCE = "sys/module/module/parameters/sig_enforce"
+KEYS = """\
+049a6c5c I------     1 perm 1f0b0000     0     0 keyring   .platform: 5
+18a2b0d5 I--Q---     3 perm 3f030000     0     0 keyring   _ses: 1
+1a6fa1dd I------     1 perm 1f030000     0     0 asymmetri Debian Secure Boot CA: 6c: X509.rsa 4c []
+1ef3a4b2 I------     1 perm 1f030000     0     0 asymmetri l2wg machine owner: 7a1b: X509.rsa 01 []
+2d7c34a1 I------     1 perm 1f030000     0     0 asymmetri Somebody: L2WG: of mine: 8c: X509.rsa []
+2e7c34a1 I------     1 perm 1f030000     0     0 blacklist bin:00 me: X509.
+"""
 DKMS = "usr/src/l2wireguard-0.1.0/dkms.conf"
 DEBIAN = "etc/debian_version"
 HEADERS = f"lib/modules/{RELEASE}/build/"
@@ -75,6 +87,38 @@ def test_a_kernel_that_takes_signed_modules_only(make: Make) -> None:
     assert module_hint(make(installed=True, signer=None, enforced="Y")) == unsigned
     assert "dmesg" in module_hint(make(installed=True, enforced="Y"))
     assert "dmesg" in module_hint(make(installed=True, signer=None, enforced="N"))
+
+
+def test_a_signer_whom_the_kernel_does_not_know(make: Make) -> None:
+    """With the machine's own eyes: /proc/keys, as root sees it."""
+    told = (
+        "the installed module is signed by 'me', of whom this kernel has no key: 'mokutil --import "
+        "CERT' with that certificate (DER) and a restart; then 'modprobe l2wireguard'"
+    )
+    assert module_hint(make(BOOT, installed=True, signer="me", keys=KEYS)) == told
+    dkms = module_hint(make(BOOT, installed=True, keys=KEYS, enrolled=True))
+    assert dkms.startswith(f"Secure Boot is on: 'mokutil --import {MOK}'")
+
+
+def test_without_secure_boot_the_kernel_takes_no_enrolled_key(make: Make) -> None:
+    assert module_hint(make(installed=True, signer="me", enforced="Y", keys=KEYS)) == (
+        "the installed module is signed by 'me', of whom this kernel has no key; it takes enrolled "
+        "keys only with Secure Boot on (docs/packages.md)"
+    )
+
+
+@pytest.mark.parametrize("signer", ["Debian Secure Boot CA", "l2wg machine owner", "L2WG: of mine"])
+def test_a_signer_whom_the_kernel_knows(make: Make, signer: str) -> None:
+    for enforced, there in (("Y", ()), ("N", (BOOT,))):
+        machine = make(*there, installed=True, signer=signer, enforced=enforced, keys=KEYS)
+        assert "dmesg" in module_hint(machine)
+
+
+def test_who_may_not_see_the_keys_says_nothing_of_them(make: Make) -> None:
+    hidden = "".join(line for line in KEYS.splitlines(True) if "asymmetri" not in line)
+    for keys in ("", hidden):
+        machine = make(BOOT, installed=True, signer="me", keys=keys)
+        assert "dmesg" in module_hint(machine)
 
 
 @pytest.mark.parametrize("enforced", ["", "N"])
