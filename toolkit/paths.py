@@ -26,8 +26,8 @@ LOGS = BUILD / "logs"
 MARKER = ".l2wg-cache"
 #: The entries of a cache. `./inv clean --all` removes these, and nothing else in the folder.
 CACHED = {
-    *("apt", "boxes", "captures", "chroots", "debs", "etcd", "headers", "images", "iproute2"),
-    *("kvm.json", "own", "pool", "series", "source", "tools", "vmlinux"),
+    *("apt", "boxes", "captures", "chroots", "debs", "etcd", "firmware", "headers", "images"),
+    *("iproute2", "kvm.json", "own", "pool", "series", "source", "tools", "vmlinux"),
 }
 
 

@@ -33,7 +33,7 @@ from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
-from toolkit.lab import initramfs, kvm, process, uml, vmlinux
+from toolkit.lab import firmware, initramfs, kvm, process, uml, vmlinux
 from toolkit.lab.vm import Vm
 from toolkit.run import run, say
 
@@ -181,6 +181,8 @@ class Lab:
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
         self.prepare(folder, command)
+        if vm.mok:
+            firmware.prepare(folder, self.image, vm.mok)
         if vm.kvm is None:
             vm = dataclasses.replace(vm, kvm=self.kvm_works())
         again = self._again(folder, vm)
@@ -220,7 +222,7 @@ class Lab:
             raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
         # QEMU takes the last one of each; vng's own are the image and an initramfs of its own
         starts = f"-initrd {shlex.quote(str(self.initramfs(folder)))}"
-        if not vm.kvm and (kernel := vmlinux.of(self.image)):
+        if not vm.kvm and not vm.mok and (kernel := vmlinux.of(self.image)):
             starts += f" -kernel {shlex.quote(str(kernel))}"
         script = ["sh", str(folder / BOOT.name), str(folder), *(["terminal"] if terminal else [])]
         return [
@@ -228,6 +230,7 @@ class Lab:
             # a virtiofsd that does not start, like Debian 12's, takes it 4 s for each folder
             *("--run", self.image, "--user", "root", "--force-9p"),
             *vm.vng(),
+            *(["--qemu", shlex.quote(str(firmware.program(folder)))] if vm.mok else []),
             *options,
             *self.shares(folder),
             # one word: argparse takes a value that starts with a dash for an option

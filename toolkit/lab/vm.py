@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 #: For an emulated processor. Its time stamp counters are in step, but Linux cannot know that. It
 #: would ask the emulated HPET for the time; each time is an exit to QEMU under its one lock, and
@@ -39,6 +40,7 @@ class Vm:
     :ivar parallel: without KVM, let its processors run at the same time, despite ONE_THREAD.
     :ivar qemu: more options for QEMU; a later one replaces an earlier one (``-cpu``).
     :ivar append: more arguments for the kernel.
+    :ivar mok: boot with Secure Boot on, and this certificate enrolled as the machine owner's key.
     """
 
     cpus: int = 2
@@ -47,6 +49,7 @@ class Vm:
     parallel: bool = False
     qemu: str = ""
     append: tuple[str, ...] = ()
+    mok: Path | None = None
 
     def vng(self) -> list[str]:
         """virtme-ng's options."""
