@@ -178,14 +178,14 @@ def package(_c: Context, source: list[str], output: str | None = None, lint: boo
         print(paths.shown(deb))
 
 
-@task
+@task(help={"k": "only tests that match, as pytest's -k"})
 @friendly
-def package_test(_c: Context) -> None:
+def package_test(_c: Context, k: str | None = None) -> None:
     """Install the packages on a clean Debian, upgrade its kernel, purge them; sign, install."""
     needs("package-test")
     from toolkit.checks import suite
 
-    if not suite.packages():
+    if not suite.packages(k):
         raise Exit(code=1)
 
 

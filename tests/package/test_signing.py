@@ -20,13 +20,13 @@ SERIES = "6.1"
 NAME = "l2wg test key"
 
 
-def make_key(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
+def make_key(folder: Path, name: str, *options: str, common_name: str = NAME) -> tuple[Path, Path]:
     """A key and its certificate, as the kernel's documentation makes them."""
     key, cert = folder / f"{name}.key", folder / f"{name}.pem"
     run(
         [
             *("openssl", "req", "-x509", "-new", "-utf8", "-sha256", "-days", "36500", "-batch"),
-            *("-newkey", "rsa:2048", "-subj", f"/CN={NAME}", "-keyout", key, "-out", cert),
+            *("-newkey", "rsa:2048", "-subj", f"/CN={common_name}", "-keyout", key, "-out", cert),
             *(options or ("-nodes",)),
         ]
     )

@@ -181,10 +181,13 @@ def guest(made: Labs, number: int, kernel: str, select: Sequence[str], only: Seq
     return Part(f"guest {number} with {kernel}", job)
 
 
-def packages() -> bool:
+def packages(expression: str | None = None) -> bool:
     """The tests of what is installed: packages on a clean Debian, signatures, `./inv install`.
 
+    :param expression: pytest's -k.
     :returns: all passed.
     """
-    part = Part("packages", lambda: here("packages", ["tests/package"], "-v", "--durations=10"))
+    only = ("-k", expression) if expression else ()
+    options = ("-v", "--durations=10", *only)
+    part = Part("packages", lambda: here("packages", ["tests/package"], *options))
     return outcome.tell([part()])

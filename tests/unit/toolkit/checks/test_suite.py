@@ -345,3 +345,18 @@ def test_a_lab_is_made_once_and_an_error_stays(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(ToolError, match="wrong"):
             _ = found["bad"]
     assert made == ["good", "bad"]
+
+
+@pytest.mark.parametrize(("given", "options"), [(None, ()), ("secure_boot", ("-k", "secure_boot"))])
+def test_the_packages_tests_can_be_picked(
+    given: str | None, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def here(*words: object) -> Outcome:
+        asked.append(words)
+        return Outcome("packages", 1, 0)
+
+    monkeypatch.setattr(suite, "here", here)
+    assert suite.packages(given)
+    assert asked == [("packages", ["tests/package"], "-v", "--durations=10", *options)]
