@@ -20,7 +20,7 @@ from l2wgctl.netlink.switch import Switches
 from l2wgctl.netlink.switch_events import Events
 from l2wgctl.netlink.switch_messages import named, number
 from l2wgctl.netlink.switch_uapi import Cmd, Fdb, Link, Peer
-from toolkit.guest.hosts import Host, inside
+from toolkit.guest.hosts import LONG, Host, inside
 
 __all__ = ["Cmd", "Fdb", "Link", "Peer", "attr", "named", "number"]
 NESTED = messages.NLA_F_NESTED
@@ -106,12 +106,12 @@ class Family:
         """
         return self.do(cmd, payload, channel.NLM_F_DUMP)
 
-    def events(self, timeout: float = 60) -> Events:
+    def events(self, timeout: float = LONG) -> Events:
         """Events from now on; they end when none has come for a while."""
         with inside(self.host):
             return self.switches.events(timeout=timeout)
 
-    def sessions(self, timeout: float = 60) -> Events:
+    def sessions(self, timeout: float = LONG) -> Events:
         """The same of sessions."""
         with inside(self.host):
             return self.switches.sessions(timeout=timeout)

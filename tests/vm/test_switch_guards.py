@@ -69,31 +69,35 @@ def test_a_closed_link_takes_no_peer_without_options(net: Hub) -> None:
     l2wg.set_link(net.a, {"new_peers": l2wg.CLOSED})
     assert judge(net, "B", nothing(FREE))[0] == {"rx_closed": 1}
     assert judge(net, "C", nothing(FREE))[0] == {}
-    with capture(net.b, "wg1", options="-Q in") as file:
+    last = eth(ALL, mac_of(1), station.NOTHING, b"last" * 5)
+    with capture(net.b, "wg1", options="-Q in", frames=1) as file:
         wire.send(net.a, "wg1", nothing(mac_of(1)))
-    assert wire.read(file) == []
-    l2wg.set_peer(net.a, net.b, max_macs=5)
+        l2wg.set_peer(net.a, net.b, max_macs=5)
+        wire.send(net.a, "wg1", last)
+    wire.differ([last], wire.read(file), "at B")
     assert judge(net, "B", nothing("02:00:00:00:00:f2"))[0] == {}
 
 
 def test_reserved_addresses(net: Hub) -> None:
     """PAUSE goes nowhere, LACP to the host, and not to other members."""
     l2wg.set_peer(net.a, net.b, relay=1)
-    for last, arrives in ((1, 0), (2, 1), (3, 1), (0x0E, 1)):
-        frame = eth(f"01:80:c2:00:00:{last:02x}", FREE, station.NOTHING, b"reserved" * 3)
+    last = nothing(FREE)
+    for number, arrives in ((1, 0), (2, 1), (3, 1), (0x0E, 1)):
+        frame = eth(f"01:80:c2:00:00:{number:02x}", FREE, station.NOTHING, b"reserved" * 3)
         with (
-            capture(net.a, "wg1", options="-Q in") as at_a,
-            capture(net.c, "wg1", options="-Q in") as at_c,
+            capture(net.a, "wg1", options="-Q in", frames=arrives + 1) as at_a,
+            capture(net.c, "wg1", options="-Q in", frames=1) as at_c,
         ):
-            wire.send(net.b, "wg1", frame)
-        wire.differ([frame] * arrives, wire.read(at_a), "at A")
-        wire.differ([], wire.read(at_c), "at C")
+            wire.send(net.b, "wg1", frame, last)
+        wire.differ([*[frame] * arrives, last], wire.read(at_a), "at A")
+        wire.differ([last], wire.read(at_c), "at C")
     # the host's own: nobody is next where there are two
     frame = eth("01:80:c2:00:00:02", mac_of(1), station.NOTHING, b"lacp" * 5)
-    with capture(net.c, "wg1", options="-Q in") as file:
-        wire.send(net.a, "wg1", frame)
-    wire.differ([], wire.read(file), "at C")
+    last = nothing(mac_of(1))
+    with capture(net.c, "wg1", options="-Q in", frames=1) as file:
+        wire.send(net.a, "wg1", frame, last)
+    wire.differ([last], wire.read(file), "at C")
     l2wg.set_peer(net.a, net.b, pvid=7)
-    with capture(net.c, "wg1", options="-Q in") as file:
+    with capture(net.c, "wg1", options="-Q in", frames=1) as file:
         wire.send(net.a, "wg1", frame)
     wire.differ([frame], wire.read(file), "at C alone")

@@ -10,6 +10,11 @@ from tests.vm.test_switch import mac_of
 from toolkit.guest.hosts import capture
 
 
+def last(source: str, *tags: int) -> bytes:
+    """What is sent behind a frame, and waited for."""
+    return eth(station.BROADCAST, source, station.NOTHING, b"last" * 5, *tags)
+
+
 def test_vlans_of_an_access_port_and_a_trunk(net: Hub) -> None:
     """B is in VLAN 10 and knows nothing of it, C has 10 and 20 with tags."""
     l2wg.set_peer(net.a, net.b, pvid=10)
@@ -30,26 +35,27 @@ def test_vlans_of_an_access_port_and_a_trunk(net: Hub) -> None:
 
     # each gets the form that it wants, whichever it was sent in
     plain, tagged = nothing(FREE), nothing(FREE, 10)
+    wire.arrived(net.a, net.b, net.c, tags=(10,))
     for sent in (plain, tagged, nothing(FREE, 0)):
         with (
-            capture(net.c, "wg1", options="-Q in") as at_c,
-            capture(net.a, "wg1", options="-Q in") as at_a,
+            capture(net.c, "wg1", options="-Q in", frames=1) as at_c,
+            capture(net.a, "wg1", options="-Q in", frames=1) as at_a,
         ):
             wire.send(net.b, "wg1", sent)
         wire.differ([tagged], wire.read(at_c), "at C")
         wire.differ([tagged], wire.read(at_a), "at A")
     for sent, at in ((nothing(C, 10), [nothing(C)]), (nothing(C, 20), [])):
-        with capture(net.b, "wg1", options="-Q in") as file:
-            wire.send(net.c, "wg1", sent)
-        wire.differ(at, wire.read(file), "at B")
+        with capture(net.b, "wg1", options="-Q in", frames=len(at) + 1) as file:
+            wire.send(net.c, "wg1", sent, last(C, 10))
+        wire.differ([*at, last(C)], wire.read(file), "at B")
     # unicast, in both directions
     to_c, to_b = (
         eth(C, FREE, station.NOTHING, b"x" * 20),
         eth(FREE, C, station.NOTHING, b"y" * 20, 10),
     )
     with (
-        capture(net.c, "wg1", options="-Q in") as at_c,
-        capture(net.b, "wg1", options="-Q in") as at_b,
+        capture(net.c, "wg1", options="-Q in", frames=1) as at_c,
+        capture(net.b, "wg1", options="-Q in", frames=1) as at_b,
     ):
         wire.send(net.b, "wg1", to_c)
         wire.send(net.c, "wg1", to_b)
@@ -57,9 +63,9 @@ def test_vlans_of_an_access_port_and_a_trunk(net: Hub) -> None:
     wire.differ([eth(FREE, C, station.NOTHING, b"y" * 20)], wire.read(at_b), "at B")
     # the host's own
     for sent, at in ((nothing(mac_of(1), 10), [nothing(mac_of(1))]), (nothing(mac_of(1)), [])):
-        with capture(net.b, "wg1", options="-Q in") as file:
-            wire.send(net.a, "wg1", sent)
-        wire.differ(at, wire.read(file), "at B, from A")
+        with capture(net.b, "wg1", options="-Q in", frames=len(at) + 1) as file:
+            wire.send(net.a, "wg1", sent, last(mac_of(1), 10))
+        wire.differ([*at, last(mac_of(1))], wire.read(file), "at B, from A")
 
 
 def test_addresses_bind_in_the_vlan_of_the_pvid(net: Hub) -> None:
@@ -74,12 +80,12 @@ def test_bound_macs_are_found_unheard(net: Hub) -> None:
     for tags in ((), (5,)):
         frame = eth(MAC_OF_C, mac_of(1), station.NOTHING, b"z" * 20, *tags)
         with (
-            capture(net.c, "wg1", options="-Q in") as at_c,
-            capture(net.b, "wg1", options="-Q in") as at_b,
+            capture(net.c, "wg1", options="-Q in", frames=2) as at_c,
+            capture(net.b, "wg1", options="-Q in", frames=1) as at_b,
         ):
-            wire.send(net.a, "wg1", frame)
-        wire.differ([frame], wire.read(at_c), "at C")
-        wire.differ([], wire.read(at_b), "at B")
+            wire.send(net.a, "wg1", frame, last(mac_of(1)))
+        wire.differ([frame, last(mac_of(1))], wire.read(at_c), "at C")
+        wire.differ([last(mac_of(1))], wire.read(at_b), "at B")
 
 
 def test_the_host_hides_no_vlan_either(net: Hub) -> None:

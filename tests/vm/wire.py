@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from toolkit.guest.hosts import Host, capture, inside
+from toolkit.guest.hosts import Host, capture, eventually, inside
+from toolkit.guest.hosts import packets as read
+
+__all__ = ["read"]
 
 ETH_P_ALL = 0x0003
+MARK = 0x88B6  # IEEE 802 local experimental EtherType 2
 FRAMES = Path(__file__).parents[1] / "unit/frame/frames.json"
 CORPUS = Path(__file__).parents[1] / "corpus/frame/corpus.pcap"
 A, B = bytes.fromhex("02cafef00e04"), bytes.fromhex("02cafef00e05")
@@ -31,19 +37,47 @@ def send(host: Host, link: str, *frames: bytes) -> None:
             sock.send(frame)
 
 
-def read(pcap: Path) -> list[bytes]:
-    """The packets of a capture file of tcpdump's (pcap-savefile(5), this machine's byte order).
+def arrived(host: Host, *others: Host, link: str = "wg1", tags: tuple[int, ...] = ()) -> None:
+    """Wait until what the host has sent on its link has arrived at the others.
 
-    By hand because importing scapy takes ten seconds of each boot under TCG.
+    What it sends to one peer stays in order: so they wait for a broadcast from its own address.
+
+    :param tags: VLANs around it.
     """
-    data, at, packets = pcap.read_bytes(), 24, []
-    while at + 16 <= len(data):
-        (length,) = struct.unpack_from("=I", data, at + 8)
-        if at + 16 + length > len(data):
-            break  # tcpdump is about to write the rest
-        packets.append(data[at + 16 : at + 16 + length])
-        at += 16 + length
-    return packets
+    mac = bytes.fromhex(host.run("cat", f"/sys/class/net/{link}/address").replace(":", ""))
+    head = b"\xff" * 6 + mac + b"".join(struct.pack("!HH", 0x8100, tag) for tag in tags)
+    mark = b"l2wg %d" % time.monotonic_ns()
+    with contextlib.ExitStack() as stack:
+        ends = [stack.enter_context(heard(other, link)) for other in others]
+        send(host, link, head + struct.pack("!H", MARK) + mark)
+        for other, seen in zip(others, ends):
+            eventually(
+                lambda seen=seen: any(mark in frame for frame in seen()),  # type: ignore[misc]
+                f"what {host.name} has sent has arrived at {other.name}",
+            )
+
+
+@contextlib.contextmanager
+def heard(host: Host, link: str) -> Iterator[Callable[[], list[bytes]]]:
+    """Listen on a link: a function that returns what has come in since it was asked last.
+
+    Without VLAN tags, which the kernel keeps apart. tcpdump takes long to start.
+    """
+    with inside(host), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((link, ETH_P_ALL))
+        sock.setblocking(False)
+
+        def new() -> list[bytes]:
+            frames: list[bytes] = []
+            while True:
+                try:
+                    frame, origin = sock.recvfrom(65536)
+                except BlockingIOError:
+                    return frames
+                if origin[2] != socket.PACKET_OUTGOING:
+                    frames.append(frame)
+
+        yield new
 
 
 def cross(
@@ -54,7 +88,7 @@ def cross(
     :param arrive: how many are waited for, if not all.
     """
     number = len(frames) if arrive is None else arrive
-    with capture(b, link, options="-Q in", until=lambda file: len(read(file)) >= number) as file:
+    with capture(b, link, options="-Q in", frames=number) as file:
         send(a, link, *frames)
     return read(file)
 
@@ -67,6 +101,9 @@ def still(*hosts: Host, link: str = "wg1") -> None:
             *("ip", "neighbour", "replace", f"192.168.157.{last}", "lladdr", mac),
             *("nud", "permanent", "dev", link),
         )
+    # and what they have said has arrived
+    for me in hosts if len(hosts) == 2 else ():
+        arrived(me, *(x for x in hosts if x is not me), link=link)
 
 
 def ipv4(payload: int, *, source: str = "192.168.157.1", to: str = "192.168.157.2") -> bytes:
@@ -97,12 +134,18 @@ def checksum(frame: bytearray) -> None:
     frame[24:26] = internet_checksum(bytes(frame[14:34])).to_bytes(2, "big")
 
 
-def udp_lengths(packets: list[bytes]) -> list[int]:
-    """UDP payload lengths of unfragmented outer packets in Ethernet frames, IPv4 or IPv6."""
+def data_messages(packets: list[bytes]) -> list[bytes]:
+    """The transport messages with a frame in them, of unfragmented outer packets, IPv4 or IPv6.
+
+    Handshakes and keepalives may come at any time.
+    """
     found = []
     for p in packets:
         at = 14 + (20 if p[12:14] == b"\x08\x00" else 40)
-        found.append(struct.unpack("!H", p[at + 4 : at + 6])[0] - 8)
+        (length,) = struct.unpack("!H", p[at + 4 : at + 6])
+        message = p[at + 8 : at + length]
+        if message[:4] == b"\x04\0\0\0" and len(message) > 32:
+            found.append(message)
     return found
 
 

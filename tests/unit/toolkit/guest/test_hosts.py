@@ -3,6 +3,12 @@
 
 from __future__ import annotations
 
+import signal
+import struct
+import subprocess
+import threading
+from pathlib import Path
+
 import pytest
 
 from toolkit.guest import agent, hosts
@@ -33,3 +39,41 @@ def test_the_other_machines_command_likewise() -> None:
     assert agent._run(asked) == [255, f"no end after 0.5 s\n{SO_FAR}"]
     lost = agent._run({"argv": ["/no/such"], "stdin": None, "timeout": 1})
     assert lost == [255, "[Errno 2] No such file or directory: '/no/such'"]
+
+
+def test_a_capture_that_is_being_written(tmp_path: Path) -> None:
+    """What is in it so far: no packet by halves."""
+    file = tmp_path / "x.pcap"
+    assert hosts.packets(file) == []
+    file.write_bytes(bytes(24))
+    assert hosts.packets(file) == []
+    record = struct.pack("=IIII", 0, 0, 3, 99)
+    file.write_bytes(bytes(24) + record + b"abc" + record + b"de")
+    assert hosts.packets(file) == [b"abc"]
+
+
+def test_a_program_sleeps_or_not() -> None:
+    """What is stopped, or has work to do, has not read all."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, text=True) as process:
+        hosts.eventually(lambda: hosts.sleeps(process), "it waits for its input", 30)
+        process.send_signal(signal.SIGSTOP)
+        hosts.eventually(lambda: not hosts.sleeps(process), "it is stopped", 30)
+        process.send_signal(signal.SIGCONT)
+        hosts.eventually(lambda: hosts.sleeps(process), "it waits again", 30)
+    assert hosts.sleeps(process)
+
+
+def test_a_capture_ends_when_all_is_written(tmp_path: Path) -> None:
+    """However long the file has been as it is."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, text=True) as process:
+        process.send_signal(signal.SIGSTOP)
+        hosts.eventually(lambda: not hosts.sleeps(process), "it is stopped", 30)
+        went_on = threading.Event()
+
+        def go_on() -> None:
+            went_on.set()
+            process.send_signal(signal.SIGCONT)
+
+        threading.Timer(0.5, go_on).start()
+        hosts._settle(tmp_path / "x.pcap", process, still=0, limit=60)
+        assert went_on.is_set()
