@@ -14,14 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from ..errors import KernelError, L2wgError, from_errno
 from ..machine import module_hint
 from ..model import KINDS, WIREGUARD
 from ..sockets import AF_INET, AF_INET6
 from .bridge import Bridges
+from .library import IPRoute, NetlinkError, setns
 from .rules import Rules
 
 #: IFNAMSIZ of include/uapi/linux/if.h is 16 with the terminating zero.
@@ -392,8 +390,6 @@ def enter_netns(name: str) -> None:
             f"see 'ip netns list', or make it with 'ip netns add {name}'",
             code="NETNS",
         )
-    from pyroute2.netns import setns
-
     try:
         with open(path, "rb") as stream:
             setns(stream.fileno(), flags=0)

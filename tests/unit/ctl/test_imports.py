@@ -14,8 +14,7 @@ import l2wgctl
 from tests.unit.ctl.conftest import PEER_A, PRIVATE
 
 PACKAGE = Path(l2wgctl.__file__).parent
-#: The convention allows genl and link; genl does without (see its first lines).
-MAY_IMPORT_PYROUTE2 = {"link.py"}
+MAY_IMPORT_PYROUTE2 = {"library.py"}
 #: Of pyproject.toml's extras.
 OPTIONAL = {"metrics.py": {"prometheus_client"}, "new.py": {"segno"}}
 ROOT = PACKAGE.parent
@@ -31,7 +30,7 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def test_only_link_imports_pyroute2() -> None:
+def test_only_library_imports_pyroute2() -> None:
     found = {path.name for path in PACKAGE.rglob("*.py") if "pyroute2" in imported(path)}
     assert found == MAY_IMPORT_PYROUTE2
 
@@ -106,6 +105,35 @@ def test_setconf_and_fdb_import_little(tmp_path: Path) -> None:
     modules = loaded(tmp_path, "fdb", "add")
     assert "l2wgctl.fdb" in modules
     assert not modules & {"socket", "pathlib", "shutil", "cryptography"}
+
+
+def python(code: str) -> str:
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout + done.stderr
+
+
+def test_of_pyroute2_only_what_is_used() -> None:
+    modules = set(python("import sys, l2wgctl.netlink.link; print(*sys.modules)").split())
+    assert {"pyroute2.iproute", "pyroute2.netlink.rtnl.ifinfmsg"} <= modules
+    assert not modules & {"pyroute2.ndb", "pyroute2.ipset", "pyroute2.plan9", "sqlite3"}
+
+
+def test_who_asks_pyroute2_for_more_gets_it() -> None:
+    """As if l2wgctl were not there, and the same objects."""
+    code = "from l2wgctl.netlink.library import IPRoute, NetlinkError; import pyroute2;"
+    code += "from pyroute2 import NDB, netns; import pyroute2.netlink.exceptions as e;"
+    code += "print(pyroute2.IPRoute is IPRoute, e.NetlinkError is NetlinkError, NDB.__name__,"
+    assert python(code + "netns.__name__)").split() == ["True", "True", "NDB", "pyroute2.netns"]
+    before = "import pyroute2; from l2wgctl.netlink.library import IPRoute;"
+    assert python(before + "print(pyroute2.IPRoute is IPRoute)").strip() == "True"
+    unknown = "import l2wgctl.netlink.library, pyroute2; print(hasattr(pyroute2, 'nothing'))"
+    assert python(unknown).strip() == "False"
+
+
+def test_warnings_of_pyroute2_do_not_reach_the_user() -> None:
+    code = "import l2wgctl.netlink.library, logging;"
+    assert python(code + "logging.getLogger('pyroute2.netlink').warning('odd')") == ""
 
 
 @pytest.mark.parametrize("name", [n for n in l2wgctl.__all__ if n != "__version__"])
