@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolkit.guest.hosts import Failed, Host, inside
+from toolkit.guest.hosts import LONG, Failed, Host, inside
 
 MODE = Path("/sys/module/l2wireguard/parameters/batch")
 SOL_UDP, UDP_SEGMENT, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 17, 103, 32, 33
@@ -31,7 +31,7 @@ def receiver(host: Host, address: str) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
     sock.bind((address, 9000))
-    sock.settimeout(60)
+    sock.settimeout(LONG)
     return sock
 
 
@@ -82,13 +82,13 @@ def stream(a: Host, b: Host, to: str, size: int) -> None:
         pid = os.fork()
         if not pid:
             try:
-                with inside(a), socket.create_connection((to, port), 120) as sock:
+                with inside(a), socket.create_connection((to, port), LONG) as sock:
                     sock.sendall(data)
             finally:
                 os._exit(0)
-        server.settimeout(60)
+        server.settimeout(LONG)
         connection, _ = server.accept()
-        connection.settimeout(120)
+        connection.settimeout(LONG)
         received = bytearray()
         with connection:
             while part := connection.recv(1 << 16):

@@ -113,9 +113,16 @@ def test_the_wire_is_as_without(ends: tuple[Host, Host], outer: int, card: str) 
         else:
             found = on_the_wire(a, b, outer, usual(), checked=checked)
             seen[way] = [(d.length, d.header) for d in found]
-        after = [a.stat(link, "tx_packets"), b.stat(link, "rx_packets")]
-        after += [a.stat(link, "tx_bytes"), b.stat(link, "rx_bytes"), moved(a, outer)]
-        grown = [n - m for m, n in zip(before, after)]
+        grown: list[int] = []
+
+        def counted(before: list[int] = before, grown: list[int] = grown) -> bool:
+            """It is counted behind the call that sends it, and may have arrived before that."""
+            after = [a.stat(link, "tx_packets"), b.stat(link, "rx_packets")]
+            after += [a.stat(link, "tx_bytes"), b.stat(link, "rx_bytes"), moved(a, outer)]
+            grown[:] = [n - m for m, n in zip(before, after)]
+            return min(grown[:2]) >= MESSAGES and min(grown[2:]) >= size
+
+        eventually(counted, "all is counted")
         # a keepalive now and then, and a handshake: its messages count as bytes, not as packets
         handshake = 148 + 92
         for packets, amount in ((grown[0], grown[2]), (grown[1], grown[3]), (grown[0], grown[4])):

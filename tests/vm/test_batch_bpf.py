@@ -23,6 +23,7 @@ from tests.vm.flows import (
     stream,
 )
 from toolkit.guest.hosts import (
+    LONG,
     Host,
     sh,
 )
@@ -95,7 +96,7 @@ def pinned(host: Host, *argv: str) -> None:
         ["nsenter", f"--net=/run/netns/{host.name}", *argv],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=LONG,
     )
 
 

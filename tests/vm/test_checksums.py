@@ -62,7 +62,7 @@ def cables(hosts: Hosts) -> list[Host]:
 
 def through(a: Host, c: Host, sent: list[bytes]) -> list[bytes]:
     """What of TCP arrives at C. Several times, since GRO merges only what comes close together."""
-    with capture(c, "eth0", "tcp and greater 1000") as file:
+    with capture(c, "eth0", "tcp and greater 1000", frames=5 * len(sent)) as file:
         for _ in range(5):
             wire.send(a, "wg1", *sent)
     return wire.read(file)
@@ -125,9 +125,9 @@ def test_at_the_end_as_the_user_wants(hosts: Hosts, receive: str) -> None:
     sent = segments("192.168.157.2")
     before, packets = wrong(), b.stat("wg1", "rx_packets")
     wire.send(a, "wg1", *sent)
-    eventually(lambda: b.stat("wg1", "rx_packets") - packets >= len(sent), "all arrive", 30)
+    eventually(lambda: b.stat("wg1", "rx_packets") - packets >= len(sent), "all arrive")
     if receive == "off":
-        eventually(lambda: wrong() - before == len(sent), "all are refused", 30)
+        eventually(lambda: wrong() - before == len(sent), "all are refused")
     else:
         a.ping("192.168.157.2")  # behind them
         assert wrong() == before

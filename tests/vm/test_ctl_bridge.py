@@ -17,7 +17,7 @@ import pytest
 
 from tests.vm.ctl import ctl, done, file, unchanged, world
 from tests.vm.test_ctl_up import config, up
-from toolkit.guest.hosts import Host, cable, eventually, inside, underlay
+from toolkit.guest.hosts import LONG, Host, cable, eventually, inside, underlay
 
 Hosts = Callable[..., list[Host]]
 NFT = ("nft", "list", "ruleset")
@@ -178,11 +178,11 @@ def transfer(sender: Host, receiver: Host, address: str, size: int) -> int:
     with inside(receiver):
         listener = socket.create_server((address, 5000), family=family)
     with inside(sender):
-        one = socket.create_connection((address, 5000), timeout=60)
+        one = socket.create_connection((address, 5000), timeout=LONG)
     other, _ = listener.accept()
-    other.settimeout(60)
+    other.settimeout(LONG)
     with listener, one, other, ThreadPoolExecutor(1) as sender_thread:
-        one.settimeout(60)
+        one.settimeout(LONG)
         # sent while it is read: two sockets' buffers need not hold all of it
         sending = sender_thread.submit(one.sendall, bytes(size))
         got = 0
@@ -272,15 +272,15 @@ def test_down_after_up_was_killed(hosts: Hosts) -> None:
     marker = Path("/tmp/post-up")
     marker.unlink(missing_ok=True)
     more = "Bridge = br0\nBridgeCreate = yes\nBridgeAddress = 192.168.9.1/24\n"
-    path = file(a, config(a, b, more + f"PostUp = touch {marker}; exec sleep 100\n"))
+    path = file(a, config(a, b, more + f"PostUp = touch {marker}; exec sleep 1000\n"))
     process = program(a, "up", path)
-    eventually(marker.exists, "up has come to its last step", 100)
+    eventually(marker.exists, "up has come to its last step")
     # while it runs nobody else may touch the link
     said = ctl(a, "down", path)
     assert said.status == 1 and "is working on wg1 (wait for it, or: kill " in said.err
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
-    process.wait(timeout=60)
+    process.wait(timeout=LONG)
     for child in children:
         os.kill(int(child), signal.SIGKILL)
     assert process.stderr is not None

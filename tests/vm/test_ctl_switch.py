@@ -34,7 +34,7 @@ from l2wgctl.switch import (
 from tests.vm import l2wg
 from tests.vm.ctl import ctl, done, file
 from tests.vm.test_switch import hub, ip_of, link, mac_of, peer, underlay
-from toolkit.guest.hosts import Host, eventually, inside
+from toolkit.guest.hosts import LONG, Host, eventually, inside
 
 pytestmark = pytest.mark.newest
 
@@ -51,7 +51,7 @@ def test_the_api(hosts: Hosts) -> None:
     a, b, c = hub(hosts, "A", "B", "C", quiet=True)
     with inside(a):
         switches = Switches()
-        events = switches.events("wg1", timeout=60)
+        events = switches.events("wg1", timeout=LONG)
     with switches, events:
         assert switches.get("wg1").options == SWITCH_DEFAULTS
         assert [x.name for x in switches.all()] == ["wg1"]
@@ -256,7 +256,10 @@ def test_a_closed_hub_and_a_failure(hosts: Hosts) -> None:
     a.run("wg", "set", "wg1", "peer", c.public, "endpoint", "10.0.0.3:51820")
     assert not c.ok("ping", "-c", "2", "-W", "2", ip_of(1))
     with inside(a), Switches() as switches:
-        assert switches.peer("wg1", key(c)).counters["rx_closed"] > 0
+        # what has waited for its handshake comes behind that
+        eventually(
+            lambda: switches.peer("wg1", key(c)).counters["rx_closed"] > 0, "C's frames are refused"
+        )
         done(a, "set", "wg1", "peer", c.public, "relay", "yes")
         c.ping(ip_of(1))
         # added from a file it is no stranger

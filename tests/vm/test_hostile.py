@@ -33,6 +33,7 @@ from tests.vm import wire
 from toolkit.frame import verdicts
 from toolkit.frame.library import delivered
 from toolkit.guest.hosts import (
+    LONG,
     PORT,
     Host,
     capture,
@@ -91,7 +92,7 @@ class Attacker:
         """The tunnel works: B answers an ARP request, byte for byte as it should."""
         self.peer.send(ASKED)
         # among what B's stack has to say to the frames before
-        while self.peer.receive(60) != ANSWER.ljust(48, b"\0"):
+        while self.peer.receive(LONG) != ANSWER.ljust(48, b"\0"):
             pass
 
     def counters(self) -> Counter[str]:
@@ -177,7 +178,7 @@ def hosts_at_war() -> Iterator[Attacker]:
 @pytest.fixture
 def attacker(hosts_at_war: Attacker) -> Attacker:
     """With a session that has just begun: one ends after 180 s (REJECT_AFTER_TIME)."""
-    hosts_at_war.peer.handshake(60)
+    hosts_at_war.peer.handshake(LONG)
     return hosts_at_war
 
 

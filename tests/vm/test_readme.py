@@ -39,7 +39,7 @@ def test_the_first_link(hosts: Callable[..., list[Host]], tmp_path: Path) -> Non
     other = file(b, (tmp_path / "for-peer/wg1.conf").read_text())
     for host, path in ((a, str(own)), (b, other)):
         assert ctl(host, "up", path).status == 0
-    eventually(lambda: b.ok("ping", "-c", "1", "-W", "1", "192.168.157.1"), "B has called", 60)
+    eventually(lambda: b.ok("ping", "-c", "1", "-W", "1", "192.168.157.1"), "B has called")
     a.ping("192.168.157.2")
     said = ctl(a, "doctor", "wg1")
     assert said.status == 0, said.out

@@ -77,7 +77,7 @@ def wires() -> Iterator[Wires]:
     b.ip("link set br0 up")
     with inside(c), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as markers:
         markers.bind(("eth0", MARKER))
-        markers.settimeout(120)
+        markers.settimeout(hosts.LONG)
         yield Wires(a, b, c, markers)
     for host in (a, b, c):
         host.destroy()

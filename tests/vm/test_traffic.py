@@ -67,8 +67,8 @@ def transfer(a: Host, b: Host, address: str, folder: Path) -> None:
             ["ip", "netns", "exec", b.name, "ncat", "-l", "-p", "9000", "--recv-only"], stdout=out
         )
         eventually(lambda: "LISTEN" in b.run("ss", "-Hltn", "sport = :9000"), "ncat listens")
-        a.run("sh", "-c", f"ncat --send-only {address} 9000 <{source}", timeout=180)
-        server.wait(60)
+        a.run("sh", "-c", f"ncat --send-only {address} 9000 <{source}")
+        server.wait(guest.LONG)
     assert sha256(target) == sha256(source)
 
 
