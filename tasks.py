@@ -382,6 +382,16 @@ def bench(
         raise Exit(code=1)
 
 
+@task(help={**KERNEL, "quick": "a few frames and seconds, and nothing for the docs"})
+@friendly
+def bench_hostile(_c: Context, kernel: str | None = None, quick: bool = False) -> None:
+    """What honest peers of a switch lose while others, with valid keys, attack it, in a VM."""
+    needs("bench-hostile")
+    from toolkit.bench import hostile
+
+    hostile.bench(lab_for(kernel), quick=quick)
+
+
 @task(
     help={
         "quick": "small sizes, and nothing for the docs",
@@ -399,10 +409,19 @@ def bench_mesh(_c: Context, quick: bool = False, crowd: bool = False) -> None:
     mesh_store.bench(quick=quick)
 
 
-@task(help={**KERNEL, "contenders": "what to compare, with commas between; the first is the base"})
+@task(
+    help={
+        **KERNEL,
+        "contenders": "what to compare, with commas between; the first is the base",
+        "small": "packets of 64 bytes instead of 1,280 to 1,343",
+    }
+)
 @friendly
 def profile(
-    _c: Context, kernel: str | None = None, contenders: str = "wireguard,wireguard-ours,l2wireguard"
+    _c: Context,
+    kernel: str | None = None,
+    contenders: str = "wireguard,wireguard-ours,l2wireguard",
+    small: bool = False,
 ) -> None:
     """Say in which functions a frame's instructions are, ours beside the stock module's."""
     from toolkit.bench import measure as benches
@@ -410,7 +429,7 @@ def profile(
 
     much = benches.extent(True, contenders)
     needs("profile", but=set(packages.RIVALS) - much.packages())
-    bench_profile.run(lab_for(kernel), much)
+    bench_profile.run(lab_for(kernel), much, small=small)
 
 
 @task(

@@ -103,6 +103,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "demo": BUILD + LAB,
     "demo-mesh": (*BUILD, *LAB, "curl", "etcd-server"),
     "bench-ctl": BUILD + LAB,
+    "bench-hostile": (*BUILD, *LAB, "ethtool"),
     "frames": ("gcc", "libc6-dev"),
     "fuzz": FUZZ,
     "box": BUILD + BOX,

@@ -181,10 +181,12 @@ def run_guest(
     clock: str,
     rounds: int,
     module: str = "toolkit.guest.bench",
+    *,
+    small: bool = False,
 ) -> Path:
     """Run a module with a plan in a guest of its own; the folder with its ``results``.
 
-    :param clock: see :class:`toolkit.guest.bench.Plan`.
+    :param clock: see :class:`toolkit.guest.bench.Plan`; so is ``small``.
     :raises ToolError: the guest does not end, the kernel complains, or OpenVPN and tinc do not
         make their keys.
     """
@@ -202,6 +204,7 @@ def run_guest(
             extent.milliseconds * (1 if counting else 3),
             *(extent.echoes, list(extent.peers), list(extent.floods)),
             *(str(keys), str(packets_program())),
+            small=small,
         )
         (folder / "plan.json").write_text(json.dumps(dataclasses.asdict(plan)))
         result = lab.run(

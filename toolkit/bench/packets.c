@@ -8,6 +8,7 @@
  *	bench-packets rtt NS_A NS_B ADDRESS SIZE COUNT
  *	bench-packets tcp NS_A NS_B ADDRESS STREAMS MILLISECONDS
  *	bench-packets raw NS_A LINK MAC SIZE COUNT COPIES AT_ONCE
+ *	bench-packets frames NS_A LINK NS_B FRAMES COUNT AT_ONCE SEED
  *
  * NS_A and NS_B are names of `ip netns`, ADDRESS is B's IPv4 address, SIZE the
  * bytes of an IP packet, of which there are SPAN sizes from SIZE on (1 by default),
@@ -20,6 +21,12 @@
  *
  * raw sends Ethernet frames of SIZE bytes from LINK to MAC, AT_ONCE at a time, and
  * waits each time until COPIES packets for each frame have left eth0; they are `sent`.
+ *
+ * frames sends what FRAMES says in hexadecimal, with commas between, in turn, until
+ * COUNT have been sent or SIGTERM comes; from random sources unless SEED is 0. At most
+ * AT_ONCE are on their way at once: to NS_B's LINK, which has a name of its own there
+ * if LINK is NAME:NAME_B, until it has received or dropped them; or, if NS_B is -,
+ * until they have left eth0.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -49,6 +56,7 @@ enum {
 	HEADERS = 28,		/* IPv4 and UDP */
 	PACKET_MAX = 65535,
 	STREAMS_MAX = 64,
+	FRAMES_MAX = 1024,
 	BUFFER = 128 * 1024,	/* as iperf3 has it */
 	WARM_UP = 5,		/* the first fifth of a TCP run is not counted */
 };
@@ -66,7 +74,7 @@ static struct shared *shared;
 static int wake;
 static char packet[BUFFER];
 
-static void die(const char *what)
+static _Noreturn void die(const char *what)
 {
 	fprintf(stderr, "bench-packets: %s: %s\n", what, strerror(errno));
 	exit(1);
@@ -399,26 +407,40 @@ static int run_tcp(const char *ns_b, const char *to, unsigned long streams, int6
 	return 0;
 }
 
-/* Packets that have left eth0, by its counter. */
-static unsigned long left_eth0(void)
-{
-	unsigned long sent;
-	char line[512];
-	FILE *f = fopen("/proc/net/dev", "r");
-	bool found = false;
+/* A link's counters. The file stays in the namespace in which it was opened. */
+struct link {
+	int dev;
+	const char *name;
+};
 
-	if (!f)
-		die("/proc/net/dev");
+static struct link open_link(const char *name)
+{
+	struct link link = { open("/proc/self/net/dev", O_RDONLY | O_CLOEXEC), name };
+
+	if (link.dev < 0)
+		die("/proc/self/net/dev");
+	return link;
+}
+
+/* Packets sent (`out`), or received and dropped, by a link's counters. In one system
+ * call, because it is asked while instructions are counted.
+ */
+static unsigned long passed(struct link link, bool out)
+{
+	unsigned long received, dropped, sent;
+	char text[4096], name[32], *line;
+	ssize_t n = pread(link.dev, text, sizeof(text) - 1, 0);
+
+	if (n < 0)
+		die("/proc/self/net/dev");
+	text[n] = 0;
 	/* eight counters of what is received, then bytes and packets sent */
-	while (!found && fgets(line, sizeof(line), f))
-		found = sscanf(line, " eth0: %*u %*u %*u %*u %*u %*u %*u %*u %*u %lu",
-			       &sent) == 1;
-	fclose(f);
-	if (!found) {
-		errno = ENODEV;
-		die("eth0");
-	}
-	return sent;
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		if (sscanf(line, " %31[^:]: %*u %lu %*u %lu %*u %*u %*u %*u %*u %lu", name,
+			   &received, &dropped, &sent) == 4 && !strcmp(name, link.name))
+			return out ? sent : received + dropped;
+	errno = ENODEV;
+	die(link.name);
 }
 
 static int run_raw(const char *link, const char *mac, unsigned long size, unsigned long count,
@@ -428,6 +450,7 @@ static int run_raw(const char *link, const char *mac, unsigned long size, unsign
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	unsigned long sent = 0, before, wanted;
 	unsigned char *m = (unsigned char *)packet;
+	struct link eth0 = open_link("eth0");
 	int64_t start, slept, end, give_up;
 
 	to.sll_ifindex = if_nametoindex(link);
@@ -440,7 +463,7 @@ static int run_raw(const char *link, const char *mac, unsigned long size, unsign
 		die(mac);
 	}
 	memcpy(packet + 6, "\x02\0\0\0\0\x01\x88\xb5", 8);
-	before = left_eth0();
+	before = passed(eth0, true);
 	slept = idle();
 	start = now();
 	while (sent < count) {
@@ -449,7 +472,7 @@ static int run_raw(const char *link, const char *mac, unsigned long size, unsign
 				die("sendto");
 		wanted = before + sent * copies;
 		give_up = now() + LOST * 1000000LL;
-		while (left_eth0() < wanted) {
+		while (passed(eth0, true) < wanted) {
 			if (now() > give_up) {
 				errno = ETIMEDOUT;
 				die("not all have left eth0");
@@ -460,7 +483,114 @@ static int run_raw(const char *link, const char *mac, unsigned long size, unsign
 	end = now();
 	slept = idle() - slept;
 	printf("{\"elapsed\": %ld, \"idle\": %ld, \"sent\": %lu}\n", (long)(end - start),
-	       (long)slept, left_eth0() - before);
+	       (long)slept, passed(eth0, true) - before);
+	return 0;
+}
+
+static volatile sig_atomic_t ended;
+
+static void end_it(int signal)
+{
+	(void)signal;
+	ended = 1;
+}
+
+/* The frames that `hex` has, one behind the other, with their lengths */
+static unsigned int read_frames(const char *hex, size_t *lengths, unsigned int most)
+{
+	unsigned int n = 0;
+	size_t have = 0;
+
+	for (;; hex += 2) {
+		if (*hex == ',' || !*hex) {
+			if (lengths[n] < 14)
+				break;
+			n++;
+			if (!*hex)
+				return n;
+			hex -= 1;
+			if (n == most)
+				break;
+		} else if (have == sizeof(packet) ||
+			   sscanf(hex, "%2hhx", (unsigned char *)packet + have) != 1 || !hex[1]) {
+			break;
+		} else {
+			have++;
+			lengths[n]++;
+		}
+	}
+	errno = EINVAL;
+	die("FRAMES");
+}
+
+static uint64_t xorshift(uint64_t x)
+{
+	x ^= x << 13;
+	x ^= x >> 7;
+	return x ^ x << 17;
+}
+
+static int run_frames(const char *ns_a, char *names, const char *ns_b, const char *hex,
+		      unsigned long count, unsigned long at_once, uint64_t source)
+{
+	size_t lengths[FRAMES_MAX] = { 0 }, at = 0;
+	unsigned int n = read_frames(hex, lengths, FRAMES_MAX), next = 0;
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_halen = 6 };
+	const char *name_b = strchr(names, ':');
+	bool out = !strcmp(ns_b, "-");
+	unsigned long sent = 0, before, lost = 0, room;
+	int64_t start, slept, end, give_up;
+	struct link link;
+	int fd;
+
+	name_b = name_b ? name_b + 1 : names;
+	names[strcspn(names, ":")] = 0;
+	if (!out) {
+		enter(ns_b);
+		link = open_link(name_b);
+	}
+	enter(ns_a);
+	if (out)
+		link = open_link("eth0");
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	to.sll_ifindex = if_nametoindex(names);
+	if (fd < 0 || !to.sll_ifindex)
+		die(names);
+	signal(SIGTERM, end_it);
+	before = passed(link, out);
+	slept = idle();
+	start = now();
+	while (sent < count && !ended) {
+		char *frame = packet + at;
+
+		if (source) {
+			source = xorshift(source);
+			memcpy(frame + 6, &source, 6);
+			frame[6] = (frame[6] & 0xfc) | 2;	/* local, one station */
+		}
+		if (sendto(fd, frame, lengths[next], 0, (struct sockaddr *)&to, sizeof(to)) < 0 &&
+		    errno != ENOBUFS)
+			die("sendto");
+		sent++;
+		at += lengths[next++];
+		if (next == n)
+			at = next = 0;
+		/* half of them at a time */
+		if (sent % (at_once / 2) && sent < count)
+			continue;
+		room = sent < count ? at_once / 2 : 0;
+		give_up = now() + LOST * 1000000LL;
+		while (!ended && passed(link, out) - before + lost + room < sent) {
+			if (now() > give_up)
+				lost = sent - (passed(link, out) - before);
+			else
+				usleep(200);
+		}
+	}
+	end = now();
+	slept = idle() - slept;
+	printf("{\"elapsed\": %ld, \"idle\": %ld, \"sent\": %lu, \"received\": %lu, \"lost\": %lu}\n",
+	       (long)(end - start), (long)slept, sent, passed(link, out) - before, lost);
 	return 0;
 }
 
@@ -470,6 +600,14 @@ int main(int argc, char **argv)
 	unsigned long n[4] = { 0 };
 	int numbers = argc - 5;
 
+	if (!strcmp(mode, "frames") && argc == 9) {
+		n[0] = strtoul(argv[6], NULL, 10);
+		n[1] = strtoul(argv[7], NULL, 10);
+		if (n[1] < 2)
+			n[1] = 2;
+		return run_frames(argv[2], argv[3], argv[4], argv[5], n[0], n[1],
+				  strtoull(argv[8], NULL, 10));
+	}
 	if (numbers < 2 || numbers > 4) {
 		fprintf(stderr, "bench-packets: see the head of packets.c for its arguments\n");
 		return 2;

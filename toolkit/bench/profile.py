@@ -35,12 +35,14 @@ def differences(profiles: dict[str, dict[str, float]]) -> list[list[str]]:
     return rows
 
 
-def run(lab: Lab, much: Extent) -> None:
+def run(lab: Lab, much: Extent, *, small: bool = False) -> None:
     """Profile in a guest and print the table.
 
+    :param small: packets of 64 bytes.
     :raises ToolError: see :func:`toolkit.bench.measure.run_guest`.
     """
     extent = dataclasses.replace(much, frames=(4096, 512))
-    folder = measure.run_guest(lab, extent, "profile", "icount", 1, module="toolkit.guest.profile")
+    module = "toolkit.guest.profile"
+    folder = measure.run_guest(lab, extent, "profile", "icount", 1, module, small=small)
     profiles: dict[str, Any] = json.loads((folder / "results").read_text())
     tables.show(differences(profiles), numbers=True)

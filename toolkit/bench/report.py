@@ -218,15 +218,16 @@ def page(report: dict[str, Any], name: str) -> str:
     return "\n\n".join(lines)
 
 
-def between(document: str, new: str) -> str:
+def between(document: str, new: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """A document with the text between the marks replaced.
 
     :raises ToolError: it has no marks.
     """
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    begin, end = marks
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(document):
-        raise ToolError(f"no place for the figures: the lines {BEGIN} and {END} are missing")
-    return pattern.sub(lambda _: f"{BEGIN}\n{new}\n\n{END}", document, count=1)
+        raise ToolError(f"no place for the figures: the lines {begin} and {end} are missing")
+    return pattern.sub(lambda _: f"{begin}\n{new}\n\n{end}", document, count=1)
 
 
 def publish(report_file: Path) -> None:

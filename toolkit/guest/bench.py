@@ -49,6 +49,7 @@ class Plan:
     :ivar peers: numbers of peers on one link to measure with.
     :ivar floods: numbers of peers that a broadcast goes to.
     :ivar keys: the folder that make_keys() filled.
+    :ivar small: profile packets of SMALL bytes.
     """
 
     clock: str
@@ -61,6 +62,7 @@ class Plan:
     floods: list[int]
     keys: str
     packets: str
+    small: bool = False
 
 
 Record = Callable[..., None]

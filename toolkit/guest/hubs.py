@@ -22,22 +22,27 @@ from toolkit.guest.hosts import PORT, Host, cable, eventually, keys
 
 @dataclass(frozen=True)
 class Star:
-    """The hub with its two spokes."""
+    """The hub with its spokes, of which A and B are measured."""
 
     hub: Host
     a: Host
     b: Host
+    others: tuple[Host, ...] = ()
 
     @property
     def spokes(self) -> tuple[tuple[int, Host, str], ...]:
         """Number, host and inner address of each."""
-        return (1, self.a, A), (2, self.b, B)
+        numbered = enumerate((self.a, self.b, *self.others), 1)
+        return tuple(
+            (n, host, (A, B)[n - 1] if n < 3 else f"192.168.157.{n}") for n, host in numbered
+        )
 
 
-def star() -> Star:
-    """Hosts and cables, without IPv6."""
-    found = Star(*(Host(name).create() for name in ("H", "A", "B")))
-    for host in (found.hub, found.a, found.b):
+def star(*others: str) -> Star:
+    """Hosts and cables, without IPv6; with further spokes of these names."""
+    hub, a, b, *more = (Host(name).create() for name in ("H", "A", "B", *others))
+    found = Star(hub, a, b, tuple(more))
+    for host in (hub, a, b, *more):
         host.run("sysctl", "-q", "-w", *contenders.NO_IPV6)
     for number, spoke, _ in found.spokes:
         cable(spoke, found.hub, "eth0", f"eth{number}")
@@ -64,8 +69,8 @@ def _spoke(
     spoke.ip(f"link set {link} up")
 
 
-def _hub_link(star: Star, kind: str, link: str, allowed: tuple[str, str]) -> None:
-    """One link in the hub with both spokes as its peers."""
+def _hub_link(star: Star, kind: str, link: str, allowed: tuple[str, ...]) -> None:
+    """One link in the hub with all spokes as its peers."""
     keys(star.hub)
     star.hub.ip(f"link add {link} type {kind}")
     peers = []
@@ -90,7 +95,7 @@ def router(star: Star) -> None:
 
 def switch(star: Star) -> None:
     """One switch that relays between its spokes, which are wires."""
-    _hub_link(star, "l2wgswitch", "wg1", ("", ""))
+    _hub_link(star, "l2wgswitch", "wg1", ("",) * len(star.spokes))
     for number, spoke, address in star.spokes:
         star.hub.run(
             *(sys.executable, "-m", "l2wgctl", "set", "wg1"),

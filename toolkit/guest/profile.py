@@ -20,6 +20,8 @@ from toolkit.guest.hosts import Host, eventually, sh
 
 HERTZ = 20_000  # samples a second of guest time: one in 50,000 instructions
 COUNT = 30_000
+#: Small packets are the cheaper ones, and so are the differences that are looked for.
+COUNT_SMALL = 90_000
 #: `    12.34%  [k] function` of `perf report --sort symbol`; a clone that the compiler made
 #: (`.isra.0`) counts as the function that it was made from
 LINE = re.compile(r"^\s*(\d+\.\d+)%\s+\[(.)\]\s+([^\s.]+)")
@@ -36,13 +38,15 @@ def shares(report: str) -> dict[str, float]:
 
 def profile(a: Host, address: str, plan: bench_guest.Plan) -> dict[str, float]:
     """Instructions a frame, by function."""
-    sizes = bench_guest.FRAMES
+    sizes, count = bench_guest.FRAMES, COUNT
+    if plan.small:
+        sizes, count = range(bench_guest.SMALL, bench_guest.SMALL + 1), COUNT_SMALL
     whole = bench_guest.per_frame(address, sizes, plan)
     data = "/tmp/perf.data"
     sh(
         *("perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(HERTZ), "-o", data, "--"),
         *(bench_guest.PACKETS, "udp", "A", "B", address),
-        *map(str, (sizes.start, COUNT, bench_guest.WINDOW["icount"], len(sizes))),
+        *map(str, (sizes.start, count, bench_guest.WINDOW["icount"], len(sizes))),
     )
     report = sh("perf", "report", "-i", data, "--stdio", "-g", "none", "--sort", "symbol")
     found = shares(report)
