@@ -143,3 +143,9 @@ def test_our_python_side() -> None:
     for of, count in (("l2wg_mac_attr", 1), ("l2wg_prefix_attr", 3), ("l2wg_vlan_attr", 3)):
         numbers = [getattr(switch_uapi, x.removeprefix("L2WG_A_")) for x in enum(of)]
         assert numbers == list(range(1, count + 1)), of
+
+
+def test_counters_have_64_bits_on_every_machine() -> None:
+    """The header says u64: an atomic_long_t, which has 32 bits on some, comes round at 4 GiB."""
+    for file in paths.KERNEL.glob("*.[ch]"):
+        assert "atomic_long" not in file.read_text(), file.name

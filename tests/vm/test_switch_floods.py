@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a broadcast may start: copies for 100 peers, handshakes with 1,000 that are away."""
+"""Very many: copies for 100 peers, handshakes with 1,000 that are away, 120,000 addresses."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import socket
 import time
 from collections.abc import Callable
 
@@ -13,8 +15,10 @@ import pytest
 from l2wgctl.switch import SESSIONS
 from tests.vm import l2wg, station, wire
 from tests.vm.failing import FAIL_NTH
-from tests.vm.test_switch import ip_of, link, mac_of, underlay
-from toolkit.guest.hosts import Host, capture, eventually, keys
+from tests.vm.test_switch import hub, ip_of, link, mac_of, underlay
+from toolkit import paths
+from toolkit.guest import bench
+from toolkit.guest.hosts import Host, capture, eventually, inside, keys, no_more_memory, sh
 
 Hosts = Callable[..., list[Host]]
 #: They take some ten minutes in an emulated machine.
@@ -121,3 +125,33 @@ def test_1000_dead_peers_are_tried_20_times_a_second(hosts: Hosts) -> None:
     # what waits for them is 8 copies each
     assert a.counter("wg1", "tx_flood") == floods
     print(f"{floods} floods, {sent} initiations in {took:.1f} s")
+
+
+def test_120000_addresses_leave_no_trace(hosts: Hosts) -> None:
+    """From a peer with room for all of them: it pushes out its own, and memory is flat."""
+    a, b, c = hub(hosts, "A", "B", "C", quiet=True)
+    for spoke in (b, c):
+        spoke.ping(ip_of(1))
+    sh("cc", "-O1", "-o", bench.PACKETS, str(paths.ROOT / "toolkit/bench/packets.c"))
+    mine = [f"02:33:00:00:00:{n:02x}" for n in range(50)]
+    wire.send(c, "wg1", *(station.eth(mac_of(1), x, station.NOTHING, b"x") for x in mine))
+    eventually(lambda: {x for x, _ in l2wg.fdb(a)} >= set(mine), "C's stations are learned")
+    l2wg.set_peer(a, b, max_macs=1 << 20)
+    frame = station.eth(mac_of(1), station.BROADCAST, station.NOTHING, bytes(46))
+
+    def flood(seed: int) -> None:
+        argv = ("frames", "B", "wg1", "A", frame.hex(), "20000", "512", str(seed << 32))
+        found = json.loads(sh(bench.PACKETS, *argv))
+        assert found["received"] > 18_000, found
+
+    # What nobody asks for would count as received and as dropped.
+    with inside(a), socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as ear:
+        ear.bind(("wg1", station.NOTHING))
+        for seed in (1, 2, 3):
+            flood(seed)
+        # KASAN keeps what has been freed, up to 1/32 of the memory, and that is full now
+        with no_more_memory(4000):
+            for seed in (4, 5, 6):
+                flood(seed)
+    assert len(l2wg.fdb(a)) == 8192
+    assert {x for x, _ in l2wg.fdb(a)} >= set(mine)

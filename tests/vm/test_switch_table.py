@@ -7,6 +7,7 @@ import random
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -209,6 +210,22 @@ def test_a_flood_of_addresses_harms_nobody_else(net: Hub) -> None:
 
 def _mac(number: int) -> str:
     return ":".join(f"{x:02x}" for x in struct.pack("!I", number))
+
+
+# -- what it takes ---------------------------------------------------------------------------------
+
+#: Bytes of an entry. On 64 bits it has 88, and 46 are in a page.
+ENTRY = 96
+#: Bytes of the buckets for each entry: a pointer, and at least 30 % of the buckets are in use
+#: (lib/rhashtable.c, rht_shrink_below_30()).
+BUCKETS = 8 / 0.3
+
+
+def test_an_entry_does_not_grow_unnoticed() -> None:
+    """The specification has 144 bytes for each learned entry, buckets included."""
+    size = int(Path("/sys/kernel/slab/l2wg_entry/object_size").read_text())
+    assert size <= ENTRY
+    assert ENTRY + BUCKETS < 144
 
 
 # -- what is told of it ----------------------------------------------------------------------------
