@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 
+from toolkit import arch
 from toolkit.errors import ToolError
 from toolkit.run import run, say
 
@@ -116,10 +117,27 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "selftest": BUILD + LAB + TEST_VM,
     "own-kernel": BUILD + OWN_KERNEL,
     "sanitize": BUILD + LAB + TEST_VM,
+    # a kernel of another architecture, built and booted here
+    "build-amd64": ("gcc-x86-64-linux-gnu",),
+    "build-arm64": ("gcc-aarch64-linux-gnu",),
+    "lab-amd64": (
+        *("gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross", "mmdebstrap", "qemu-system-x86"),
+    ),
+    "lab-arm64": (
+        *("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "mmdebstrap", "qemu-system-arm"),
+    ),
 }
 
 
 INSTALL = ("apt-get", "install", "--no-install-recommends")
+
+
+def packages(task: str) -> list[str]:
+    """What a task needs on a machine of this architecture."""
+    x86 = arch.KNOWN["amd64"].emulator
+    if x86 not in NEEDS[task] or task == "lab-amd64":
+        return [*NEEDS[task]]
+    return [arch.here().emulator if name == x86 else name for name in NEEDS[task]]
 
 
 def missing(names: tuple[str, ...]) -> list[str]:
@@ -143,7 +161,7 @@ def lacking(task: str, but: Collection[str] = ()) -> list[str]:
     :param but: packages that it can do without this time.
     :raises ToolError: we are root, and apt fails.
     """
-    missing_here = missing(tuple(name for name in NEEDS[task] if name not in but))
+    missing_here = missing(tuple(name for name in packages(task) if name not in but))
     if missing_here and os.geteuid() == 0:
         _install(missing_here)
         return []

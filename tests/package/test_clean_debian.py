@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.arch import architecture
 from toolkit.debs import package
-from toolkit.kernels.archive import Archive, architecture
+from toolkit.kernels.archive import Archive
 from toolkit.lab import cleanroot
 from toolkit.lab.cleanroot import CleanRoot
 
@@ -61,6 +62,7 @@ echo "loaded, up, pinged, down, unloaded under $(uname -r)"
 
 #: Debian release -> the series of its own kernel.
 RELEASES = {"bookworm": "6.1", "trixie": "6.12"}
+KERNEL = [f"linux-{part}-{architecture()}" for part in ("image", "headers")]
 
 #: For apt-get autoremove. By itself it keeps what a package of before only recommends or suggests,
 #: as the compiler does python3, and perl, which came with ours.
@@ -76,7 +78,7 @@ def clean(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CleanRoot]
     older = oldest_kernel(request.param)
     try:
         root = cleanroot.make(folder, request.param)
-        root.install(f"linux-image-amd64={older}", f"linux-headers-amd64={older}")
+        root.install(*(f"{name}={older}" for name in KERNEL))
         yield root
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -84,7 +86,7 @@ def clean(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CleanRoot]
 
 def oldest_kernel(codename: str) -> str:
     """The oldest version of a release's own kernel that the mirror has."""
-    found = Archive(codename).find(f"^linux-image-{architecture()}$")
+    found = Archive(codename).find(f"^{KERNEL[0]}$")
     return [p for p in found if p.version.startswith(RELEASES[codename] + ".")][-1].version
 
 
@@ -129,7 +131,7 @@ def test_the_life_of_the_packages(clean: CleanRoot, debs: dict[str, Path]) -> No
         (clean.folder / f"tmp/{key}.key").unlink()
     use(clean, older)
     # so does an upgrade of the kernel, by itself
-    clean.install("linux-image-amd64", "linux-headers-amd64")
+    clean.install(*KERNEL)
     assert len(clean.kernels()) == 2
     (newer,) = set(clean.kernels()) - {older}
     assert dkms(clean) == {older: "installed", newer: "installed"}

@@ -19,7 +19,7 @@ CTL = paths.ROOT / "l2wgctl"
 #: The wings of toolkit/, from the ground up: each imports itself and those before it.
 WINGS = ["guest", "frame", "kernels", "kmod", "lab", "debs", "checks", "bench", "vagrant"]
 #: Single modules that every wing but guest/ may import; they import each other, and no wing.
-GROUND = {"errors", "paths", "run", "needs", "compiled", "lock", "tables"}
+GROUND = {"arch", "errors", "paths", "run", "needs", "compiled", "lock", "tables"}
 
 #: The packages of l2wgctl/, from the ground up, likewise: the kernel's side knows no files, and
 #: what reads files sets up no links. A package that is not named here stands above them.

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit import paths
+from toolkit import arch, paths
 from toolkit.bench import ctl, length, stats
 from toolkit.bench import report as bench_report
 from toolkit.compiled import compiled
@@ -306,7 +306,7 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of the programs that take part: the first line that each prints about itself."""
     asked = {
-        "qemu": ("qemu-system-x86_64", "--version"),
+        "qemu": (arch.here().qemu, "--version"),
         "wireguard-tools": ("wg", "--version"),
         "iproute2": ("ip", "-V"),
         "gcc": ("cc", "--version"),

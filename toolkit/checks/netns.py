@@ -9,7 +9,7 @@ from pathlib import Path
 
 from debian.debian_support import Version
 
-from toolkit import paths
+from toolkit import arch, paths
 from toolkit.errors import ToolError
 from toolkit.kernels.archive import Archive, unpack
 from toolkit.kernels.kernel import NEWEST_IN
@@ -62,11 +62,12 @@ def wg_for(script: str, folder: Path) -> Path | None:
     root = paths.cache() / "tools" / f"wg_{wg.version}_{libc.version}"
     if not root.exists():
         unpack([archive.fetch(wg), archive.fetch(libc)], root, lambda _: None)
-    libraries = root / "usr/lib/x86_64-linux-gnu"
+    machine = arch.here()
+    libraries = root / "usr/lib" / machine.triplet
     (folder / "bin").mkdir(exist_ok=True)
     program = folder / "bin/wg"
     program.write_text(
-        f"#!/bin/sh\nexec {shlex.quote(str(libraries / 'ld-linux-x86-64.so.2'))} --library-path "
+        f"#!/bin/sh\nexec {shlex.quote(str(libraries / machine.loader))} --library-path "
         f'{shlex.quote(str(libraries))} {shlex.quote(str(root / "usr/bin/wg"))} "$@"\n'
     )
     program.chmod(0o755)

@@ -2,7 +2,7 @@
 """Debian's archive: any release's packages, from this machine's mirror, through apt.
 
 apt runs with a state folder of its own in the cache, so it neither uses nor changes the machine's
-lists, sources and status. It checks signatures as always.
+lists, sources and status, and may be of another architecture. It checks signatures as always.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from debian.deb822 import Packages
 from debian.debian_support import Version
 
 from toolkit import paths
+from toolkit.arch import architecture
 from toolkit.errors import ToolError
 from toolkit.run import run, say
 
@@ -44,12 +45,6 @@ class Package:
     def filename(self) -> str:
         """How apt names the file: an epoch's colon is quoted."""
         return f"{self.name}_{self.version.replace(':', '%3a')}_"
-
-
-@functools.cache
-def architecture() -> str:
-    """Debian's name of this machine's architecture."""
-    return run(["dpkg", "--print-architecture"]).stdout.strip()
 
 
 @functools.cache
@@ -83,17 +78,26 @@ def mirrors() -> tuple[str, str]:
 
 
 class Archive:
-    """One Debian release (``bullseye``, ``bookworm``, ...) as its mirror serves it."""
+    """One Debian release (``bullseye``, ``bookworm``, ...) as its mirror serves it.
 
-    def __init__(self, codename: str) -> None:
+    :ivar foreign: the architecture whose packages these are; None: this machine's.
+    """
+
+    def __init__(self, codename: str, foreign: str | None = None) -> None:
         self.codename = codename
-        self.state = paths.cache() / "apt" / codename
+        self.foreign = foreign
+        self.state = paths.cache() / "apt" / "-".join(filter(None, [codename, foreign]))
 
     def __repr__(self) -> str:
-        return f"Archive({self.codename!r})"
+        return f"Archive({self.codename!r}, {self.foreign!r})"
+
+    @property
+    def architecture(self) -> str:
+        """Debian's name of the architecture whose packages these are."""
+        return self.foreign or architecture()
 
     def _options(self) -> list[str]:
-        options = {
+        options: dict[str, str | Path] = {
             "Dir::State": self.state,
             "Dir::State::Lists": self.state / "lists",
             "Dir::State::Status": "/dev/null",
@@ -107,6 +111,8 @@ class Archive:
             # Old releases' Release files have expired; the signature still holds.
             "Acquire::Check-Valid-Until": "false",
         }
+        if self.foreign:
+            options |= {"APT::Architecture": self.foreign, "APT::Architectures": self.foreign}
         if os.geteuid() == 0:
             # apt's own unprivileged user may not write into root's cache folder.
             options["APT::Sandbox::User"] = "root"
@@ -169,7 +175,7 @@ class Archive:
         for folder in ("lists/partial", "cache/archives/partial"):
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         (self.state / "sources.list").write_text(sources)
-        say(f"Fetching {self.codename}'s package lists")
+        say(f"Fetching {self.state.name}'s package lists")
         done = run(["apt-get", *self._options(), "update", "-qq", "--error-on=any"], check=False)
         if done.returncode == 0:
             stamp.touch()
@@ -230,8 +236,9 @@ class Archive:
         :raises ToolError: it is not in the cache and cannot be downloaded.
         """
         store = paths.cache() / "debs"
-        for file in sorted(store.glob(f"{package.filename}*.deb")):
-            return file
+        for name in (self.architecture, "all"):
+            if (file := store / f"{package.filename}{name}.deb").exists():
+                return file
         store.mkdir(parents=True, exist_ok=True)
         say(f"Downloading {package.name} {package.version}")
         with tempfile.TemporaryDirectory(dir=store) as work:

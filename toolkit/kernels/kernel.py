@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit import paths
+from toolkit import arch, paths
+from toolkit.arch import Arch, architecture
 from toolkit.errors import ToolError
 from toolkit.kernels import own
-from toolkit.kernels.archive import Archive, Package, architecture, unpack
+from toolkit.kernels.archive import Archive, Package, unpack
 from toolkit.run import run, say
 
 DEFAULT = "5.10"
@@ -59,6 +60,18 @@ class Kernel:
         )
         return make.stdout.strip().splitlines()[-1]
 
+    @functools.cached_property
+    def foreign(self) -> Arch | None:
+        """The kernel's architecture, as its configuration says it, if it is not this machine's."""
+        try:
+            with (self.build / ".config").open() as file:
+                head = file.read(200)
+        except OSError:
+            return None
+        found = re.search(r"^# Linux/(\w+) ", head, re.MULTILINE)
+        names = (name for name, known in arch.KNOWN.items() if found and known.linux == found[1])
+        return arch.other(next(names, ""))
+
     @property
     def label(self) -> str:
         """For messages: the release and the version behind it."""
@@ -74,8 +87,9 @@ def resolve(wanted: str | None) -> Kernel:
     """The kernel that ``wanted`` names; its headers are fetched when they are not here.
 
     :param wanted: ``running``, ``newest``, a series (``5.10``), a series as a Debian release
-        builds it (``6.12+deb12``), a release (``5.10.0-46-amd64``), a kernel of our own (``uml``),
-        a kernel build folder, or None: the running kernel if its headers are here, otherwise 5.10.
+        builds it (``6.12+deb12``), each for another architecture (``6.1-arm64``), a release
+        (``5.10.0-46-amd64``), a kernel of our own (``uml``), a kernel build folder, or None: the
+        running kernel if its headers are here, otherwise 5.10.
     :raises ToolError: there is no such kernel, or no headers for it.
     """
     here = os.uname().release
@@ -96,10 +110,12 @@ def resolve(wanted: str | None) -> Kernel:
         return _installed(here)
     if recipe := own.RECIPES.get(wanted):
         return _from_folder(own.make(recipe).tree)
-    if wanted == NEWEST:
-        return _from_series(wanted, r"[0-9]+[.][0-9]+", [NEWEST_IN])
-    if match := re.fullmatch(r"(\d+\.\d+)(?:\+(deb\d+))?", wanted):
-        return _from_series(wanted, re.escape(match[1]), _codenames(match[1], match[2]))
+    word = rf"(?:({NEWEST})|(\d+\.\d+)(?:\+(deb\d+))?)(?:-({'|'.join(arch.KNOWN)}))?"
+    if match := re.fullmatch(word, wanted):
+        newest, series, built_in, name = match.groups()
+        if newest:
+            return _from_series(wanted, r"[0-9]+[.][0-9]+", [NEWEST_IN], name)
+        return _from_series(wanted, re.escape(series), _codenames(series, built_in), name)
     if re.match(r"\d+\.\d+", wanted):
         return _from_release(wanted)
     raise ToolError(
@@ -116,7 +132,7 @@ def release_of(wanted: str) -> str:
     """
     if wanted == "running":
         return os.uname().release
-    return wanted if re.match(r"\d+\.\d+.*-", wanted) else resolve(wanted).release
+    return wanted if re.match(r"\d+\.\d+\.\S*-", wanted) else resolve(wanted).release
 
 
 def _from_folder(folder: Path) -> Kernel:
@@ -161,14 +177,20 @@ def _codenames(series: str, built_in: str | None) -> list[str]:
     return own + others or list(RELEASES)
 
 
-def _from_series(wanted: str, series: str, codenames: list[str]) -> Kernel:
+def _archive(codename: str, name: str | None) -> Archive:
+    """A release's packages of an architecture; None: this machine's."""
+    return Archive(codename, name if name and arch.other(name) else None)
+
+
+def _from_series(wanted: str, series: str, codenames: list[str], name: str | None) -> Kernel:
     """The newest kernel of a series; without the mirror, the last one that was built.
 
     :param series: regular expression.
+    :param name: of the architecture; this machine's by default.
     """
-    flavour = architecture()
+    flavour = name or architecture()
     for codename in codenames:
-        archive = Archive(codename)
+        archive = _archive(codename, name)
         # cloud, rt and the like have their flavour before the architecture
         plain = [
             p
@@ -195,7 +217,7 @@ def _from_release(release: str) -> Kernel:
     if (headers_of(release) / "Makefile").exists():
         return _installed(release)
     for codename in RELEASES:
-        archive = Archive(codename)
+        archive = _archive(codename, release.rpartition("-")[2])
         if found := archive.find(f"^{re.escape('linux-headers-' + release)}$"):
             return _fetched(archive, found[0])
     raise ToolError(
@@ -206,16 +228,21 @@ def _from_release(release: str) -> Kernel:
 
 
 def _fetched(archive: Archive, package: Package) -> Kernel:
-    """Headers out of packages that are not installed: unpacked into the cache."""
+    """Headers out of packages that are not installed: unpacked into the cache.
+
+    kbuild's programs run here, whatever architecture the kernel is for.
+    """
+    here = Archive(archive.codename)
     release = package.name.removeprefix("linux-headers-")
-    wanted = [package]
+    wanted = [(archive, package)]
     for need in package.depends.split(","):
         if match := re.match(
             r"\s*(linux-(?:headers|kbuild)-[^\s(]+)(?:\s*\((>?=) ([^)]+)\))?", need
         ):
             # kbuild's dependency is `>=`; Debian built with the one of the same version
-            wanted.append(archive.get(match[1], package.version))
-    debs = [archive.fetch(p) for p in wanted]
+            of = here if match[1].startswith("linux-kbuild-") else archive
+            wanted.append((of, of.get(match[1], package.version)))
+    debs = [of.fetch(p) for of, p in wanted]
     root = unpack(debs, paths.cache() / "headers" / f"{release}_{package.version}", _relocate)
     return Kernel(release, root / "usr/src" / package.name, package, archive)
 
@@ -254,6 +281,7 @@ def _remember(series: str, kernel: Kernel) -> Kernel:
                 "build": str(kernel.build),
                 "package": [kernel.package.name, kernel.package.version, kernel.package.depends],
                 "archive": kernel.archive.codename,
+                "foreign": kernel.archive.foreign,
             }
         )
     )
@@ -267,4 +295,5 @@ def _remembered(series: str) -> Kernel | None:
     build = Path(data["build"])
     if not build.exists():
         return None
-    return Kernel(data["release"], build, Package(*data["package"]), Archive(data["archive"]))
+    archive = Archive(data["archive"], data.get("foreign"))
+    return Kernel(data["release"], build, Package(*data["package"]), archive)

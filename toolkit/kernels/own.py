@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import needs, paths
+from toolkit.arch import architecture
 from toolkit.errors import ToolError
 from toolkit.kernels.archive import Archive
 from toolkit.run import run, say
@@ -75,8 +76,10 @@ class Recipe:
 
 #: Linux as a program on this machine: native speed without KVM. It is preemptible from 6.7 on,
 #: without which there is no DEBUG_ATOMIC_SLEEP.
+#: Of the architectures of ours, it has been ported to x86 alone.
 UML = Recipe("uml", "um", "linux", "linux", "6.12", "bookworm")
 
+RUNS_ON = "amd64"
 RECIPES = {recipe.name: recipe for recipe in (UML,)}
 
 
@@ -129,6 +132,11 @@ def make(recipe: Recipe) -> Own:
 
     :raises ToolError: it is not, and cannot be built; the build's log is kept.
     """
+    if architecture() != RUNS_ON:
+        raise ToolError(
+            f"--kernel {recipe.name}: runs on {RUNS_ON} only, and this machine is {architecture()}",
+            "name a kernel of Debian's: --kernel newest",
+        )
     archive = Archive(recipe.codename)
     package = archive.get(f"linux-source-{recipe.series}")
     target = _folder() / f"{recipe.name}-{package.version}-{recipe.digest()}"

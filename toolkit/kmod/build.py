@@ -21,7 +21,7 @@ from toolkit.kernels.kernel import Kernel
 from toolkit.kernels.source import DRIVER, Source
 from toolkit.kmod import patching, signing, toolchain
 from toolkit.kmod.signing import Signer
-from toolkit.kmod.toolchain import Toolchain
+from toolkit.kmod.toolchain import Toolchain, cross_prefix
 from toolkit.run import run, say
 
 MODULE = "l2wireguard"
@@ -155,13 +155,14 @@ def _kbuild(kernel: Kernel, source: Source, tools: Toolchain, work: Path, *, deb
     module = driver / f"{MODULE}.ko"
     if module.exists() and not debug:
         # as distributions do: DWARF is 97 % of the file, and each load reads all of it
-        tools.run([*STRIP, module], work)
+        tools.run([cross_prefix(kernel) + STRIP[0], *STRIP[1:], module], work)
     return module
 
 
 def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[str]:
     """The kbuild command line for a driver folder that prepare() made."""
     jobs = os.cpu_count() or 1
+    cross = kernel.foreign
     return [
         "make",
         f"-j{jobs}",
@@ -169,6 +170,7 @@ def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[s
         str(kernel.build),
         f"M={driver}",
         f"CC={compiler}",
+        *([f"ARCH={cross.linux}", f"CROSS_COMPILE={cross_prefix(kernel)}"] if cross else []),
         f"KCFLAGS={_anywhere(kernel, driver)}",
         # which lines have run: of ours alone, the kernel's own would be slow
         *(["GCOV_PROFILE=y"] if own.of(kernel.build) else []),

@@ -4,7 +4,8 @@
 A kernel's headers come with programs (modpost, objtool, ...) that need the libc of their release,
 and with a configuration that needs its compiler. If this machine's are older, we use a minimal
 chroot of that release. mmdebstrap makes it once, and checks Debian's signatures. Programs run in it
-through bubblewrap, which leaves neither mounts nor files in it.
+through bubblewrap, which leaves neither mounts nor files in it. A kernel of another architecture is
+built with Debian's cross compiler.
 """
 
 from __future__ import annotations
@@ -103,7 +104,14 @@ def of(kernel: Kernel) -> Toolchain:
     """
     chosen = os.environ.get("CC")
     chroot = None if chosen else _chroot(kernel)
+    if kernel.foreign and not chroot:
+        needs.ensure(f"build-{kernel.foreign.name}")
     return Toolchain(chosen or _compiler(kernel, chroot), chroot, kernel)
+
+
+def cross_prefix(kernel: Kernel) -> str:
+    """What the names of a kernel's compiler and its companions begin with, ``CROSS_COMPILE``."""
+    return f"{kernel.foreign.triplet}-" if kernel.foreign else ""
 
 
 def _compiler(kernel: Kernel, chroot: Path | None) -> str:
@@ -113,10 +121,15 @@ def _compiler(kernel: Kernel, chroot: Path | None) -> str:
         with config.open() as f:
             head = f.read(4000)
         if match := re.search(r'CONFIG_CC_VERSION_TEXT="(\S+)', head):
-            name = match[1].removeprefix("x86_64-linux-gnu-")
+            name = cross_prefix(kernel) + re.sub(r"^\w+-linux-gnu-", "", match[1])
             if (chroot / "usr/bin" / name).exists() if chroot else shutil.which(name):
                 return name
-    return "gcc"
+    return f"{cross_prefix(kernel)}gcc"
+
+
+def _here(archive: Archive) -> Archive:
+    """The same release's packages for this machine: its programs run here."""
+    return Archive(archive.codename) if archive.foreign else archive
 
 
 def _depends(kernel: Kernel) -> str:
@@ -125,7 +138,7 @@ def _depends(kernel: Kernel) -> str:
         return ""
     depends = kernel.package.depends
     if match := re.search(r"linux-kbuild-[^\s,(]+", depends):
-        depends += ", " + kernel.archive.get(match[0], kernel.package.version).depends
+        depends += ", " + _here(kernel.archive).get(match[0], kernel.package.version).depends
     return depends
 
 
@@ -140,7 +153,10 @@ def _chroot(kernel: Kernel) -> Path | None:
     names = [d.split("|")[0].split("(")[0].strip() for d in depends.split(",")]
     # gcc-14-for-host has only the name with the architecture in front, gcc-14 has both
     wanted = {n.removesuffix("-for-host") for n in names if n and not n.startswith("linux-")}
-    return make_chroot(kernel.archive, sorted(wanted | set(ALWAYS)))
+    if cross := kernel.foreign:
+        machine = cross.triplet.replace("_", "-")  # as a package's name may have it
+        wanted = {f"{n}-{machine}" if n.startswith("gcc-") else n for n in wanted}
+    return make_chroot(_here(kernel.archive), sorted(wanted | set(ALWAYS)))
 
 
 def _newer(depends: str) -> bool:
@@ -176,16 +192,21 @@ def make_chroot(archive: Archive, wanted: Sequence[str]) -> Path:
         if not target.exists():
             say(f"Making a chroot of {archive.codename} (once): {' '.join(wanted)}")
             with paths.built_whole(target) as work:
-                _bootstrap(archive, wanted, work)
+                bootstrap(archive, wanted, work, "--variant=essential")
     return target
 
 
-def _bootstrap(archive: Archive, wanted: Sequence[str], work: Path) -> None:
+def bootstrap(archive: Archive, wanted: Sequence[str], work: Path, *how: str) -> None:
+    """Have mmdebstrap put packages of a release, and what they depend on, into a folder.
+
+    :param how: more options of mmdebstrap.
+    :raises ToolError: it cannot.
+    """
     started = time.monotonic()
     log = paths.LOGS / f"chroot-{archive.codename}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [
-        *("mmdebstrap", "--variant=essential", "--format=tar"),
+        *("mmdebstrap", "--format=tar", *how),
         # old releases' Release files have expired; the signature still holds
         '--aptopt=Acquire::Check-Valid-Until "false"',
         f"--include={','.join(wanted)}",

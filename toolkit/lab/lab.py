@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit import paths
+from toolkit import arch, paths
 from toolkit.errors import ToolError
 from toolkit.guest.dmesg import complaints
 from toolkit.kernels import kernel as kernels
@@ -218,8 +218,9 @@ class Lab:
         :param terminal: its command has the terminal.
         :raises ToolError: there is no QEMU.
         """
-        if not shutil.which("qemu-system-x86_64"):
-            raise ToolError("no QEMU on this machine", "apt-get install qemu-system-x86")
+        machine = arch.here()
+        if not shutil.which(machine.qemu):
+            raise ToolError("no QEMU on this machine", f"apt-get install {machine.emulator}")
         # QEMU takes the last one of each; vng's own are the image and an initramfs of its own
         starts = f"-initrd {shlex.quote(str(self.initramfs(folder)))}"
         if not vm.kvm and not vm.mok and (kernel := vmlinux.of(self.image)):
@@ -229,6 +230,7 @@ class Lab:
             Path(sys.executable).parent / "vng",
             # a virtiofsd that does not start, like Debian 12's, takes it 4 s for each folder
             *("--run", self.image, "--user", "root", "--force-9p"),
+            *machine.vng,
             *vm.vng(),
             *(["--qemu", shlex.quote(str(firmware.program(folder)))] if vm.mok else []),
             *options,
@@ -305,7 +307,7 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
 @contextlib.contextmanager
 def _trying_kvm(kernel: Kernel, image: Path, modules: Path) -> Iterator[None]:
     """Beside the block, try whether a guest boots under KVM: it takes no module of ours."""
-    if kvm.remembered() is not None or not shutil.which("qemu-system-x86_64"):
+    if kvm.remembered() is not None or not shutil.which(arch.here().qemu):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
@@ -383,7 +385,7 @@ def _image(kernel: Kernel) -> tuple[Path, Path]:
         return (kept if kept.exists() else modules / "vmlinuz"), modules
     for image in (
         Path("/boot") / f"vmlinuz-{release}",
-        kernel.build / "arch/x86/boot/bzImage",
+        kernel.build / (kernel.foreign or arch.here()).image,
     ):
         if os.access(image, os.R_OK):
             return image, headers_of(release).parent

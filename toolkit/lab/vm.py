@@ -6,11 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-#: For an emulated processor. Its time stamp counters are in step, but Linux cannot know that. It
-#: would ask the emulated HPET for the time; each time is an exit to QEMU under its one lock, and
-#: halves the speed of the guest. Mitigations are off because nothing speculates there. The timer is
-#: not tried, because a guest that has to wait for its processor meanwhile would panic.
-TCG_ARGUMENTS = ("tsc=reliable", "mitigations=off", "no_timer_check")
+from toolkit import arch
 
 #: Without KVM a guest may stand still for a minute because this machine has other work. Watchdogs
 #: that take that for a stall say nothing about the kernel; what really hangs runs into a test's own
@@ -53,7 +49,7 @@ class Vm:
 
     def vng(self) -> list[str]:
         """virtme-ng's options."""
-        arguments = (*(() if self.kvm else (*TCG_ARGUMENTS, *UNWATCHED)), *self.append)
+        arguments = (*(() if self.kvm else (*arch.here().arguments, *UNWATCHED)), *self.append)
         return [
             *([] if self.kvm else ["--disable-kvm"]),
             *("--cpus", str(self.cpus), "--memory", self.memory),

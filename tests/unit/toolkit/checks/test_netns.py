@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from toolkit import arch
 from toolkit.checks import netns
 from toolkit.kernels.archive import Package
 
@@ -29,18 +31,21 @@ class Archive:
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What was unpacked."""
+def fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dpkg: Callable[[str], None]
+) -> list[str]:
+    """What was unpacked, of two architectures."""
     names: list[str] = []
 
     def unpack(debs: list[Path], target: Path, _: object) -> None:
         names.extend(d.name for d in debs)
         (target / "usr/bin").mkdir(parents=True)
-        (target / "usr/lib/x86_64-linux-gnu").mkdir(parents=True)
         # stands for the loader: says what it is to run
-        loader = target / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
-        loader.write_text('#!/bin/sh\necho "$@"\n')
-        loader.chmod(0o755)
+        for known in arch.KNOWN.values():
+            loader = target / "usr/lib" / known.triplet / known.loader
+            loader.parent.mkdir(parents=True)
+            loader.write_text('#!/bin/sh\necho "$@"\n')
+            loader.chmod(0o755)
 
     monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(netns, "Archive", Archive)
@@ -66,9 +71,18 @@ def test_this_machines_wg_will_do(
     assert fetched == []
 
 
+@pytest.mark.parametrize(
+    ("name", "libraries"), [("amd64", "x86_64-linux-gnu"), ("arm64", "aarch64-linux-gnu")]
+)
 def test_a_later_wg_with_its_own_c_library(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fetched: list[str]
+    dpkg: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fetched: list[str],
+    name: str,
+    libraries: str,
 ) -> None:
+    dpkg(name)
     says(monkeypatch, "1.0.20210914")
     assert netns.wg_for(TAKES_AWAY, tmp_path) == tmp_path / "bin"
     assert fetched == ["wireguard-tools.deb", "libc6.deb"]
@@ -76,4 +90,4 @@ def test_a_later_wg_with_its_own_c_library(
         [tmp_path / "bin/wg", "show", "a b"], stdout=subprocess.PIPE, text=True, check=True
     )
     root = tmp_path / "cache/tools/wg_9_9/usr"
-    assert done.stdout == (f"--library-path {root}/lib/x86_64-linux-gnu {root}/bin/wg show a b\n")
+    assert done.stdout == f"--library-path {root}/lib/{libraries} {root}/bin/wg show a b\n"

@@ -89,7 +89,9 @@ def test_no_debian(targets: Answer, listing: str) -> None:
 
 
 @pytest.fixture
-def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Archive:
+def archive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dpkg: Callable[[str], None]
+) -> Archive:
     """bookworm, with its cache in the test's folder and a keyring."""
     monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(debian, "KEYRING", tmp_path / "keyring.gpg")
@@ -200,5 +202,24 @@ def test_a_package_in_the_cache_is_not_downloaded(archive: Archive, apt: Apt) ->
     store.mkdir(parents=True)
     file = store / "gcc-12_4%3a12.2.0-14_amd64.deb"
     file.touch()
+    (store / "gcc-12_4%3a12.2.0-14_arm64.deb").touch()
     assert archive.fetch(package) == file
+    assert Archive("bookworm", "arm64").fetch(package).stem.endswith("_arm64")
+    every = store / "linux-source-6.1_6.1-1_all.deb"
+    every.touch()
+    for whose in (archive, Archive("bookworm", "arm64")):
+        assert whose.fetch(Package("linux-source-6.1", "6.1-1")) == every
     assert apt.calls == 0
+
+
+def test_packages_of_another_architecture(archive: Archive, apt: Apt) -> None:
+    """Their lists are in a folder of their own, and this machine's stay as they are."""
+    other = Archive("bookworm", "arm64")
+    assert (other.architecture, archive.architecture) == ("arm64", "amd64")
+    options = other._options()
+    assert {"APT::Architecture=arm64", "APT::Architectures=arm64"} <= set(options)
+    assert not [word for word in archive._options() if word.startswith("APT::Arch")]
+    other.update()
+    assert (other.state / "updated").exists() and not (archive.state / "updated").exists()
+    assert f"Dir::State={other.state}" in options and other.state != archive.state
+    assert other.sources() == archive.sources()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,20 +22,26 @@ class Archive:
 
     serves: dict[str, list[Package]] = {}
 
-    def __init__(self, codename: str) -> None:
+    def __init__(self, codename: str, foreign: str | None = None) -> None:
         self.codename = codename
+        self.foreign = foreign
 
     def find(self, pattern: str) -> list[Package]:
         return [p for p in self.serves.get(self.codename, []) if re.search(pattern, p.name)]
 
+    def get(self, name: str, version: str) -> Package:
+        return Package(name, version)
+
+    def fetch(self, package: Package) -> Path:
+        return Path(f"{package.name}_{self.foreign or 'here'}.deb")
+
 
 @pytest.fixture(autouse=True)
-def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dpkg: Callable[[str], None]) -> None:
     """A machine with a kernel without headers, and an empty archive of two releases."""
     monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release="6.9.0-here"))
     monkeypatch.setattr(kernel, "headers_of", lambda release: tmp_path / "modules" / release)
-    monkeypatch.setattr(kernel, "architecture", lambda: "amd64")
     monkeypatch.setattr(kernel, "Archive", Archive)
     monkeypatch.setattr(Archive, "serves", {})
     monkeypatch.setattr(kernel, "RELEASES", {"old": ("5.10",), "new": ("6.1", "6.12")})
@@ -141,8 +148,8 @@ def four(monkeypatch: pytest.MonkeyPatch) -> None:
         *(Archive, "serves"),
         {
             "one": headers("6.1.0-0.deb11.52-amd64", "5.10.0-46-amd64"),
-            "two": headers("6.12.117+deb12-amd64", "6.1.0-56-amd64"),
-            "three": headers("7.3.4+deb13-amd64", "6.12.118+deb13-amd64"),
+            "two": headers("6.12.117+deb12-amd64", "6.1.0-56-amd64", "6.1.0-56-arm64"),
+            "three": headers("7.3.4+deb13-amd64", "6.12.118+deb13-amd64", "7.3.4+deb13-arm64"),
             "last": headers("7.4.1+deb14-amd64", "7.3.9+deb14-amd64"),
         },
     )
@@ -177,6 +184,59 @@ def test_names_of_kernels(wanted: str, release: str) -> None:
 
 
 @pytest.mark.usefixtures("four")
+@pytest.mark.parametrize(
+    ("here", "wanted", "release", "foreign"),
+    [
+        ("amd64", "6.1-arm64", "6.1.0-56-arm64", "arm64"),
+        ("amd64", "newest-arm64", "7.3.4+deb13-arm64", "arm64"),
+        ("amd64", "7.3+deb13-arm64", "7.3.4+deb13-arm64", "arm64"),
+        ("amd64", "6.1.0-56-arm64", "6.1.0-56-arm64", "arm64"),
+        ("amd64", "6.1-amd64", "6.1.0-56-amd64", None),
+        ("arm64", "6.1", "6.1.0-56-arm64", None),
+        ("arm64", "newest", "7.3.4+deb13-arm64", None),
+        ("arm64", "6.1-arm64", "6.1.0-56-arm64", None),
+        ("arm64", "6.1.0-56-arm64", "6.1.0-56-arm64", None),
+        ("arm64", "5.10-amd64", "5.10.0-46-amd64", "amd64"),
+    ],
+)
+def test_kernels_of_another_architecture(
+    dpkg: Callable[[str], None], here: str, wanted: str, release: str, foreign: str | None
+) -> None:
+    dpkg(here)
+    found = resolve(wanted)
+    assert found.archive
+    assert (found.release, found.archive.foreign) == (release, foreign)
+    assert kernel.release_of(wanted) == release
+
+
+@pytest.mark.usefixtures("four")
+def test_an_architecture_that_nobody_knows() -> None:
+    assert line("6.1-vax").startswith("no headers for 6.1-vax: ")
+
+
+@pytest.mark.parametrize("foreign", ["arm64", None])
+def test_kbuilds_programs_are_this_machines(
+    monkeypatch: pytest.MonkeyPatch, foreign: str | None
+) -> None:
+    unpacked: list[str] = []
+
+    def unpack(debs: list[Path], target: Path, _: object) -> Path:
+        unpacked.extend(deb.name for deb in debs)
+        return target
+
+    monkeypatch.setattr(kernel, "unpack", unpack)
+    depends = "linux-headers-6.1.0-56-common (= 6.1-2), linux-kbuild-6.1 (>= 6.1-2), gcc-12"
+    package = Package("linux-headers-6.1.0-56-arm64", "6.1-2", depends)
+    kernel._fetched(Archive("two", foreign), package)  # type: ignore[arg-type]
+    whose = foreign or "here"
+    assert unpacked == [
+        f"linux-headers-6.1.0-56-arm64_{whose}.deb",
+        f"linux-headers-6.1.0-56-common_{whose}.deb",
+        "linux-kbuild-6.1_here.deb",
+    ]
+
+
+@pytest.mark.usefixtures("four")
 def test_a_release_that_nobody_knows() -> None:
     assert line("6.12+deb99") == (
         "--kernel 6.12+deb99: no release of Debian that we know is deb99 "
@@ -202,6 +262,8 @@ def test_without_a_mirror_the_last_kernel_of_the_series_serves(
     monkeypatch.setattr(kernel, "_fetched", away)
     again = resolve("6.1")
     assert (again.release, again.build, again.package) == (good.release, build, package)
+    assert again.archive and good.archive
+    assert (again.archive.codename, again.archive.foreign) == ("new", None)
     assert capsys.readouterr().err == "the mirror is away: going on with 6.1.0-41-amd64\n"
     build.rmdir()
     assert line("6.1") == "the mirror is away"

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from toolkit.errors import ToolError
 from toolkit.kernels import own
 from toolkit.kernels.kernel import resolve
 
@@ -84,6 +86,17 @@ def test_the_user_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "make", lambda recipe: own.Own(recipe, tree))
     kernel = resolve("uml")
     assert (kernel.release, kernel.build, kernel.package) == ("6.12.10-uml", tree, None)
+
+
+def test_where_it_cannot_run(dpkg: Callable[[str], None]) -> None:
+    """It is told before anything is downloaded."""
+    dpkg("arm64")
+    with pytest.raises(ToolError) as error:
+        resolve("uml")
+    assert str(error.value) == (
+        "--kernel uml: runs on amd64 only, and this machine is arm64 "
+        "(name a kernel of Debian's: --kernel newest)"
+    )
 
 
 def test_what_builds_modules_is_kept(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from toolkit.errors import ToolError
 from toolkit.kernels.archive import Package
 from toolkit.kernels.kernel import Kernel
-from toolkit.kmod import toolchain
+from toolkit.kmod import build, toolchain
 from toolkit.kmod.toolchain import Toolchain
 
 CONFIG = 'CONFIG_CC_VERSION_TEXT="x86_64-linux-gnu-gcc-99 (Debian 99) 99"\n'
@@ -24,6 +24,7 @@ class Archive:
     """A release whose kbuild package depends on what the test says."""
 
     codename = "trixie"
+    foreign: str | None = None
 
     def __init__(self, kbuild: str) -> None:
         self.kbuild = kbuild
@@ -115,6 +116,78 @@ def test_the_compiler_is_the_kernels(
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "usr/bin/gcc-99").touch()
     assert toolchain._compiler(linux, tmp_path) == "gcc-99"
+
+
+def arm64(kernel: Kernel, *more: str) -> Kernel:
+    """The same, but an arm64 kernel."""
+    text = "\n".join(["#", "# Linux/arm64 7.3.4 Kernel Configuration", *more, ""])
+    (kernel.build / ".config").write_text(text)
+    return kernel
+
+
+CROSS = "aarch64-linux-gnu-"
+
+
+def test_the_compiler_of_another_architecture(
+    kernel: Callable[[str, str], Kernel],
+    dpkg: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    needed: list[str] = []
+    monkeypatch.setattr(toolchain.needs, "ensure", needed.append)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: f"/usr/bin/{name}")
+    linux = kernel(HEADERS.format(12), KBUILD.format("2.34"))
+    assert toolchain.of(linux).compiler == "gcc" and needed == []
+    linux = arm64(
+        kernel(HEADERS.format(12), KBUILD.format("2.34")), 'CONFIG_CC_VERSION_TEXT="gcc-12 "'
+    )
+    tools = toolchain.of(linux)
+    assert (tools.compiler, tools.chroot) == (f"{CROSS}gcc-12", None)
+    assert needed == ["build-arm64"]
+    monkeypatch.setattr(toolchain.shutil, "which", lambda _: None)
+    assert toolchain.of(linux).compiler == f"{CROSS}gcc"
+    argv = build.make_argv(linux, tmp_path, f"{CROSS}gcc-12")
+    assert {"ARCH=arm64", f"CROSS_COMPILE={CROSS}", f"CC={CROSS}gcc-12"} <= set(argv)
+
+
+def test_on_its_own_architecture_nothing_is_crossed(
+    kernel: Callable[[str, str], Kernel],
+    dpkg: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    dpkg("arm64")
+    monkeypatch.setattr(toolchain.needs, "ensure", lambda _: pytest.fail("needs more"))
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: f"/usr/bin/{name}")
+    said = f'CONFIG_CC_VERSION_TEXT="{CROSS}gcc-12 (Debian 12) 12"'
+    linux = arm64(kernel(HEADERS.format(12), KBUILD.format("2.34")), said)
+    assert toolchain.of(linux).compiler == "gcc-12"
+    assert not [
+        w for w in build.make_argv(linux, tmp_path, "gcc-12") if w.startswith(("ARCH", "CROSS"))
+    ]
+
+
+def test_a_chroot_has_the_cross_compiler(
+    kernel: Callable[[str, str], Kernel],
+    dpkg: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The chroot is this machine's, and of kbuild it is this machine's package that counts."""
+    asked: list[list[str]] = []
+
+    def make(archive: Archive, wanted: list[str]) -> Path:
+        assert archive.foreign is None
+        asked.append(wanted)
+        return Path("/chroot")
+
+    monkeypatch.setattr(toolchain, "make_chroot", make)
+    linux = arm64(kernel(HEADERS.format(14), "libc6 (>= 2.99), not-ours"))
+    monkeypatch.setattr(linux.archive, "foreign", "arm64")
+    here = Archive(KBUILD.format("2.38"))
+    monkeypatch.setattr(toolchain, "Archive", lambda codename: here)
+    assert toolchain.of(linux).compiler == f"{CROSS}gcc"
+    assert asked == [["gcc-14-aarch64-linux-gnu", "libc6", "libelf1t64", "make", "pahole"]]
 
 
 def test_what_runs_in_a_chroot(kernel: Callable[[str, str], Kernel], tmp_path: Path) -> None:
