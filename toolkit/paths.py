@@ -27,7 +27,7 @@ MARKER = ".l2wg-cache"
 #: The entries of a cache. `./inv clean --all` removes these, and nothing else in the folder.
 CACHED = {
     *("apt", "boxes", "captures", "chroots", "debs", "etcd", "firmware", "headers", "images"),
-    *("iproute2", "kvm.json", "own", "pool", "series", "source", "tools", "vmlinux"),
+    *("iproute2", "kvm.json", "own", "pool", "roots", "series", "source", "tools", "vmlinux"),
 }
 
 

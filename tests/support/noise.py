@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 CONSTRUCTION = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 IDENTIFIER = b"WireGuard v1 zx2c4 Jason@zx2c4.com"
@@ -45,12 +46,16 @@ def public(private: bytes) -> bytes:
 
     :raises ValueError: it has not 32 bytes.
     """
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    return (
+        X25519PrivateKey.from_private_bytes(private)
+        .public_key()
+        .public_bytes(Encoding.Raw, PublicFormat.Raw)
+    )
 
 
 def generate() -> bytes:
     """A new private key."""
-    return X25519PrivateKey.generate().private_bytes_raw()
+    return os.urandom(32)
 
 
 def timestamp(nanoseconds: int | None = None) -> bytes:

@@ -116,7 +116,7 @@ def run(
     if any("test_iproute2.py" in name for name in select):
         for release in iproute2.RELEASES:
             iproute2.bridge(release)
-    library.build()  # the guest has a compiler, but may not write here
+    library.build(lab.compiler)  # the guest has a compiler, but may not write here
     names = dict.fromkeys(name.split("::")[0] for name in select)
     say(f"Tests in a guest with {lab.kernel.label}: {' '.join(names)}")
     paths.fresh(folder)

@@ -45,12 +45,13 @@ class _Frame(ctypes.Structure):
     _fields_ = [("verdict", ctypes.c_int), ("len", ctypes.c_uint32)]
 
 
-def build() -> Path:
+def build(compiler: str | None = None) -> Path:
     """Build the shared library unless it is there; return its path.
 
+    :param compiler: ``$CC`` by default, which also tells a guest of another architecture its own.
     :raises ToolError: the compiler is missing or refuses.
     """
-    command = [os.environ.get("CC", "cc"), *CFLAGS, "-shared"]
+    command = [compiler or os.environ.get("CC", "cc"), *CFLAGS, "-shared"]
     return compiled(BUILD / "l2wg_frame", ".so", command, SOURCES)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from virtme import mkinitramfs, modfinder, virtmods
@@ -16,16 +17,25 @@ INIT = paths.ROOT / "toolkit/guest/init.sh"
 ALIASES = [*(alias for alias in virtmods.MODALIASES if alias != "fs-virtiofs"), "overlay"]
 
 
-def make(target: Path, root: Path, release: str) -> None:
+def make(
+    target: Path,
+    root: Path,
+    release: str,
+    *,
+    inits: Sequence[Path] = (INIT,),
+    busybox: Path | None = None,
+) -> None:
     """Write the initramfs for a kernel.
 
     A later file of an archive takes the place of an earlier one, so ours follows virtme-ng's.
 
     :param root: folder with its ``lib/modules/<release>``.
+    :param inits: its init, and what that reads.
+    :param busybox: this machine's by default.
     :raises ToolError: there is no busybox.
     """
     config = mkinitramfs.Config()
-    config.busybox = mkinitramfs.find_busybox("/", is_native=True)
+    config.busybox = str(busybox or mkinitramfs.find_busybox("/", is_native=True) or "")
     if not config.busybox:
         raise ToolError("no busybox on this machine", "apt-get install busybox-static")
     modules = modfinder.find_modules_from_install(ALIASES, root=root, kver=release)
@@ -33,5 +43,7 @@ def make(target: Path, root: Path, release: str) -> None:
     with target.open("wb") as file:
         mkinitramfs.mkinitramfs(file, config)
         ours = CpioWriter(file)
-        ours.write_file(b"init", INIT.read_bytes(), 0o755)
+        for script in inits:
+            name = b"init" if script is inits[0] else script.name.encode()
+            ours.write_file(name, script.read_bytes(), 0o755)
         ours.write_trailer()

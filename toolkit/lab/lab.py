@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit import arch, paths
+from toolkit import arch, needs, paths
 from toolkit.errors import ToolError
 from toolkit.guest.dmesg import complaints
 from toolkit.kernels import kernel as kernels
@@ -33,7 +33,7 @@ from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
-from toolkit.lab import firmware, initramfs, kvm, process, uml, vmlinux
+from toolkit.lab import firmware, foreign, initramfs, kvm, process, uml, vmlinux
 from toolkit.lab.vm import Vm
 from toolkit.run import run, say
 
@@ -114,6 +114,11 @@ class Lab:
         :param folder: see :meth:`run`.
         """
         return self.root / "boot" / f"initramfs-{self.kernel.release}"
+
+    @property
+    def compiler(self) -> str | None:
+        """What compiles here for the guest; None: this machine's compiler."""
+        return None
 
     @property
     def home(self) -> Path:
@@ -276,6 +281,41 @@ class Program(Lab):
         return uml.argv(self.image, self.root / "lib/modules", folder, vm, terminal=terminal)
 
 
+@dataclass(frozen=True)
+class Foreign(Lab):
+    """A kernel of another architecture, on a Debian of that."""
+
+    @property
+    def arch(self) -> arch.Arch:
+        """That architecture."""
+        assert self.kernel.foreign
+        return self.kernel.foreign
+
+    @property
+    def compiler(self) -> str | None:
+        """A cross compiler."""
+        return foreign.compiler(self.arch)
+
+    def kvm_works(self) -> bool:
+        """Never: KVM runs this machine's own programs."""
+        return False
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """As :meth:`Lab.environment`, but that Debian's Python, and its packages before ours."""
+        return {
+            **super().environment(folder),
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": f"{paths.ROOT}:/usr/lib/python3/dist-packages:{foreign.pure()}",
+            "CC": foreign.compiler(self.arch),
+        }
+
+    def argv(self, folder: Path, vm: Vm, *options: str, terminal: bool = False) -> list[str | Path]:
+        """What starts it; of ``options``, which are vng's, it takes ``--append``."""
+        memory, modules = self.initramfs(folder), self.root / "lib/modules"
+        where = (self.arch, self.image, memory, modules, folder)
+        return foreign.argv(*where, vm, *options, terminal=terminal)
+
+
 def again_line(folder: Path) -> str:
     """The command that starts the guest of that folder again by hand."""
     return f"sh {shlex.quote(paths.shown(folder / 'again'))}"
@@ -288,11 +328,14 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
 
     :raises ToolError: see :func:`toolkit.kmod.build.build`; or there is no image of that kernel.
     """
+    if kernel.foreign:
+        needs.ensure(f"lab-{kernel.foreign.name}")
     image, modules = _image(kernel)
     with _trying_kvm(kernel, image, modules):
         module = build.build(kernel, debug=debug)
         _compile()
-    parts = (module.file.read_bytes(), str(image).encode(), initramfs.INIT.read_bytes())
+    inits = foreign.INIT if kernel.foreign else (initramfs.INIT,)
+    parts = (module.file.read_bytes(), str(image).encode(), *(i.read_bytes() for i in inits))
     digest = hashlib.sha256(b"".join(parts)).hexdigest()
     root = paths.BUILD / "lab" / module.file.parent.name
     stamp = root / "made-from"
@@ -301,13 +344,14 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
             with paths.built_whole(root) as work:
                 _lay_out(work, module.kernel, image, modules, module.file)
                 (work / stamp.name).write_text(digest)
-    return (Program if own.of(kernel.build) else Lab)(module, root)
+    kind = Program if own.of(kernel.build) else Foreign if kernel.foreign else Lab
+    return kind(module, root)
 
 
 @contextlib.contextmanager
 def _trying_kvm(kernel: Kernel, image: Path, modules: Path) -> Iterator[None]:
     """Beside the block, try whether a guest boots under KVM: it takes no module of ours."""
-    if kvm.remembered() is not None or not shutil.which(arch.here().qemu):
+    if kernel.foreign or kvm.remembered() is not None or not shutil.which(arch.here().qemu):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
@@ -420,4 +464,8 @@ def _lay_out(
         if (modules / name).exists():
             shutil.copyfile(modules / name, folder / name)
     run(["/sbin/depmod", "--basedir", root, release], hint="apt-get install kmod")
-    initramfs.make(root / "boot" / f"initramfs-{release}", root, release)
+    memory = root / "boot" / f"initramfs-{release}"
+    if kernel.foreign:
+        foreign.make_initramfs(memory, root, kernel)
+    else:
+        initramfs.make(memory, root, release)
