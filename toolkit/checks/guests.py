@@ -124,7 +124,8 @@ def run(
     command = outcome.pytest_argv(select, report, limit=TEST_LIMIT, only=only)
     result = lab.run(command, folder=folder, timeout=LIMIT, prefix=f"[{kernel}] ")
     short = ", ".join(Path(name).stem.removeprefix("test_") for name in names)
-    done = outcome.read(f"{lab.kernel.label} in a guest: {short}", report, result.seconds)
+    name = f"{lab.kernel.label} in a guest: {short}"
+    done = outcome.read(name, report, result.seconds, result.status)
     if not done.failed and (bad := result.complaints):
         raise ToolError(f"the kernel complained: {bad[0]}", log=folder, again=result.again)
     return done.tried_by("--kernel", kernel)

@@ -37,10 +37,11 @@ rmmod l2wireguard
 
 @dataclass
 class Cell:
-    """One step of one kernel: the text to show, and the log of a failure."""
+    """One step of one kernel: the text to show, whether it failed, and the log of that."""
 
     text: str = ""
     log: str = ""
+    failed: bool = False
 
     def shown(self) -> str:
         """The text for a terminal, with the log's name if the step failed."""
@@ -73,7 +74,7 @@ class Row:
     @property
     def good(self) -> bool:
         """Everything ran, and nothing failed."""
-        return all(c.text and not c.log for c in self.cells)
+        return all(c.text and not c.failed for c in self.cells)
 
 
 @dataclass
@@ -95,7 +96,7 @@ class PairRow:
     @property
     def good(self) -> bool:
         """It ran, and nothing failed."""
-        return bool(self.result.text) and not self.result.log
+        return bool(self.result.text) and not self.result.failed
 
 
 def matrix(kernels: list[str] | None = None, *, at_a_time: int = suite.GUESTS) -> bool:
@@ -141,7 +142,7 @@ def _build(row: Row, made: Labs) -> bool:
         folder = _logs(row.kernel, "build")
         folder.mkdir(parents=True)
         (folder / "error").write_text(f"{error}\n")
-        row.build = Cell("fails", str(error.log or folder / "error"))
+        row.build = Cell("fails", str(error.log or folder / "error"), failed=True)
         return False
     size = lab.module.file.stat().st_size
     row.release = lab.kernel.release
@@ -161,11 +162,11 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
             result = lab.run(["sh", "-c", LOADS], folder=folder, show=False)
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
-            row.load = Cell("fails", str(folder))
+            row.load = Cell("fails", str(folder), failed=True)
             return
         row.seconds += result.seconds
         bad = result.status or result.complaints
-        row.load = Cell("fails", str(folder)) if bad else Cell("yes")
+        row.load = Cell("fails", str(folder), failed=True) if bad else Cell("yes")
 
     def scenarios(number: int) -> None:
         folder = _logs(row.kernel, f"tests-{number}")
@@ -182,7 +183,8 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
         outcomes[number] = ran
         done = [o for o in outcomes if o]
         if len(done) == len(groups):
-            row.scenarios = Cell(str(outcome.total(done)), " ".join(sorted(logs)))
+            where = " ".join(sorted(logs))
+            row.scenarios = Cell(str(outcome.total(done)), where, failed=bool(logs))
 
     def netns() -> None:
         try:
@@ -190,7 +192,7 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
             row.netns = Cell("passes")
         except ToolError as error:
             say(f"l2wg: {row.kernel}: {error}")
-            row.netns = Cell("fails", str(error.log or ""))
+            row.netns = Cell("fails", str(error.log or ""), failed=True)
 
     return [
         load,
@@ -207,10 +209,11 @@ def _pair_job(row: PairRow, made: Labs) -> Callable[[], None]:
             done = pair.pair(first, second, folder=folder)
         except ToolError as error:
             say(f"l2wg: {' and '.join(row.kernels)}: {error}")
-            row.result = Cell("fails", str(folder))
+            row.result = Cell("fails", str(folder), failed=True)
             return
         row.releases, row.seconds = done.releases, done.outcome.seconds
-        row.result = Cell(str(done.outcome), str(folder) if done.outcome.failed else "")
+        bad = bool(done.outcome.failed)
+        row.result = Cell(str(done.outcome), str(folder) if bad else "", failed=bad)
 
     return job
 
@@ -255,4 +258,4 @@ def _in_document(cell: Cell) -> str:
     # a document does not name our checkout
     places = cell.log.replace(f"{paths.ROOT}/", "")
     text = cell.text or "not run"
-    return f"**{text}** (`{places}`)" if cell.log else text
+    return (f"**{text}**" if cell.failed else text) + (f" (`{places}`)" if places else "")

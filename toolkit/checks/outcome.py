@@ -63,10 +63,12 @@ class Outcome:
         return replace(self, again=shlex.join(["./inv", "test", *names, *options]))
 
 
-def read(name: str, report: Path, seconds: float) -> Outcome:
+def read(name: str, report: Path, seconds: float, status: int) -> Outcome:
     """Read a JUnit report.
 
-    :raises ToolError: there is none, or no test in it ran.
+    :param status: pytest's exit status. A run that was cut short leaves a report, too: of the tests
+        that had run by then.
+    :raises ToolError: there is no report, no test in it ran, or pytest failed and no test did.
     """
     try:
         suite = ET.parse(report).getroot().find("testsuite")
@@ -77,6 +79,10 @@ def read(name: str, report: Path, seconds: float) -> Outcome:
     failed = count["failures"] + count["errors"]
     if count["tests"] == 0:
         raise ToolError(f"{name}: no test ran", log=report.parent)
+    if status and not failed:
+        raise ToolError(
+            f"{name}: pytest ended with status {status}, and no test failed", log=report.parent
+        )
     passed = count["tests"] - failed - count["skipped"]
     why: dict[str, str] = {}
     for case in suite.iter("testcase"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,13 +96,18 @@ def pair(first: Lab, second: Lab, *, folder: Path | None = None, only: Sequence[
                 run, 1, ["python3", "-m", "toolkit.guest.agent", str(folder / "second/report.json")]
             ),
         ]
+        # a machine that fails leaves the other one waiting
+        ended, _ = futures.wait(ends, return_when=futures.FIRST_EXCEPTION)
         try:
+            for end in ended:
+                end.result()
             results = [end.result() for end in ends]
         except ToolError as error:
             # one machine alone has no cable to the other
             again = f"./inv pair --kernels {','.join(releases)}"
             raise ToolError(error.what, log=folder, again=again) from None
-    tested = outcome.read(f"two machines, {' and '.join(releases)}", report, results[0].seconds)
+    name = f"two machines, {' and '.join(releases)}"
+    tested = outcome.read(name, report, results[0].seconds, results[0].status)
     _prove(second, folder / "second")
     for result in results:
         if not tested.failed and (bad := result.complaints):

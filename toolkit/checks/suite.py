@@ -44,18 +44,15 @@ class Part:
 def here(name: str, select: Sequence[str], *options: str) -> Outcome:
     """pytest on this machine.
 
-    :raises ToolError: it leaves no report, or no test ran.
+    :raises ToolError: it ends early, leaves no report, or no test ran.
     """
     report = paths.LOGS / f"{name.split()[0]}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     started = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-m", "pytest", *options, f"--junit-xml={report}", *select],
-        cwd=paths.ROOT,
-        check=False,
-    )
-    return outcome.read(name, report, time.monotonic() - started)
+    argv = [sys.executable, "-m", "pytest", *options, f"--junit-xml={report}", *select]
+    status = process.call(argv, paths.ROOT)
+    return outcome.read(name, report, time.monotonic() - started, status)
 
 
 def unit(select: Sequence[str] = ("tests/unit",), only: Sequence[str] = ()) -> Outcome:

@@ -137,11 +137,15 @@ class Peer:
     ) -> str:
         """Run a command there, as :func:`toolkit.guest.hosts.sh` does here.
 
-        :raises Failed: the command fails or takes longer than ``timeout`` seconds.
+        :raises Failed: the command fails or takes longer than ``timeout`` seconds, or that machine
+            has ended.
         """
         self.socket.settimeout(timeout + 60)
         self._tell({"argv": argv, "stdin": stdin, "timeout": timeout})
-        status, said = json.loads(self.stream.readline())
+        answer = self.stream.readline()
+        if not answer:
+            raise Failed(f"{' '.join(argv)}: the other machine has ended")
+        status, said = json.loads(answer)
         if check and status:
             raise Failed(f"{' '.join(argv)} on the other machine: status {status}\n{said}")
         return str(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,14 +13,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolkit.errors import ToolError
+from toolkit.guest.dmesg import complaints
 
 BOOT_LIMIT = 400  # seconds until the guest must have started our command; idle, TCG takes 7 to 30
 
+END_LIMIT = 400  # seconds from the end of our command until the guest must have ended
+#: Bytes of output, and of the console, after which a guest only prints: it would fill the disk.
+MOST = 1 << 30
+
 #: What a guest leaves in its folder; an earlier guest's is removed first.
-LEFT = ("booted", "status", "dmesg", "output", "console")
+LEFT = ("booted", "status", "dmesg", "tainted", "output", "console")
 
 
 class NotBooted(ToolError):
@@ -45,8 +52,28 @@ def start(argv: Sequence[str | Path], console: int) -> subprocess.Popen[bytes]:
         env=environment(),
         start_new_session=True,
     )
-    for guests in _here.pools:
-        guests.add(guest)
+    return _joined(guest)
+
+
+def call(argv: Sequence[str | Path], cwd: Path) -> int:
+    """Run a program with this process's output, and end it as a guest is ended; its exit status."""
+    program = subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return _joined(program).wait()
+    finally:
+        end(program)
+
+
+def _joined(guest: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """It has just been started; the pools that this thread works for end it with themselves.
+
+    :raises ToolError: one of them has failed meanwhile; the guest is ended.
+    """
+    for pool in _here.pools:
+        pool.guests.add(guest)
+    if any(pool.failed for pool in _here.pools):
+        end(guest)
+        raise ToolError("not started: something else has failed, or was interrupted")
     return guest
 
 
@@ -68,7 +95,8 @@ def boot(
     :param prefix: what each line of its output begins with on standard output; None: do not copy.
     :param again: the command that starts it by hand, for error texts.
     :raises NotBooted: the command has not started after BOOT_LIMIT seconds.
-    :raises ToolError: the command has said nothing for so long.
+    :raises ToolError: the command has said nothing for so long, or has ended and the guest has not
+        after END_LIMIT seconds, or it prints without end.
     """
     for stale in LEFT:
         (folder / stale).unlink(missing_ok=True)
@@ -90,7 +118,11 @@ def _watch(
 ) -> None:
     """Copy the command's output and see that it gets on, until the guest has ended."""
     output, at, size = folder / "output", 0, 0
-    deadline, booted = time.monotonic() + BOOT_LIMIT, False
+    deadline, booted, done = time.monotonic() + BOOT_LIMIT, False, False
+
+    def trouble(what: str, kind: type[ToolError] = ToolError) -> ToolError:
+        return kind(f"lab: {what}{last_words(folder)}", log=folder, again=again)
+
     while True:
         over = guest.poll() is not None
         if prefix is not None and output.exists():
@@ -99,17 +131,45 @@ def _watch(
             return
         if not booted and (folder / "booted").exists():
             booted, deadline = True, time.monotonic() + timeout
-        if booted and output.exists() and (now := output.stat().st_size) != size:
+        if not done and (folder / "status").exists():
+            done, deadline = True, time.monotonic() + END_LIMIT
+        now = _size(output)
+        if booted and not done and now != size:
             size, deadline = now, time.monotonic() + timeout
+        if max(now, _size(folder / "console")) > MOST:
+            raise trouble(f"{release} has printed over {MOST >> 20} MiB")
         if time.monotonic() > deadline:
+            if done:
+                raise trouble(f"{release} has not ended {END_LIMIT} s after its command")
             if booted:
-                raise ToolError(
-                    f"lab: no end, and not a word for {timeout:.0f} s", log=folder, again=again
-                )
-            raise NotBooted(
-                f"lab: {release} has not booted after {BOOT_LIMIT} s", log=folder, again=again
-            )
+                raise trouble(f"no end, and not a word for {timeout:.0f} s")
+            raise trouble(f"{release} has not booted after {BOOT_LIMIT} s", NotBooted)
         time.sleep(0.1)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def status(folder: Path) -> int | None:
+    """The exit status of the guest's command; None if the guest ended before it could say."""
+    try:
+        return int((folder / "status").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def last_words(folder: Path) -> str:
+    """Why a guest has ended or hangs, as far as its console tells: ``: `` and a line, or nothing.
+
+    That is the kernel's complaint, or of a guest that has not booted QEMU's error.
+    """
+    with (folder / "console").open(errors="replace") as console:
+        text = console.read(1 << 18)
+    lines = complaints(text)
+    if not lines and not (folder / "booted").exists():
+        lines = re.findall(r"^(?:qemu-system-\w+|virtme-run|vng): .*", text, re.MULTILINE)
+    return f": {lines[0].strip()}" if lines else ""
 
 
 def _copy(output: Path, at: int, prefix: str, *, rest: bool) -> int:
@@ -125,10 +185,18 @@ def _copy(output: Path, at: int, prefix: str, *, rest: bool) -> int:
     return len(data)
 
 
-class _Here(threading.local):
-    """For each thread: the guests of the pools that it works for, the outermost first."""
+@dataclass
+class _Pool:
+    """Guests that end together; once it has failed, none is started."""
 
-    pools: tuple[set[subprocess.Popen[bytes]], ...] = ()
+    guests: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    failed: bool = False
+
+
+class _Here(threading.local):
+    """For each thread: the pools that it works for, the outermost first."""
+
+    pools: tuple[_Pool, ...] = ()
 
 
 _here = _Here()
@@ -141,31 +209,41 @@ def pool(size: int) -> Iterator[ThreadPoolExecutor]:
     If the block fails or is interrupted, waiting guests never start, and running ones are ended;
     whoever waits for one is told that it ended early.
     """
-    mine: set[subprocess.Popen[bytes]] = set()
+    mine = _Pool()
     pools = (*_here.pools, mine)
     with ThreadPoolExecutor(size, initializer=_join, initargs=(pools,)) as threads:
         try:
             yield threads
         except BaseException:
+            mine.failed = True
             threads.shutdown(wait=False, cancel_futures=True)
-            for guest in list(mine):
-                end(guest)
+            end(*mine.guests)
             raise
 
 
-def _join(pools: tuple[set[subprocess.Popen[bytes]], ...]) -> None:
+def _join(pools: tuple[_Pool, ...]) -> None:
     _here.pools = pools
 
 
-def end(guest: subprocess.Popen[bytes]) -> None:
-    """End a guest with QEMU and all helpers that vng has started."""
-    for guests in _here.pools:
-        guests.discard(guest)
+def end(*guests: subprocess.Popen[bytes]) -> None:
+    """End guests with QEMU and all helpers that vng has started, whatever interrupts this."""
+    for guest in guests:
+        for pool in _here.pools:
+            pool.guests.discard(guest)
+        _signal(guest, signal.SIGTERM)
+    deadline = time.monotonic() + 5
     try:
-        os.killpg(guest.pid, signal.SIGTERM)
-        guest.wait(5)
-    except subprocess.TimeoutExpired:
-        os.killpg(guest.pid, signal.SIGKILL)
-        guest.wait()
-    except ProcessLookupError:
-        guest.wait()
+        for guest in guests:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                guest.wait(max(0, deadline - time.monotonic()))
+    finally:
+        # also what has outlived the first of its processes
+        for guest in guests:
+            _signal(guest, signal.SIGKILL)
+        for guest in guests:
+            guest.wait()
+
+
+def _signal(guest: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(guest.pid, number)

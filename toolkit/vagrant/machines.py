@@ -140,7 +140,7 @@ def _up_and_test(env: Mapping[str, str], only: str | None) -> Ran:
     report = FOLDER / "report.xml"
     report.unlink(missing_ok=True)
     started = time.monotonic()
-    subprocess.run(
+    done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-v", "--tb=short", "--durations=5"),
             *("-p", "no:cacheprovider", f"--junit-xml={report}", "tests/vagrant"),
@@ -152,7 +152,8 @@ def _up_and_test(env: Mapping[str, str], only: str | None) -> Ran:
         timeout=TEST_LIMIT,
         check=False,
     )
-    return Ran(machines, outcome.read("machines", report, time.monotonic() - started), up)
+    seconds = time.monotonic() - started
+    return Ran(machines, outcome.read("machines", report, seconds, done.returncode), up)
 
 
 def _next_version(kernel: Kernel) -> Path:

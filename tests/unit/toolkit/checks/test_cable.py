@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -84,6 +85,16 @@ def test_the_agent_runs_commands_and_says_what_it_did(report: Path) -> None:
     assert said["commands"] == 7 and said["module"] == "ABCDEF" and said["release"]
 
 
+def test_a_machine_that_has_ended_is_told_of(report: Path) -> None:
+    with socket.create_server((agent.ADDRESSES[1], agent.PORT)) as server:
+        peer = Peer()
+        connection, _ = server.accept()
+        connection.close()
+        with pytest.raises(Failed, match="^ip link: the other machine has ended$"):
+            peer.sh("ip", "link")
+    assert not report.exists()
+
+
 def test_a_namespace_of_the_other_machine() -> None:
     asked: list[tuple[str, ...]] = []
 
@@ -122,3 +133,28 @@ def test_a_second_machine_that_cannot_prove_that_it_ran(
     good = {"release": "7.3.4+deb13-amd64", "module": "AB", "commands": 3}
     (tmp_path / "report.json").write_text(json.dumps(good))
     pair._prove(lab, tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_machine_that_fails_does_not_keep_the_other_one_waiting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whichever of the two it is."""
+    monkeypatch.setattr(pair.paths, "LOGS", tmp_path)
+    monkeypatch.setattr(pair, "backstage", lambda: contextlib.nullcontext(1))
+
+    def waits(*_: object, **__: object) -> None:
+        pair.process.call(["sleep", "60"], tmp_path)
+        raise ToolError("ended early")
+
+    def fails(*_: object, **__: object) -> None:
+        raise ToolError("a panic")
+
+    def lab(run: object) -> SimpleNamespace:
+        kernel = SimpleNamespace(release="7.3.4", label="")
+        return SimpleNamespace(kernel=kernel, kvm_works=lambda: False, run=run)
+
+    for first, second in ((waits, fails), (fails, waits)):
+        with pytest.raises(ToolError) as error:
+            pair.pair(lab(first), lab(second))  # type: ignore[arg-type]
+        assert error.value.what == "a panic"
+        assert error.value.again == "./inv pair --kernels 7.3.4,7.3.4"

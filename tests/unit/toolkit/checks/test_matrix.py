@@ -57,6 +57,8 @@ class World:
     def selftest(self, lab: SimpleNamespace, *, short: bool) -> float:
         if f"{lab.name} netns" in self.broken:
             raise ToolError("netns.sh failed", log=matrix.paths.LOGS / "selftest-5.10.9")
+        if f"{lab.name} no netns" in self.broken:
+            raise ToolError("the source has no netns.sh")
         return 30.0
 
     def pair(self, one: SimpleNamespace, two: SimpleNamespace, *, folder: Path) -> SimpleNamespace:
@@ -113,10 +115,11 @@ def test_all_green(world: World) -> None:
             + "`) |",
         ),
         ("5.10 netns", "| **fails** (`{}/selftest-5.10.9`) |"),
+        ("5.10 no netns", "| **fails** |"),
         ("pair", "| `5.10` and `7.3` |  | **fails** (`{}/pair-5.10-7.3`) |"),
     ],
 )
-def test_a_failing_cell_names_its_log(world: World, what: str, shown: str) -> None:
+def test_a_failing_cell_fails_and_names_its_log(world: World, what: str, shown: str) -> None:
     world.broken.add(what)
     assert not matrix.matrix(["5.10", "7.3"])
     assert shown.format("build/none") in world.document.read_text()

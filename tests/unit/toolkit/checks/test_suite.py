@@ -254,7 +254,7 @@ def test_what_failed_comes_with_the_command_that_tries_it_again(
 ) -> None:
     report = tmp_path / "report.xml"
     report.write_text(REPORT)
-    found = outcome.read("guest", report, 2.0).tried_by("--kernel", "6.1")
+    found = outcome.read("guest", report, 2.0, 1).tried_by("--kernel", "6.1")
     assert not outcome.tell([found])
     assert capsys.readouterr().out == (
         "\nguest: 1 passed, 3 failed, 1 skipped in 2 s\n"
@@ -302,7 +302,7 @@ E   Failed: x</failure></testcase>
 def test_what_failed_says_why_and_where(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(SAYS % ("x" * 1000))
-    found = outcome.read("guest", report, 2.0)
+    found = outcome.read("guest", report, 2.0, 1)
     assert found.told() == [
         "failed: tests/vm/test_link.py::test_short",
         "  tests/vm/test_link.py:7: toolkit.guest.hosts.Failed: not within 180 s: "
@@ -321,11 +321,58 @@ def test_what_failed_says_why_and_where(tmp_path: Path) -> None:
 def test_no_report_and_no_test_are_failures(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     with pytest.raises(ToolError) as error:
-        outcome.read("guest", report, 1.0)
+        outcome.read("guest", report, 1.0, 5)
     assert str(error.value) == f"guest: pytest left no report (log: {tmp_path})"
     report.write_text('<testsuites><testsuite tests="0"/></testsuites>')
     with pytest.raises(ToolError, match="^guest: no test ran"):
-        outcome.read("guest", report, 1.0)
+        outcome.read("guest", report, 1.0, 5)
+
+
+@pytest.mark.parametrize("status", [1, 2, 3, 139])
+def test_a_run_that_was_cut_short_is_a_failure(tmp_path: Path, status: int) -> None:
+    """Its report has the tests that had run by then, and they had passed."""
+    report = tmp_path / "report.xml"
+    report.write_text('<testsuites><testsuite tests="5" failures="0" errors="0"/></testsuites>')
+    with pytest.raises(ToolError) as error:
+        outcome.read("guest", report, 1.0, status)
+    assert error.value.what == f"guest: pytest ended with status {status}, and no test failed"
+    assert outcome.read("guest", report, 1.0, 0).passed == 5
+
+
+def test_a_real_run_that_is_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
+    test = tmp_path / "test_x.py"
+    test.write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_end(): pytest.exit('enough')\n"
+        "def test_bad(): assert False\n"
+    )
+    with pytest.raises(ToolError, match="^some tests: pytest ended with status 2, and no test "):
+        suite.here(
+            "some tests", [str(test)], "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}"
+        )
+
+
+def test_an_interruption_ends_the_tests_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that only this process gets, a SIGTERM."""
+    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
+    test, pid = tmp_path / "test_x.py", tmp_path / "pid"
+    test.write_text(
+        "import os, pathlib, time\n"
+        "def test_long():\n"
+        f"    pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+        "    time.sleep(60)\n"
+    )
+    with pytest.raises(KeyboardInterrupt), suite.process.pool(1) as pool:
+        waiting = pool.submit(suite.here, "some tests", [str(test)], "-p", "no:cacheprovider")
+        while not pid.exists() or not pid.read_text():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert isinstance(waiting.exception(), ToolError)
+    assert not Path(f"/proc/{pid.read_text()}").exists()
 
 
 def test_a_lab_is_made_once_and_an_error_stays(monkeypatch: pytest.MonkeyPatch) -> None:
