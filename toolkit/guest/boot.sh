@@ -4,7 +4,8 @@
 # boot.sh FOLDER [terminal]: what the lab's guest runs first, as root.
 #
 # Runs the script FOLDER/command and leaves in FOLDER what this machine waits for: `booted` before
-# the command starts, its `output` (unless it has the terminal), then `dmesg`, and `status` last.
+# the command starts, its `output` (unless it has the terminal), then `dmesg`, the kernel's `tainted`,
+# and `status` last: not before all of these are whole.
 out=$1 how=${2-}
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -38,6 +39,7 @@ if [ -d "$counts" ]; then
 		cat "$file" >"$out/gcda/${file##*/}"
 	done
 fi
-dmesg >"$out/dmesg"
-echo "$status" >"$out/status.new"
-mv "$out/status.new" "$out/status"
+dmesg >"$out/dmesg" &&
+	cat /proc/sys/kernel/tainted >"$out/tainted" &&
+	echo "$status" >"$out/status.new" &&
+	mv "$out/status.new" "$out/status"

@@ -26,7 +26,6 @@ from pathlib import Path
 
 from toolkit import arch, needs, paths
 from toolkit.errors import ToolError
-from toolkit.guest.dmesg import complaints
 from toolkit.kernels import kernel as kernels
 from toolkit.kernels import own
 from toolkit.kernels.archive import unpack
@@ -34,6 +33,7 @@ from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
 from toolkit.lab import firmware, foreign, initramfs, kvm, process, uml, vmlinux
+from toolkit.lab.result import Result, again_line
 from toolkit.lab.vm import Vm
 from toolkit.run import run, say
 
@@ -41,50 +41,6 @@ BOOT = paths.ROOT / "toolkit/guest/boot.sh"
 DEFAULT = Vm()
 #: Variables that a guest has as they are here: which etcd it runs.
 GIVEN = ("L2WG_ETCD",)
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a command in the guest.
-
-    :ivar status: its exit status.
-    :ivar seconds: wall time, boot included.
-    :ivar folder: holds ``output``, ``dmesg``, ``console`` and what the command wrote.
-    """
-
-    status: int
-    seconds: float
-    folder: Path
-
-    @property
-    def complaints(self) -> list[str]:
-        """Lines of the kernel's log that must not be there."""
-        return complaints((self.folder / "dmesg").read_text(errors="replace"))
-
-    @property
-    def again(self) -> str:
-        """The command that starts the same guest by hand."""
-        return again_line(self.folder)
-
-    @property
-    def output(self) -> str:
-        """What the command printed."""
-        return (self.folder / "output").read_text(errors="replace")
-
-    def must_be_good(self, what: str) -> None:
-        """Check that the command has succeeded and the kernel has not complained.
-
-        :param what: what the command was, for the error.
-        :raises ToolError: the command failed, or the kernel complained.
-        """
-        trouble = ""
-        if self.status:
-            last = self.output.strip().splitlines()[-1:]
-            trouble = ": ".join([f"failed with status {self.status}", *last])
-        elif bad := self.complaints:
-            trouble = f"the kernel complained: {bad[0]}"
-        if trouble:
-            raise ToolError(f"{what}: {trouble}", log=self.folder, again=self.again)
 
 
 @dataclass(frozen=True)
@@ -205,16 +161,15 @@ class Lab:
             # our module is not loaded yet; this time the console shows messages
             say(f"{error}: once more, with the kernel's messages")
             boot()
-        status = folder / "status"
-        if not status.exists():
-            last = complaints((folder / "console").read_text(errors="replace"))
+        status = process.status(folder)
+        if status is None:
             raise ToolError(
                 f"the guest with {self.kernel.release} ended before the command did"
-                + (f": {last[0].strip()}" if last else ""),
+                + process.last_words(folder),
                 log=folder,
                 again=again,
             )
-        return Result(int(status.read_text()), time.monotonic() - started, folder)
+        return Result(status, time.monotonic() - started, folder)
 
     def argv(self, folder: Path, vm: Vm, *options: str, terminal: bool = False) -> list[str | Path]:
         """The command line that starts a guest whose folder has been prepared.
@@ -314,11 +269,6 @@ class Foreign(Lab):
         memory, modules = self.initramfs(folder), self.root / "lib/modules"
         where = (self.arch, self.image, memory, modules, folder)
         return foreign.argv(*where, vm, *options, terminal=terminal)
-
-
-def again_line(folder: Path) -> str:
-    """The command that starts the guest of that folder again by hand."""
-    return f"sh {shlex.quote(paths.shown(folder / 'again'))}"
 
 
 def make(kernel: Kernel, *, debug: bool = False) -> Lab:

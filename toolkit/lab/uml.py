@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolkit import paths
-from toolkit.lab.vm import UNWATCHED, Vm
+from toolkit.errors import ToolError
+from toolkit.lab.vm import LONG_LOG, UNWATCHED, Vm
 
 #: PID 1 there.
 INIT = paths.ROOT / "toolkit/guest/uml.sh"
@@ -24,7 +25,12 @@ def argv(
 
     :param modules: what its ``/lib/modules`` is to be.
     :param terminal: its command has the terminal.
+    :raises ToolError: it shall have hardware of QEMU's.
     """
+    if vm.qemu:
+        raise ToolError(
+            "User Mode Linux has no QEMU, and so no second network card", "name another kernel"
+        )
     return [
         image,
         *(f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
@@ -35,6 +41,7 @@ def argv(
         f"uml_dir={folder}/uml",
         # each fault is worth a report, not the first one only
         "kasan_multi_shot",
+        LONG_LOG,
         *UNWATCHED,
         *vm.append,
     ]

@@ -18,6 +18,10 @@ UNWATCHED = (
     "sysctl.kernel.hung_task_timeout_secs=0",
 )
 
+#: The kernel's log holds this much, 16 times what it holds by default: one that overflows loses
+#: what the kernel has complained about (see :attr:`toolkit.lab.result.Result.complaints`).
+LONG_LOG = "log_buf_len=2M"
+
 #: By default QEMU gives each emulated processor a thread. That is not safe for a kernel that
 #: patches its own code, as Linux does for each static key: one processor may meet the breakpoint
 #: that another has just removed, and panic (docs/kernels.md). In one thread the processors take
@@ -49,7 +53,8 @@ class Vm:
 
     def vng(self) -> list[str]:
         """virtme-ng's options."""
-        arguments = (*(() if self.kvm else (*arch.here().arguments, *UNWATCHED)), *self.append)
+        emulated = () if self.kvm else (*arch.here().arguments, *UNWATCHED)
+        arguments = (LONG_LOG, *emulated, *self.append)
         return [
             *([] if self.kvm else ["--disable-kvm"]),
             *("--cpus", str(self.cpus), "--memory", self.memory),

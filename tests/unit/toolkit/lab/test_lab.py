@@ -14,9 +14,10 @@ import pytest
 from toolkit.errors import ToolError
 from toolkit.guest.dmesg import complaints
 from toolkit.lab import lab as labs
-from toolkit.lab import process
+from toolkit.lab import process, uml
 from toolkit.lab.lab import Lab
 from toolkit.lab.process import NotBooted
+from toolkit.lab.result import Result
 from toolkit.lab.vm import Vm
 
 BAD = [
@@ -105,6 +106,47 @@ def test_memory_that_is_short_is_no_defect_of_ours(error: int) -> None:
     assert complaints(short + "[    1.1] BUG: KASAN: x\n") == ["[    1.1] BUG: KASAN: x"]
 
 
+class TestResult:
+    """What a guest leaves counts as clean only if it is whole."""
+
+    def result(self, folder: Path, log: str, taints: int = 4096 + 8192) -> Result:
+        (folder / "dmesg").write_text(log)
+        (folder / "tainted").write_text(f"{taints}\n")
+        return Result(0, 1.0, folder)
+
+    def test_a_healthy_one(self, tmp_path: Path) -> None:
+        assert self.result(tmp_path, HARMLESS).complaints == []
+
+    def test_a_log_that_has_overflowed(self, tmp_path: Path) -> None:
+        rest = HARMLESS.partition("\n")[2]
+        [line] = self.result(tmp_path, rest).complaints
+        assert (
+            line == "the kernel's log has lost its beginning, and what was complained about there"
+        )
+
+    def test_a_complaint_that_no_pattern_knows(self, tmp_path: Path) -> None:
+        [line] = self.result(tmp_path, HARMLESS, 512 + 128 + 4096).complaints
+        assert line == "the kernel is tainted by an oops, a warning, which its log does not show"
+        assert self.result(tmp_path, HARMLESS + "WARNING: x\n", 512).complaints == ["WARNING: x"]
+
+    def test_a_log_that_could_not_be_written(self, tmp_path: Path) -> None:
+        """boot.sh, on a disk that is full: no status, so nobody takes the log for a clean one."""
+        program = tmp_path / "bin/dmesg"
+        program.parent.mkdir()
+        for end, expected in (("exit 1", None), ("echo x", 7)):
+            program.write_text(f"#!/bin/sh\n{end}\n")
+            program.chmod(0o755)
+            (tmp_path / "command").write_text("exit 7\n")
+            (tmp_path / "status").unlink(missing_ok=True)
+            text = labs.BOOT.read_text().replace("PATH=", f"PATH={program.parent}:")
+            text = text.replace("mkdir -p /run/lock", ":").replace("ip link", ": ip link")
+            text = text.replace("/sys/kernel/debug", str(tmp_path)).replace(
+                "/dev/kmsg", "/dev/null"
+            )
+            subprocess.run(["sh", "-c", text, "boot.sh", tmp_path], check=False)
+            assert process.status(tmp_path) == expected
+
+
 def lab_of(monkeypatch: pytest.MonkeyPatch, root: Path, release: str) -> Lab:
     """A lab with QEMU, whether this machine has it or not."""
     monkeypatch.setattr(labs.shutil, "which", lambda _: "/usr/bin/qemu-system-x86_64")
@@ -134,6 +176,34 @@ def test_a_guest_that_does_not_boot_has_a_second_chance(
             lab.run(["true"], folder=tmp_path / "out", vm=Vm(kvm=False))
     # the second time the console tells
     assert ["--append=loglevel=1" in argv for argv in booted] == [True, False]
+
+
+def test_a_guest_that_qemu_refuses_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not only that it has ended; and a status that is empty is none."""
+
+    def boot(_argv: list[str], _release: str, folder: Path, *_: object, again: str) -> None:
+        (folder / "console").write_text(
+            "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory\n"
+            "Traceback (most recent call last):\nsubprocess.CalledProcessError: ...\n"
+        )
+        (folder / "status").touch()
+
+    monkeypatch.setattr(process, "boot", boot)
+    with pytest.raises(ToolError) as error:
+        lab_of(monkeypatch, tmp_path, "7.3.4").run(["true"], folder=tmp_path, vm=Vm(kvm=False))
+    assert error.value.what == (
+        "the guest with 7.3.4 ended before the command did: "
+        "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory"
+    )
+
+
+def test_a_program_has_no_cable(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="^User Mode Linux has no QEMU"):
+        uml.argv(tmp_path, tmp_path, tmp_path, Vm(qemu="-netdev x"))
+    assert "log_buf_len=2M" in uml.argv(tmp_path, tmp_path, tmp_path, Vm())
+    assert "--append=log_buf_len=2M" in Vm(kvm=True).vng()
 
 
 def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
