@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from toolkit.errors import ToolError
 
@@ -117,10 +120,49 @@ def logs(*names: str) -> Path:
     return LOGS / re.sub(r"[^\w.+-]+|^[.]+|[.]{2,}", "-", "-".join(names))
 
 
+#: Logs that are this process's alone, each with the lock that says so.
+_claimed: dict[Path, IO[str]] = {}
+_claiming = threading.Lock()
+
+
+def claim(log: Path) -> None:
+    """Have a file or folder of logs for this process alone, until it ends.
+
+    :raises ToolError: another process has it.
+    """
+    with _claiming:
+        if log in _claimed:
+            return
+        log.parent.mkdir(parents=True, exist_ok=True)
+        lock = (log.parent / f".{log.name}.used").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise ToolError(
+                f"{shown(log)}: another run writes there",
+                "wait until it ends, or work in a second checkout: git worktree add",
+            ) from None
+        _claimed[log] = lock
+
+
+def unused(log: Path) -> Path:
+    """Claim this file or folder of logs, or, if another process has it, ``NAME-2`` beside it."""
+    for name in itertools.chain([log.name], (f"{log.name}-{n}" for n in itertools.count(2))):
+        with contextlib.suppress(ToolError):
+            claim(log.with_name(name))
+            return log.with_name(name)
+    raise AssertionError
+
+
 def fresh(folder: Path) -> Path:
-    """An empty folder below build/, in place of what an earlier run has left there."""
+    """An empty folder below build/, in place of what an earlier run has left there.
+
+    :raises ToolError: another process writes there.
+    """
     ours = folder.is_relative_to(BUILD) or folder.is_relative_to(LOGS)
     assert ours and ".." not in folder.parts, folder
+    claim(folder)
     if folder.exists():
         remove(folder, silent=True)
     folder.mkdir(parents=True)

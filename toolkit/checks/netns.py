@@ -85,7 +85,7 @@ def selftest(lab: Lab, *, short: bool = False, stock: bool = False) -> float:
     if not tree or not (tree / SCRIPT).exists():
         raise ToolError(f"the source of {lab.kernel.label} has no {SCRIPT}")
     script = (tree / SCRIPT).read_text()
-    folder = paths.fresh(paths.logs("selftest", lab.kernel.release, module))
+    folder = paths.fresh(paths.unused(paths.logs("selftest", lab.kernel.release, module)))
     (folder / SCRIPT.name).write_text(shorten(script) if short else script)
     path = f"PATH={shlex.quote(str(tools))}:$PATH && " if (tools := wg_for(script, folder)) else ""
     say(f"WireGuard's netns.sh on {lab.kernel.label} with {module}")

@@ -70,7 +70,7 @@ def pair(first: Lab, second: Lab, *, folder: Path | None = None, only: Sequence[
     made = (first, second)
     releases = (first.kernel.release, second.kernel.release)
     kvm = first.kvm_works()
-    folder = paths.fresh(folder or paths.logs("pair", *releases))
+    folder = paths.fresh(folder or paths.unused(paths.logs("pair", *releases)))
     say(f"Two machines: {first.kernel.label} and {second.kernel.label}")
     with (
         tempfile.TemporaryDirectory(prefix="l2wg-pair-") as sockets,

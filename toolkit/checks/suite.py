@@ -46,9 +46,7 @@ def here(name: str, select: Sequence[str], *options: str) -> Outcome:
 
     :raises ToolError: it ends early, leaves no report, or no test ran.
     """
-    report = paths.LOGS / f"{name.split()[0]}.xml"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.unlink(missing_ok=True)
+    report = paths.fresh(paths.unused(paths.logs(name.split()[0]))) / "report.xml"
     started = time.monotonic()
     argv = [sys.executable, "-m", "pytest", *options, f"--junit-xml={report}", *select]
     status = process.call(argv, paths.ROOT)
@@ -170,9 +168,9 @@ def _in_guests(made: Labs) -> list[Part]:
 
 def guest(made: Labs, number: int, kernel: str, select: Sequence[str], only: Sequence[str]) -> Part:
     """Run some of tests/vm in a guest of their own."""
-    folder = paths.logs("vm", str(number), kernel)
 
     def job() -> Outcome:
+        folder = paths.unused(paths.logs("vm", str(number), kernel))
         return guests.run(made[kernel], select, folder, only=only, kernel=kernel)
 
     return Part(f"guest {number} with {kernel}", job)

@@ -21,7 +21,8 @@ def demo(lab: Lab, story: str = "demo") -> None:
     :raises ToolError: the hosts do not reach each other.
     """
     say(f"Booting {lab.kernel.label} in a virtual machine")
-    result = lab.run(["python3", "-m", f"toolkit.guest.{story}"], folder=paths.LOGS / "demo")
+    folder = paths.unused(paths.logs("demo"))
+    result = lab.run(["python3", "-m", f"toolkit.guest.{story}"], folder=folder)
     result.must_be_good("demo")
     if STORIES[story] not in result.output:
         raise ToolError(

@@ -132,14 +132,14 @@ class Lab:
         """Run one command as root in a guest of its own.
 
         :param folder: shared with the guest at the same path and kept; the guest's ``$L2WG_OUT``.
-        The
-            script ``again`` in it starts the same guest with the command on the terminal.
+            The script ``again`` in it starts the same guest with the command on the terminal.
         :param timeout: seconds in which the command must end or print something more.
         :param show: copy its output to standard output as it comes.
         :param prefix: what each of these lines begins with, if several guests run at once.
         :raises ToolError: the guest does not boot or does not end; its console is kept.
         """
         folder = folder or paths.LOGS / f"lab-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        paths.claim(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.prepare(folder, command)
         if vm.mok:

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -182,6 +185,51 @@ def test_whatever_is_cached_is_known_to_clean() -> None:
     sources = "".join(p.read_text() for p in (paths.ROOT / "toolkit").rglob("*.py"))
     used = set(re.findall(r'cache\(\) / "([^"]+)"', sources))
     assert used and used <= paths.CACHED
+
+
+class TestClaim:
+    """Two commands at once in one checkout do not write into each other's logs."""
+
+    @pytest.fixture
+    def other(self, tmp_path: Path) -> Iterator[None]:
+        """Another process, which has claimed the log `vm-0-6.1`."""
+        code = "import sys; from pathlib import Path; from toolkit import paths\n"
+        code += "print(paths.unused(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+        with subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "vm-0-6.1"],
+            cwd=paths.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout and process.stdout.readline() == f"{tmp_path}/vm-0-6.1\n"
+            yield
+
+    @pytest.mark.usefixtures("other")
+    def test_a_folder_in_use_is_not_emptied(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(paths, "LOGS", tmp_path)
+        (tmp_path / "vm-0-6.1").mkdir()
+        (tmp_path / "vm-0-6.1/report.xml").touch()
+        for use in (paths.fresh, paths.claim):
+            with pytest.raises(ToolError) as error:
+                use(tmp_path / "vm-0-6.1")
+            assert error.value.what == f"{tmp_path}/vm-0-6.1: another run writes there"
+        assert names(tmp_path / "vm-0-6.1") == ["report.xml"]
+
+    @pytest.mark.usefixtures("other")
+    def test_one_beside_it_is_free(self, tmp_path: Path) -> None:
+        mine = paths.unused(tmp_path / "vm-0-6.1")
+        assert mine == tmp_path / "vm-0-6.1-2"
+        assert paths.unused(tmp_path / "vm-0-6.1") == mine, "it is this process's, for all parts"
+
+    def test_it_is_free_when_its_process_has_ended(self, tmp_path: Path) -> None:
+        code = "import sys; from pathlib import Path; from toolkit import paths\n"
+        code += "paths.claim(Path(sys.argv[1])); import os; os.kill(os.getpid(), 9)"
+        argv = [sys.executable, "-c", code, str(tmp_path / "log")]
+        assert subprocess.run(argv, cwd=paths.ROOT, check=False).returncode == -9
+        assert paths.unused(tmp_path / "log") == tmp_path / "log"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from toolkit.kernels.kernel import Kernel
 from toolkit.lab import lab as labs
 
 Run = Callable[[], bool]
+#: Where its logs are: the document names them as below the checkout.
+NONE = f"build/none-{os.getpid()}"
 
 
 class World:
@@ -77,8 +80,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     monkeypatch.setattr(matrix.selftest, "selftest", made.selftest)
     monkeypatch.setattr(matrix.pair, "pair", made.pair)
     monkeypatch.setattr(matrix.paths, "BUILD", tmp_path)
-    # the document names logs as below the checkout
-    monkeypatch.setattr(matrix.paths, "LOGS", matrix.paths.ROOT / "build/none")
+    monkeypatch.setattr(matrix.paths, "LOGS", matrix.paths.ROOT / NONE)
     monkeypatch.setattr(matrix, "PAIRS", (("5.10", "7.3"),))
     monkeypatch.setattr(marked, "file", lambda _: made.document)
     yield made
@@ -122,7 +124,7 @@ def test_all_green(world: World) -> None:
 def test_a_failing_cell_fails_and_names_its_log(world: World, what: str, shown: str) -> None:
     world.broken.add(what)
     assert not matrix.matrix(["5.10", "7.3"])
-    assert shown.format("build/none") in world.document.read_text()
+    assert shown.format(NONE) in world.document.read_text()
     # the other kernel has run all the same
     row = f"| 225 kB | yes | {10 * GROUPS} passed, 0 failed | passes |"
     assert f"| `7.3` | 7.3.9-amd64 {row} " in world.document.read_text()

@@ -20,7 +20,7 @@ LINK = "tests/vm/test_link.py"
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object, ...]]:
     """(room, kernel, tests, options) of what was to run; nothing does."""
     seen: list[tuple[object, ...]] = []
 
@@ -42,6 +42,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(guests, "run", guest)
     monkeypatch.setattr(suite, "two_machines", two)
     monkeypatch.setattr(needs, "ensure", lambda task: seen.append(("needs", task)))
+    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(pick, "Labs", lambda names: {n: SimpleNamespace() for n in names})
     return seen
 

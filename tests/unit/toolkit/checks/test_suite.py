@@ -34,7 +34,7 @@ class Ran(list[str]):
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ran:
     """Nothing does anything but say that it ran."""
     seen = Ran()
 
@@ -52,6 +52,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     monkeypatch.setattr(needs, "missing", lambda _: [])
     monkeypatch.setattr(suite.own, "cached", lambda _: None)
     monkeypatch.setenv("CI", "true")  # nothing is built in the background
+    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
     return seen
 
 
