@@ -17,6 +17,17 @@ INIT = paths.ROOT / "toolkit/guest/init.sh"
 ALIASES = [*(alias for alias in virtmods.MODALIASES if alias != "fs-virtiofs"), "overlay"]
 
 
+def of_this_machine() -> Path:
+    """The busybox of this machine, with which a guest starts.
+
+    :raises ToolError: there is none.
+    """
+    found = mkinitramfs.find_busybox("/", is_native=True)
+    if not found:
+        raise ToolError("no busybox on this machine", "apt-get install busybox-static")
+    return Path(found)
+
+
 def make(
     target: Path,
     root: Path,
@@ -35,9 +46,7 @@ def make(
     :raises ToolError: there is no busybox.
     """
     config = mkinitramfs.Config()
-    config.busybox = str(busybox or mkinitramfs.find_busybox("/", is_native=True) or "")
-    if not config.busybox:
-        raise ToolError("no busybox on this machine", "apt-get install busybox-static")
+    config.busybox = str(busybox or of_this_machine())
     modules = modfinder.find_modules_from_install(ALIASES, root=root, kver=release)
     config.modfiles = [str(Path(module).resolve()) for module in modules]
     with target.open("wb") as file:

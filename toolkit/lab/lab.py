@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from toolkit import arch, needs, paths
@@ -176,9 +177,15 @@ class Lab:
 
         :param options: more options of vng.
         :param terminal: its command has the terminal.
-        :raises ToolError: there is no QEMU.
+        :raises ToolError: there is no QEMU, or a folder has a name that it cannot be given.
         """
         machine = arch.here()
+        for path in (folder, self.root, Path(sys.prefix)):
+            if odd := re.search(r"[^\w+/.-]", str(path), re.ASCII):
+                raise ToolError(
+                    f"{path}: virtme-ng takes no folder with {odd[0]!r} in its name",
+                    "letters, digits and _+/.- are fine",
+                )
         if not shutil.which(machine.qemu):
             raise ToolError("no QEMU on this machine", f"apt-get install {machine.emulator}")
         # QEMU takes the last one of each; vng's own are the image and an initramfs of its own
@@ -284,9 +291,7 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
     with _trying_kvm(kernel, image, modules):
         module = build.build(kernel, debug=debug)
         _compile()
-    inits = foreign.INIT if kernel.foreign else (initramfs.INIT,)
-    parts = (module.file.read_bytes(), str(image).encode(), *(i.read_bytes() for i in inits))
-    digest = hashlib.sha256(b"".join(parts)).hexdigest()
+    digest = _digest(module, image, modules)
     root = paths.BUILD / "lab" / module.file.parent.name
     stamp = root / "made-from"
     with paths.alone(root):  # another process may boot from it as soon as it is there
@@ -296,6 +301,18 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
                 (work / stamp.name).write_text(digest)
     kind = Program if own.of(kernel.build) else Foreign if kernel.foreign else Lab
     return kind(module, root)
+
+
+def _digest(module: build.Module, image: Path, modules: Path) -> str:
+    """Of all that a lab's folder is made from. A rebuilt kernel of the user's keeps its name."""
+    inits = foreign.INIT if module.kernel.foreign else (initramfs.INIT,)
+    ours = (Path(__file__), Path(initramfs.__file__), *inits, module.file)
+    theirs = (image, *sorted(modules.glob("modules.*")), initramfs.of_this_machine())
+    stats = [(path, path.stat()) for path in map(Path.resolve, theirs)]
+    parts = [str(image), metadata.version("virtme-ng")]
+    parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in ours]
+    parts += [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -199,6 +199,40 @@ def test_a_guest_that_qemu_refuses_says_why(
     )
 
 
+def test_a_folder_that_a_guest_cannot_be_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """virtme-ng puts some names into a shell's command line as they are, and refuses others."""
+    with pytest.raises(ToolError) as error:
+        lab_of(monkeypatch, tmp_path, "7.3.4").argv(tmp_path / "a $(reboot)", Vm(kvm=True))
+    assert str(error.value) == (
+        f"{tmp_path}/a $(reboot): virtme-ng takes no folder with ' ' in its name "
+        "(letters, digits and _+/.- are fine)"
+    )
+    for name in ("jörg", "it's", "a;b", "a=b", "a:b", "a,b"):
+        with pytest.raises(ToolError, match="virtme-ng takes no folder with"):
+            lab_of(monkeypatch, tmp_path / name, "7.3.4").argv(tmp_path, Vm(kvm=True))
+
+
+@pytest.mark.parametrize("what", ["image", "modules.order", "busybox", "l2wireguard.ko"])
+def test_a_lab_is_made_anew_if_anything_in_it_is_new(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    """A user's own kernel, rebuilt, is still called what it was; and busybox is upgraded."""
+    for name in ("image", "modules.order", "busybox", "l2wireguard.ko"):
+        (tmp_path / name).write_text("old")
+    monkeypatch.setattr(labs.initramfs, "busybox", lambda: tmp_path / "busybox")
+    module = SimpleNamespace(file=tmp_path / "l2wireguard.ko")
+
+    def digest() -> str:
+        return labs._digest(module, tmp_path / "image", tmp_path)  # type: ignore[arg-type]
+
+    before = digest()
+    assert digest() == before
+    (tmp_path / what).write_text("newer")
+    assert digest() != before
+
+
 def test_a_program_has_no_cable(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="^User Mode Linux has no QEMU"):
         uml.argv(tmp_path, tmp_path, tmp_path, Vm(qemu="-netdev x"))
@@ -236,7 +270,7 @@ def test_the_script_that_starts_a_guest_again(
 ) -> None:
     """The same machine as before, but with the command on the terminal."""
     lab, started = lab_of(monkeypatch, tmp_path, "7.3.4"), []
-    folder = tmp_path / "a folder"
+    folder = tmp_path / "a-folder"
 
     def boot(argv: list[object], _release: str, folder: Path, *_: object, again: str) -> None:
         started.append([str(a) for a in argv])
@@ -266,7 +300,7 @@ def test_what_a_guest_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def test_an_emulated_processor_need_not_unpack_the_kernel(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kvm: bool, found: bool, expected: bool
 ) -> None:
-    lab = lab_of(monkeypatch, tmp_path / "a folder", "7.3.4")
+    lab = lab_of(monkeypatch, tmp_path / "a-folder", "7.3.4")
     monkeypatch.setattr(labs.vmlinux, "of", lambda image: Path(f"{image}.elf") if found else None)
     argv = [str(a) for a in lab.argv(tmp_path, Vm(kvm=kvm))]
     # vng needs the image, too: it tells which modules go with it
