@@ -7,7 +7,9 @@ import re
 
 #: What must not be in the kernel's log. Each of these is a defect, whoever wrote it.
 COMPLAINTS = re.compile(
-    r"WARNING:|\bBUG\b|\bOops\b|KASAN:|KCSAN:|UBSAN:|ODEBUG:|Call Trace|Kernel panic"
+    r"WARNING:|\bBUG\b|\bOops\b|KASAN:|KCSAN:|UBSAN:|ODEBUG:|[Cc]all [Tt]race|Kernel panic"
+    # the head of what a processor could not do, whatever it calls that: `int3: 0000 [#1]`
+    r"|: [0-9a-f]{4,16} \[#\d+\]|SError|hw csum failure"
     # lockdep and RCU
     r"|possible (?:recursive|circular|irq) lock|inconsistent lock state|suspicious RCU"
     r"|INFO: (?:possible|trying|task|rcu|lockdep)|detected stall"
@@ -24,6 +26,8 @@ SHORT_OF_MEMORY = re.compile(
     r"failed with error -12|kmem_cache_create.* failed with error -22"
     r"|page allocation failure|FAULT_INJECTION"
 )
+#: As x86 and as ARM writes it.
+TRACE_HEAD = re.compile(r"Call Trace|Call trace")
 TRACE = 20  # lines from what the kernel says to the trace that goes with it
 
 
@@ -39,6 +43,6 @@ def complaints(log: str) -> list[str]:
             short = number
         if "] virtme-ng-init: " in line or not COMPLAINTS.search(line):
             continue
-        if not ("Call Trace" in line and number - short < TRACE):
+        if not (TRACE_HEAD.search(line) and number - short < TRACE):
             found.append(line)
     return found

@@ -47,6 +47,12 @@ BAD = [
     "refcount_t: underflow; use-after-free.",
     "refcount_t: addition on 0; leaking memory.",
     "Call Trace:",
+    "Call trace:",
+    "invalid opcode: 0000 [#1] SMP NOPTI",
+    "int3: 0000 [#2] PREEMPT SMP",
+    "Internal error: synchronous external abort: 0000000096000010 [#1] PREEMPT SMP",
+    "SError Interrupt on CPU0, code 0x00000000bf000002 -- SError",
+    "wg1: hw csum failure",
     "unregister_netdevice: waiting for wg1 to become free. Usage count = 2",
     "Objects remaining in peer_cache on __kmem_cache_shutdown()",
     "slab: use-after-free read",
@@ -103,6 +109,7 @@ def test_memory_that_is_short_is_no_defect_of_ours(error: int) -> None:
     assert complaints(short + trace) == []
     far = "[    1.1] x\n" * 30
     assert complaints(short + far + trace) == ["[    1.2] Call Trace:"]
+    assert complaints(short + trace.replace("Trace", "trace")) == []
     assert complaints(short + "[    1.1] BUG: KASAN: x\n") == ["[    1.1] BUG: KASAN: x"]
 
 
