@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from toolkit.errors import ToolError
+from toolkit.run import say
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = ROOT / "kernel"
@@ -183,6 +184,9 @@ def shown(path: Path) -> str:
     return str(path)
 
 
+PATIENCE = 3  # seconds of waiting that need no explanation
+
+
 @contextlib.contextmanager
 def alone(target: Path) -> Iterator[None]:
     """No other thread or process is in a block for the same ``target``.
@@ -191,7 +195,17 @@ def alone(target: Path) -> Iterator[None]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told = threading.Timer(
+                PATIENCE, say, [f"Waiting for another run, which makes {shown(target)}"]
+            )
+            told.start()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            finally:
+                told.cancel()
         yield
 
 

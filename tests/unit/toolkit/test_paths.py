@@ -76,6 +76,22 @@ def test_only_one_makes_what_is_not_there(tmp_path: Path) -> None:
     assert made == [target]
 
 
+def test_who_waits_for_another_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kernel of our own takes somebody else 20 minutes."""
+    monkeypatch.setattr(paths, "PATIENCE", 0)
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with paths.alone(tmp_path / "uml"):
+            waiting = pool.submit(lambda: paths.alone(tmp_path / "uml").__enter__())
+            said = ""
+            while not said:
+                said = capsys.readouterr().err
+        waiting.result()
+    assert said == "Waiting for another run, which makes uml\n"
+
+
 def test_the_cache_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "here"))
     assert paths.cache() == tmp_path / "here"
