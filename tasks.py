@@ -207,9 +207,14 @@ def patch(_c: Context, tree: str, reverse: bool = False) -> None:
 def lab(c: Context, kernel: str | None = None) -> None:
     """A root shell in a virtual machine with the module at hand; or one command after `--`."""
     needs("lab")
+    from toolkit.run import say
+
     machine = lab_for(kernel)
     if c.remainder:
-        status = machine.run(["sh", "-c", c.remainder]).status
+        result = machine.run(["sh", "-c", c.remainder])
+        status = result.status
+        if bad := result.complaints:
+            say(f"l2wg: the kernel complained: {bad[0]} (log: {result.folder})")
     elif sys.stdin.isatty():
         status = machine.shell()
     else:

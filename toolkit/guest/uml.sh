@@ -17,7 +17,7 @@ mount -t overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work overlay $ro
 
 tree=${0%/toolkit/guest/uml.sh}
 case $tree in
-/tmp/*) # which has just been covered
+/tmp/* | /run/* | /dev/*) # which have just been covered
 	mkdir -p "$root$tree"
 	mount -r -t hostfs -o "$tree" hostfs "$root$tree"
 	;;

@@ -16,7 +16,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -118,7 +117,7 @@ class Lab:
             folder = Path(shared)
             self.prepare(folder, ["bash", "-i"], home=Path.cwd())
             argv = self.argv(folder, Vm(kvm=self.kvm_works()), terminal=True)
-            return subprocess.call(argv, env=process.environment())
+            return process.on_terminal(argv)
 
     def run(
         self,

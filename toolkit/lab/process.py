@@ -64,6 +64,36 @@ def call(argv: Sequence[str | Path], cwd: Path) -> int:
         end(program)
 
 
+def on_terminal(argv: Sequence[str | Path]) -> int:
+    """Run a guest on this terminal; its exit status.
+
+    It shares the terminal's process group, so what only interrupts this process would leave its
+    QEMU behind.
+    """
+    guest = subprocess.Popen(argv, env=environment())
+    try:
+        return guest.wait()
+    except BaseException:
+        for pid in _family(guest.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        guest.wait()
+        raise
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that it has started, the youngest first."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # after the name, which may have anything in it: state, parent
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[::-1]
+
+
 def _joined(guest: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     """It has just been started; the pools that this thread works for end it with themselves.
 

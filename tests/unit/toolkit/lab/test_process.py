@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from toolkit import paths
 from toolkit.errors import ToolError
 from toolkit.lab import process
 
@@ -95,6 +97,23 @@ def test_nothing_starts_in_a_pool_that_has_failed(tmp_path: Path, null: int) -> 
         raise KeyboardInterrupt
     error = waiting.exception()
     assert isinstance(error, ToolError) and error.what.startswith("not started: ")
+
+
+def test_a_guest_on_the_terminal_ends_with_its_helpers(tmp_path: Path) -> None:
+    """By a SIGTERM, too, which one process gets: vng starts a shell, that virtme-run, that QEMU."""
+    pid = tmp_path / "pid"
+    vng = f"sh -c 'sleep 60 & echo $! >{pid}; wait'; true"
+    code = (
+        "import signal; from toolkit.lab import process\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        f"process.on_terminal(['sh', '-c', {vng!r}])"
+    )
+    argv = [sys.executable, "-c", code]
+    with subprocess.Popen(argv, cwd=paths.ROOT, stderr=subprocess.DEVNULL) as inv:
+        qemu = when_written(pid)
+        inv.terminate()
+    assert inv.returncode and soon_gone(qemu)
+    assert process.on_terminal(["sh", "-c", "exit 3"]) == 3
 
 
 class TestWatching:
