@@ -121,9 +121,31 @@ def logs(*names: str) -> Path:
     return LOGS / re.sub(r"[^\w.+-]+|^[.]+|[.]{2,}", "-", "-".join(names))
 
 
-#: Logs that are this process's alone, each with the lock that says so.
-_claimed: dict[Path, IO[str]] = {}
-_claiming = threading.Lock()
+#: Files and folders that are this process's until it ends, each with the lock that says so.
+_held: dict[Path, IO[str]] = {}
+_holding = threading.Lock()
+
+
+def _hold(what: Path, how: int, trouble: str) -> None:
+    """Lock a file or folder, or change the lock that this process has on it.
+
+    :param how: LOCK_EX or LOCK_SH of flock(2).
+    :param trouble: what the error says if another process's lock stands against it.
+    """
+    with _holding:
+        what.parent.mkdir(parents=True, exist_ok=True)
+        lock = _held.get(what) or (what.parent / f".{what.name}.used").open("w")
+        try:
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if what in _held:  # a change that fails may unlock it, see flock(2)
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            raise ToolError(
+                f"{shown(what)}: {trouble}",
+                "wait until it ends, or work in a second checkout: git worktree add",
+            ) from None
+        _held[what] = lock
 
 
 def claim(log: Path) -> None:
@@ -131,20 +153,20 @@ def claim(log: Path) -> None:
 
     :raises ToolError: another process has it.
     """
-    with _claiming:
-        if log in _claimed:
-            return
-        log.parent.mkdir(parents=True, exist_ok=True)
-        lock = (log.parent / f".{log.name}.used").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise ToolError(
-                f"{shown(log)}: another run writes there",
-                "wait until it ends, or work in a second checkout: git worktree add",
-            ) from None
-        _claimed[log] = lock
+    _hold(log, fcntl.LOCK_EX, "another run writes there")
+
+
+def keep(folder: Path) -> None:
+    """No other process may replace the folder until this one ends."""
+    _hold(folder, fcntl.LOCK_SH, "another run replaces it")
+
+
+def may_replace(folder: Path) -> None:
+    """See that no other process wants to keep the folder, and keep them from it.
+
+    :raises ToolError: one does.
+    """
+    _hold(folder, fcntl.LOCK_EX, "has to be made anew, and guests of another run start from it")
 
 
 def unused(log: Path) -> Path:

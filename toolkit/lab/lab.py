@@ -282,7 +282,8 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
 
     Whether KVM works is tried meanwhile, if it is not known yet.
 
-    :raises ToolError: see :func:`toolkit.kmod.build.build`; or there is no image of that kernel.
+    :raises ToolError: see :func:`toolkit.kmod.build.build`; or there is no image of that kernel, or
+        another run's guests have an older lab of it.
     """
     if kernel.foreign:
         needs.ensure(f"lab-{kernel.foreign.name}")
@@ -295,9 +296,11 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
     stamp = root / "made-from"
     with paths.alone(root):  # another process may boot from it as soon as it is there
         if not (stamp.exists() and stamp.read_text() == digest):
+            paths.may_replace(root)
             with paths.built_whole(root) as work:
                 _lay_out(work, module.kernel, image, modules, module.file)
                 (work / stamp.name).write_text(digest)
+        paths.keep(root)
     kind = Program if own.of(kernel.build) else Foreign if kernel.foreign else Lab
     return kind(module, root)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -76,20 +77,17 @@ def test_only_one_makes_what_is_not_there(tmp_path: Path) -> None:
     assert made == [target]
 
 
-def test_who_waits_for_another_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_who_waits_for_another_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel of our own takes somebody else 20 minutes."""
+    said: SimpleQueue[str] = SimpleQueue()
+    monkeypatch.setattr(paths, "say", said.put)
     monkeypatch.setattr(paths, "PATIENCE", 0)
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(1) as pool:
         with paths.alone(tmp_path / "uml"):
             waiting = pool.submit(lambda: paths.alone(tmp_path / "uml").__enter__())
-            said = ""
-            while not said:
-                said = capsys.readouterr().err
+            assert said.get(timeout=60) == "Waiting for another run, which makes uml"
         waiting.result()
-    assert said == "Waiting for another run, which makes uml\n"
 
 
 def test_the_cache_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +237,27 @@ class TestClaim:
         mine = paths.unused(tmp_path / "vm-0-6.1")
         assert mine == tmp_path / "vm-0-6.1-2"
         assert paths.unused(tmp_path / "vm-0-6.1") == mine, "it is this process's, for all parts"
+
+    def test_what_guests_start_from_is_not_replaced(self, tmp_path: Path) -> None:
+        """Whoever edits the C while tests run would have them go on with another module."""
+        code = "import sys; from pathlib import Path; from toolkit import paths\n"
+        code += "paths.may_replace(Path(sys.argv[1])); paths.keep(Path(sys.argv[1]))\n"
+        code += "print(flush=True); sys.stdin.read()"
+        with subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "lab"],
+            cwd=paths.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as other:
+            assert other.stdout and other.stdout.readline()
+            paths.keep(tmp_path / "lab")  # the same lab suits both
+            with pytest.raises(ToolError) as error:
+                paths.may_replace(tmp_path / "lab")
+            assert error.value.what == (
+                f"{tmp_path}/lab: has to be made anew, and guests of another run start from it"
+            )
+            other.communicate()
+        paths.may_replace(tmp_path / "lab")  # only this process keeps it
 
     def test_it_is_free_when_its_process_has_ended(self, tmp_path: Path) -> None:
         code = "import sys; from pathlib import Path; from toolkit import paths\n"
