@@ -117,7 +117,7 @@ def test_the_lab_starts_it(
         (folder / "status").write_text("0\n")
 
     monkeypatch.setattr(process, "boot", boot)
-    folder = tmp_path / "a guest"
+    folder = tmp_path / "a-guest"
     for mok in (None, tmp_path / "MOK.pem"):
         lab.run(["true"], folder=folder, vm=Vm(kvm=False, mok=mok))
     plain, secure = booted
