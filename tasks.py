@@ -68,7 +68,7 @@ def lab_for(name: str | None) -> Lab:
     """The lab with that kernel."""
     from toolkit.lab import lab as labs
 
-    return labs.make(kernel_named(name))
+    return labs.of(name)
 
 
 KERNEL = {"kernel": "running, newest, 5.10, 6.12+deb12, a release or a build folder"}

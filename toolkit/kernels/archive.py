@@ -190,8 +190,12 @@ class Archive:
         self.update()
         known = self._remembered()
         if pattern not in known:
-            known[pattern] = [astuple(p) for p in self._search(pattern)]
-            (self.state / "found.json").write_text(json.dumps([self._lists_date(), known]))
+            found = [astuple(p) for p in self._search(pattern)]
+            with paths.alone(self.state / "found.json"):
+                known = {**self._remembered(), pattern: found}
+                draft = self.state / "found.new"
+                draft.write_text(json.dumps([self._lists_date(), known]))
+                draft.replace(self.state / "found.json")
         return [Package(*fields) for fields in known[pattern]]
 
     def _search(self, pattern: str) -> list[Package]:

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,13 +84,19 @@ def headers_of(release: str) -> Path:
     return Path("/lib/modules") / release / "build"
 
 
-def resolve(wanted: str | None) -> Kernel:
+#: What is to be done with a kernel as soon as it is known, before its headers are here.
+Known = Callable[[Kernel], object]
+
+
+def resolve(wanted: str | None, known: Known = lambda _: None) -> Kernel:
     """The kernel that ``wanted`` names; its headers are fetched when they are not here.
 
     :param wanted: ``running``, ``newest``, a series (``5.10``), a series as a Debian release
         builds it (``6.12+deb12``), each for another architecture (``6.1-arm64``), a release
         (``5.10.0-46-amd64``), a kernel of our own (``uml``), a kernel build folder, or None: the
         running kernel if its headers are here, otherwise 5.10.
+    :param known: called with a kernel of Debian's archive before its headers are fetched. Its
+        ``version`` can't be asked for yet.
     :raises ToolError: there is no such kernel, or no headers for it.
     """
     here = os.uname().release
@@ -114,10 +121,10 @@ def resolve(wanted: str | None) -> Kernel:
     if match := re.fullmatch(word, wanted):
         newest, series, built_in, name = match.groups()
         if newest:
-            return _from_series(wanted, r"[0-9]+[.][0-9]+", [NEWEST_IN], name)
-        return _from_series(wanted, re.escape(series), _codenames(series, built_in), name)
+            return _from_series(wanted, r"[0-9]+[.][0-9]+", [NEWEST_IN], name, known)
+        return _from_series(wanted, re.escape(series), _codenames(series, built_in), name, known)
     if re.match(r"\d+\.\d+", wanted):
-        return _from_release(wanted)
+        return _from_release(wanted, known)
     raise ToolError(
         f"--kernel {wanted}: neither `running`, a series, a release nor a folder",
         f"write --kernel {DEFAULT}, --kernel 5.10.0-46-amd64 or --kernel /path/to/build",
@@ -182,7 +189,9 @@ def _archive(codename: str, name: str | None) -> Archive:
     return Archive(codename, name if name and arch.other(name) else None)
 
 
-def _from_series(wanted: str, series: str, codenames: list[str], name: str | None) -> Kernel:
+def _from_series(
+    wanted: str, series: str, codenames: list[str], name: str | None, known: Known
+) -> Kernel:
     """The newest kernel of a series; without the mirror, the last one that was built.
 
     :param series: regular expression.
@@ -200,26 +209,26 @@ def _from_series(wanted: str, series: str, codenames: list[str], name: str | Non
         ]
         if plain:
             try:
-                return _remember(wanted, _fetched(archive, plain[0]))
+                return _remember(wanted, _fetched(archive, plain[0], known))
             except ToolError as error:
                 if last := _remembered(wanted):
                     say(f"{error}: going on with {last.release}")
                     return last
                 raise
-    known = dict.fromkeys(s for release in RELEASES.values() for s in release)
+    served = dict.fromkeys(s for release in RELEASES.values() for s in release)
     raise ToolError(
         f"Linux {wanted}: no headers in {', '.join(codenames)}",
-        f"known series: {', '.join(known)}; the newest of all: {NEWEST}",
+        f"known series: {', '.join(served)}; the newest of all: {NEWEST}",
     )
 
 
-def _from_release(release: str) -> Kernel:
+def _from_release(release: str, known: Known) -> Kernel:
     if (headers_of(release) / "Makefile").exists():
         return _installed(release)
     for codename in RELEASES:
         archive = _archive(codename, release.rpartition("-")[2])
         if found := archive.find(f"^{re.escape('linux-headers-' + release)}$"):
-            return _fetched(archive, found[0])
+            return _fetched(archive, found[0], known)
     raise ToolError(
         f"no headers for {release}: neither in {headers_of(release)} nor in Debian "
         f"{', '.join(RELEASES)}",
@@ -227,13 +236,16 @@ def _from_release(release: str) -> Kernel:
     )
 
 
-def _fetched(archive: Archive, package: Package) -> Kernel:
+def _fetched(archive: Archive, package: Package, known: Known) -> Kernel:
     """Headers out of packages that are not installed: unpacked into the cache.
 
     kbuild's programs run here, whatever architecture the kernel is for.
     """
     here = Archive(archive.codename)
     release = package.name.removeprefix("linux-headers-")
+    root = paths.cache() / "headers" / f"{release}_{package.version}"
+    kernel = Kernel(release, root / "usr/src" / package.name, package, archive)
+    known(kernel)
     wanted = [(archive, package)]
     for need in package.depends.split(","):
         if match := re.match(
@@ -242,9 +254,8 @@ def _fetched(archive: Archive, package: Package) -> Kernel:
             # kbuild's dependency is `>=`; Debian built with the one of the same version
             of = here if match[1].startswith("linux-kbuild-") else archive
             wanted.append((of, of.get(match[1], package.version)))
-    debs = [of.fetch(p) for of, p in wanted]
-    root = unpack(debs, paths.cache() / "headers" / f"{release}_{package.version}", _relocate)
-    return Kernel(release, root / "usr/src" / package.name, package, archive)
+    unpack([of.fetch(p) for of, p in wanted], root, _relocate)
+    return kernel
 
 
 def _relocate(root: Path) -> None:

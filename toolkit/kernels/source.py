@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rich.console import Console
 from rich.progress import Progress
 
 from toolkit import paths
@@ -118,6 +117,17 @@ def _packaged(kernel: Kernel) -> Source:
     return Source(folder / DRIVER, folder, tree_version(folder))
 
 
+def fetch(kernel: Kernel) -> None:
+    """Have the source of a kernel of Debian's archive in the cache; its headers need not be here.
+
+    :raises ToolError: it cannot be fetched, or has no driver.
+    """
+    assert kernel.package and kernel.archive
+    series, version = re.match(r"\d+\.\d+", kernel.release), kernel.package.version
+    if series and not unpacked(version).exists():
+        packaged(kernel.archive, kernel.archive.get(f"linux-source-{series[0]}", version))
+
+
 def packaged(archive: Archive, package: Package) -> Source:
     """The driver from a linux-source package, which is fetched if necessary.
 
@@ -127,8 +137,8 @@ def packaged(archive: Archive, package: Package) -> Source:
     with paths.alone(folder):
         if not folder.exists():
             deb = archive.fetch(package)
-            with Progress(transient=True, console=Console(stderr=True)) as progress:
-                extract(deb, folder, progress)
+            say(f"Unpacking {package.name}")
+            extract(deb, folder, Progress(disable=True))
     return Source(folder / DRIVER, folder, tree_version(folder))
 
 

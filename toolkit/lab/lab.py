@@ -9,7 +9,6 @@ through it, because without a terminal its standard output is lost.
 from __future__ import annotations
 
 import compileall
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -28,6 +27,7 @@ from toolkit import arch, needs, paths
 from toolkit.errors import ToolError
 from toolkit.kernels import kernel as kernels
 from toolkit.kernels import own
+from toolkit.kernels import source as sources
 from toolkit.kernels.archive import unpack
 from toolkit.kernels.kernel import Kernel, headers_of
 from toolkit.kernels.source import Source
@@ -277,20 +277,35 @@ class Foreign(Lab):
         return foreign.argv(*where, vm, *options, terminal=terminal)
 
 
+def of(name: str | None) -> Lab:
+    """The lab for the kernel that the user names.
+
+    What must be fetched is fetched at the same time: its headers, its source and its image.
+
+    :raises ToolError: see :func:`make`; or there is no such kernel.
+    """
+    with process.pool(1) as pool:
+        return make(kernels.resolve(name, lambda kernel: pool.submit(sources.fetch, kernel)))
+
+
 def make(kernel: Kernel, *, debug: bool = False) -> Lab:
     """The lab for a kernel: its image and modules, and our module built for it.
 
-    Whether KVM works is tried meanwhile, if it is not known yet.
+    Meanwhile the image is fetched, if it is not here, and it is tried whether KVM works, if that is
+    not known.
 
     :raises ToolError: see :func:`toolkit.kmod.build.build`; or there is no image of that kernel, or
         another run's guests have an older lab of it.
     """
     if kernel.foreign:
         needs.ensure(f"lab-{kernel.foreign.name}")
-    image, modules = _image(kernel)
-    with _trying_kvm(kernel, image, modules):
+    if not _to_be_fetched(kernel):
+        _image(kernel)  # if there is none, nothing need be built
+    with process.pool(1) as pool:
+        machine = pool.submit(_machine, kernel)
         module = build.build(kernel, debug=debug)
         _compile()
+        image, modules = machine.result()
     digest = _digest(module, image, modules)
     root = paths.BUILD / "lab" / module.file.parent.name
     stamp = root / "made-from"
@@ -317,20 +332,24 @@ def _digest(module: build.Module, image: Path, modules: Path) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def _trying_kvm(kernel: Kernel, image: Path, modules: Path) -> Iterator[None]:
-    """Beside the block, try whether a guest boots under KVM: it takes no module of ours."""
-    if kernel.foreign or kvm.remembered() is not None or not shutil.which(arch.here().qemu):
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
-        root = Path(folder)
-        _lay_out(root, kernel, image, modules)
-        nothing = build.Module(Path(os.devnull), kernel, Source(root, None, None), fresh=False)
-        with process.pool(1) as pool:
-            trial = pool.submit(Lab(nothing, root).kvm_works)
-            yield
-            trial.result()
+def _machine(kernel: Kernel) -> tuple[Path, Path]:
+    """A kernel's image and its modules, and by them what a guest needs to know of this machine.
+
+    A trial of KVM takes no module of ours.
+    """
+    image, modules = _image(kernel)
+    if own.of(kernel.build) or kernel.foreign or not shutil.which(arch.here().qemu):
+        return image, modules
+    works = kvm.remembered()
+    if works is None:
+        with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
+            root = Path(folder)
+            _lay_out(root, kernel, image, modules)
+            nothing = build.Module(Path(os.devnull), kernel, Source(root, None, None), fresh=False)
+            works = Lab(nothing, root).kvm_works()
+    if not works:
+        vmlinux.of(image)  # it is kept
+    return image, modules
 
 
 class Labs(Mapping[str, Lab]):
@@ -377,16 +396,29 @@ def _compile() -> None:
         compileall.compile_dir(paths.ROOT / package, quiet=2)
 
 
+def _folder(kernel: Kernel) -> Path | None:
+    """Where the image of Debian's package is unpacked; None if the kernel is not from there."""
+    package = kernel.package
+    if not package or not kernel.archive or kernel.build == headers_of(kernel.release).resolve():
+        return None
+    return paths.cache() / "images" / f"{kernel.release}_{package.version}"
+
+
+def _to_be_fetched(kernel: Kernel) -> bool:
+    folder = _folder(kernel)
+    return bool(folder and not folder.exists())
+
+
 def _image(kernel: Kernel) -> tuple[Path, Path]:
     """A kernel's image and its modules' folder: installed here, built here, or Debian's."""
     if mine := own.of(kernel.build):
         return mine.image, mine.modules
     release = kernel.release
-    if kernel.package and kernel.archive and kernel.build != headers_of(release).resolve():
-        version = kernel.package.version
-        whole = kernel.archive.get(f"linux-image-{release}", version)
-        target = paths.cache() / "images" / f"{release}_{version}"
+    if target := _folder(kernel):
         if not target.exists():
+            assert kernel.package and kernel.archive
+            version = kernel.package.version
+            whole = kernel.archive.get(f"linux-image-{release}", version)
             # later kernels come in parts, and the image's package depends on them
             parts = re.findall(rf"\blinux-[a-z]+-{re.escape(release)}(?= |,|$)", whole.depends)
             wanted = [whole, *(kernel.archive.get(p, version) for p in dict.fromkeys(parts))]

@@ -130,7 +130,7 @@ def test_a_series_is_its_newest_plain_kernel(monkeypatch: pytest.MonkeyPatch) ->
     )
     monkeypatch.setattr(Archive, "serves", {"new": served})
 
-    def fetched(archive: Archive, package: Package) -> Kernel:
+    def fetched(archive: Archive, package: Package, _: object) -> Kernel:
         return Kernel(package.name, Path("/build"), package, archive)  # type: ignore[arg-type]
 
     monkeypatch.setattr(kernel, "_fetched", fetched)
@@ -154,7 +154,7 @@ def four(monkeypatch: pytest.MonkeyPatch) -> None:
         },
     )
 
-    def fetched(archive: Archive, package: Package) -> Kernel:
+    def fetched(archive: Archive, package: Package, _: object) -> Kernel:
         release = package.name.removeprefix("linux-headers-")
         return Kernel(release, Path("/build"), package, archive)  # type: ignore[arg-type]
 
@@ -227,7 +227,7 @@ def test_kbuilds_programs_are_this_machines(
     monkeypatch.setattr(kernel, "unpack", unpack)
     depends = "linux-headers-6.1.0-56-common (= 6.1-2), linux-kbuild-6.1 (>= 6.1-2), gcc-12"
     package = Package("linux-headers-6.1.0-56-arm64", "6.1-2", depends)
-    kernel._fetched(Archive("two", foreign), package)  # type: ignore[arg-type]
+    kernel._fetched(Archive("two", foreign), package, lambda _: None)  # type: ignore[arg-type]
     whose = foreign or "here"
     assert unpacked == [
         f"linux-headers-6.1.0-56-arm64_{whose}.deb",
@@ -267,6 +267,20 @@ def test_without_a_mirror_the_last_kernel_of_the_series_serves(
     assert capsys.readouterr().err == "the mirror is away: going on with 6.1.0-41-amd64\n"
     build.rmdir()
     assert line("6.1") == "the mirror is away"
+
+
+def test_a_kernel_is_known_before_its_headers_are_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And it is the same one afterwards."""
+    package = headers("6.1.0-41-amd64")[0]
+    done: list[object] = []
+    monkeypatch.setattr(Archive, "serves", {"new": [package]})
+    monkeypatch.setattr(Archive, "fetch", lambda *_: done.append("fetched"), raising=False)
+    monkeypatch.setattr(kernel, "unpack", lambda *_: done.append("unpacked"))
+    monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "cache"))
+    found = resolve("6.1", done.append)
+    assert done == [found, "fetched", "unpacked"]
 
 
 def test_headers_that_name_their_output_folder_may_lie_anywhere(tmp_path: Path) -> None:

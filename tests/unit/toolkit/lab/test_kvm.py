@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,3 +89,63 @@ def test_a_build_that_fails_ends_the_trial(kernel: Kernel, monkeypatch: pytest.M
     monkeypatch.setattr(labs.Lab, "_trial", lambda *_: ["sleep", "60"])
     with pytest.raises(ToolError, match="wrong"):
         labs.make(kernel)
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_image_is_fetched_while_the_module_builds(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fetched = threading.Event()
+
+    def image(_: Kernel) -> tuple[Path, Path]:
+        fetched.set()
+        return tmp_path / "image", tmp_path
+
+    def built(*_: object, **__: object) -> build.Module:
+        assert fetched.wait(60)
+        return build.Module(tmp_path / "image", kernel, labs.Source(tmp_path, None, None), True)
+
+    monkeypatch.setenv("L2WG_KVM", "0")
+    monkeypatch.setattr(labs, "_to_be_fetched", lambda _: True)
+    monkeypatch.setattr(labs, "_image", image)
+    monkeypatch.setattr(build, "build", built)
+    assert labs.make(kernel).module.file == tmp_path / "image"
+
+
+@pytest.mark.usefixtures("machine")
+def test_nothing_is_built_for_a_kernel_without_an_image(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def image(_: Kernel) -> tuple[Path, Path]:
+        raise ToolError("no readable kernel image")
+
+    monkeypatch.setattr(labs, "_image", image)
+    monkeypatch.setattr(build, "build", lambda *_, **__: pytest.fail("built"))
+    with pytest.raises(ToolError, match="no readable kernel image"):
+        labs.make(kernel)
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_source_is_fetched_beside_the_headers(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    """If it is not to be had, whoever needs it says so."""
+    fetched = threading.Event()
+
+    def fetch(_: Kernel) -> None:
+        fetched.set()
+        if missing:
+            raise ToolError("apt: no source")
+
+    def resolve(_: str | None, known: labs.kernels.Known) -> Kernel:
+        known(kernel)
+        assert fetched.wait(60)  # headers take longer
+        return kernel
+
+    monkeypatch.setattr(labs.sources, "fetch", fetch)
+    monkeypatch.setattr(labs.kernels, "resolve", resolve)
+    made: list[Kernel] = []
+    monkeypatch.setattr(labs, "make", made.append)
+    labs.of("7.3.4")
+    assert made == [kernel]
