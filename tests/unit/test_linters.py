@@ -159,11 +159,10 @@ def test_spdx() -> None:
 @pytest.mark.parametrize("file", OURS, ids=lambda p: str(p.name))
 def test_checkpatch(file: Path) -> None:
     perl = tool("perl")
-    tree = kernel()[1].tree
-    assert tree
+    checkpatch = sources.tool(*kernel(), "scripts/checkpatch.pl")
     # the name of a struct, which a macro may use as often as it likes, has no side effects
     options = ("--no-tree", "--strict", "--quiet", "--ignore=MACRO_ARG_REUSE", "-f")
-    check(perl, tree / "scripts/checkpatch.pl", *options, file)
+    check(perl, checkpatch, *options, file)
 
 
 #: Appended to one of the driver's own files: proof that sparse runs, and minds byte orders.

@@ -11,6 +11,7 @@ from debian.debian_support import Version
 
 from toolkit import arch, paths
 from toolkit.errors import ToolError
+from toolkit.kernels import source as sources
 from toolkit.kernels.archive import Archive, unpack
 from toolkit.kernels.kernel import NEWEST_IN
 from toolkit.lab.lab import Lab
@@ -81,10 +82,7 @@ def selftest(lab: Lab, *, short: bool = False, stock: bool = False) -> float:
     :raises ToolError: it fails, or the kernel complains; the logs are kept.
     """
     module = "wireguard" if stock else "l2wireguard"
-    tree = lab.module.source.tree
-    if not tree or not (tree / SCRIPT).exists():
-        raise ToolError(f"the source of {lab.kernel.label} has no {SCRIPT}")
-    script = (tree / SCRIPT).read_text()
+    script = sources.tool(lab.kernel, lab.module.source, str(SCRIPT)).read_text()
     folder = paths.fresh(paths.unused(paths.logs("selftest", lab.kernel.release, module)))
     (folder / SCRIPT.name).write_text(shorten(script) if short else script)
     path = f"PATH={shlex.quote(str(tools))}:$PATH && " if (tools := wg_for(script, folder)) else ""

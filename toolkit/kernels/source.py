@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,13 +22,15 @@ from toolkit.run import say
 
 DRIVER = Path("drivers/net/wireguard")
 
-#: What we unpack of a linux-source package, which has 1.2 GB.
-WANTED = (
-    f"{DRIVER}/",
-    "tools/testing/selftests/wireguard/",
+#: What a module is built from, of a linux-source package, which has 1.2 GB. What comes after it
+#: need not be unpacked.
+WANTED = (f"{DRIVER}/", "Makefile")
+#: What tests take from there.
+TOOLS = (
     "scripts/checkpatch.pl",
-    "scripts/spelling.txt",
     "scripts/const_structs.checkpatch",
+    "scripts/spelling.txt",
+    "tools/testing/selftests/wireguard/",
 )
 
 
@@ -117,6 +119,24 @@ def _packaged(kernel: Kernel) -> Source:
     return Source(folder / DRIVER, folder, tree_version(folder))
 
 
+def tool(kernel: Kernel, source: Source, name: str) -> Path:
+    """A file of TOOLS, of a kernel's version.
+
+    :param source: of that kernel, see :func:`of`.
+    :raises ToolError: the source has no such file.
+    """
+    tree = source.tree
+    if tree and not (tree / name).exists() and kernel.package and kernel.archive:
+        version = kernel.package.version
+        if tree == unpacked(version):
+            series = ".".join(kernel.version.split(".")[:2])
+            package = kernel.archive.get(f"linux-source-{series}", version)
+            tree = _unpacked(kernel.archive, package, unpacked(f"{version}-tools"), TOOLS)
+    if not tree or not (tree / name).exists():
+        raise ToolError(f"the source of {kernel.label} has no {name}")
+    return tree / name
+
+
 def fetch(kernel: Kernel) -> None:
     """Have the source of a kernel of Debian's archive in the cache; its headers need not be here.
 
@@ -133,13 +153,17 @@ def packaged(archive: Archive, package: Package) -> Source:
 
     :raises ToolError: it cannot be fetched, or has no driver.
     """
-    folder = unpacked(package.version)
+    folder = _unpacked(archive, package, unpacked(package.version), WANTED)
+    return Source(folder / DRIVER, folder, tree_version(folder))
+
+
+def _unpacked(archive: Archive, package: Package, folder: Path, wanted: Sequence[str]) -> Path:
     with paths.alone(folder):
         if not folder.exists():
             deb = archive.fetch(package)
             say(f"Unpacking {package.name}")
-            extract(deb, folder, Progress(disable=True))
-    return Source(folder / DRIVER, folder, tree_version(folder))
+            extract(deb, folder, Progress(disable=True), wanted)
+    return folder
 
 
 def unpacked(version: str) -> Path:
@@ -147,16 +171,21 @@ def unpacked(version: str) -> Path:
     return paths.cache() / "source" / version
 
 
-def extract(deb: Path, folder: Path, progress: Progress) -> None:
+def extract(deb: Path, folder: Path, progress: Progress, wanted: Sequence[str] = WANTED) -> None:
     """Unpack what we need of a linux-source package.
 
     :param folder: see :func:`unpacked`; afterwards it is there whole or not at all.
     :param progress: shows a line while it runs.
-    :raises ToolError: the package has no driver.
+    :param wanted: files, and folders with a slash at the end.
+    :raises ToolError: the package has no driver, or not all that is wanted.
     """
-    task = progress.add_task(f"Reading {deb.name}", total=None)
+    task, missing = progress.add_task(f"Reading {deb.name}", total=None), list(wanted)
     with paths.built_whole(folder) as work:
-        packer = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
+        packer = subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", str(deb)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it would complain that we stop reading
+        )
         assert packer.stdout
         with tarfile.open(fileobj=packer.stdout, mode="r|") as outer:
             for member in outer:
@@ -165,22 +194,34 @@ def extract(deb: Path, folder: Path, progress: Progress) -> None:
                 packed = outer.extractfile(member)
                 assert packed
                 progress.update(task, total=member.size)
-                _extract_wanted(packed, work, lambda at: progress.update(task, completed=at))
-        # We need nothing that comes after the source.
+                missing = _extract_wanted(
+                    packed, work, wanted, lambda at: progress.update(task, completed=at)
+                )
+                break
+        # We need nothing that comes after that.
         packer.stdout.close()
         packer.wait()
-        if not (work / DRIVER / "main.c").exists():
-            raise ToolError(f"{deb}: has no {DRIVER}")
+        if missing:
+            raise ToolError(f"{deb}: has no {missing[0].rstrip('/')}")
     progress.remove_task(task)
 
 
-def _extract_wanted(packed: IO[bytes], work: Path, advance: Callable[[int], None]) -> None:
+def _extract_wanted(
+    packed: IO[bytes], work: Path, wanted: Sequence[str], advance: Callable[[int], None]
+) -> list[str]:
+    """Unpack some of a source's tar file; what it does not have. A folder's files are together."""
+    missing = list(wanted)
     with tarfile.open(fileobj=packed, mode="r|xz") as inner:
         for entry in inner:
             name = entry.name.split("/", 1)[-1]
             advance(packed.tell())
-            if not entry.isfile() or not (name == "Makefile" or name.startswith(WANTED)):
+            part = next((w for w in wanted if name == w or w[-1] == "/" and name.startswith(w)), "")
+            if not part and not missing:
+                break
+            if not part or not entry.isfile():
                 continue
+            if part in missing:
+                missing.remove(part)
             data = inner.extractfile(entry)
             assert data
             file = work / name
@@ -188,3 +229,4 @@ def _extract_wanted(packed: IO[bytes], work: Path, advance: Callable[[int], None
             with file.open("wb") as out:
                 shutil.copyfileobj(data, out)
             file.chmod(0o755 if entry.mode & 0o100 else 0o644)
+    return missing

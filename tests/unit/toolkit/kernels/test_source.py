@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -124,18 +125,78 @@ def files(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_only_what_we_need_leaves_the_package(tmp_path: Path) -> None:
+@pytest.fixture
+def deb(tmp_path: Path) -> Path:
+    """A package of a whole tree."""
     tree = make(tmp_path / "linux")
-    (tree / "scripts").mkdir()
-    (tree / "scripts/checkpatch.pl").write_text("#!/usr/bin/perl\n")
-    (tree / "scripts/checkpatch.pl").chmod(0o775)
-    deb = package_of(tree, tmp_path / "source.deb", "net/core/dev.c", "drivers/net/Makefile")
+    for name in (*source.TOOLS[:3], f"{source.TOOLS[3]}netns.sh"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("#!/usr/bin/perl\n")
+        (tree / name).chmod(0o775)
+    return package_of(tree, tmp_path / "source.deb", "net/core/dev.c", "drivers/net/Makefile")
+
+
+def test_only_what_we_need_leaves_the_package(deb: Path, tmp_path: Path) -> None:
     target = tmp_path / "6.1.192-2"
     source.extract(deb, target, Progress(disable=True))
-    assert files(target) == files(tree)
-    assert (target / "scripts/checkpatch.pl").stat().st_mode & 0o777 == 0o755
-    assert (target / DRIVER / "main.c").read_bytes() == (tree / DRIVER / "main.c").read_bytes()
+    only = make(tmp_path / "only")
+    assert files(target) == files(only)
+    assert (target / DRIVER / "main.c").read_bytes() == (only / DRIVER / "main.c").read_bytes()
     assert source.tree_version(target) == "6.1.192"
+    source.extract(deb, tmp_path / "tools", Progress(disable=True), source.TOOLS)
+    assert files(tmp_path / "tools") == {*source.TOOLS[:3], f"{source.TOOLS[3]}netns.sh"}
+    assert (tmp_path / "tools/scripts/checkpatch.pl").stat().st_mode & 0o777 == 0o755
+
+
+def test_nothing_is_read_that_comes_after_it(deb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the half of the time."""
+    read: list[str] = []
+    next_of = tarfile.TarFile.next
+
+    def following(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        found = next_of(tar)
+        read.extend([found.name.removeprefix("linux-source-6.1/")] if found else [])
+        return found
+
+    monkeypatch.setattr(tarfile.TarFile, "next", following)
+    source.extract(deb, deb.parent / "out", Progress(disable=True))
+    assert f"{DRIVER}/main.c" in read
+    assert not [name for name in read if name.startswith(("tools/", "net/"))]
+
+
+def test_a_tool_is_taken_from_the_package_when_it_is_asked_for(
+    deb: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("L2WG_CACHE", str(tmp_path / "cache"))
+    fetched: list[Package] = []
+
+    class Served:
+        def get(self, name: str, version: str) -> Package:
+            return Package(name, version)
+
+        def fetch(self, package: Package) -> Path:
+            fetched.append(package)
+            return deb
+
+    package = Package("linux-headers-6.1.0-56-amd64", "6.1.192-2")
+    built = make(tmp_path / "linux-headers")
+    shutil.rmtree(built / "drivers")
+    monkeypatch.setattr(Kernel, "version", "6.1.192")
+    wanted = Kernel("6.1.0-56-amd64", built, package, Served())  # type: ignore[arg-type]
+    source.fetch(wanted)
+    found = source.of(wanted)
+    assert [p.name for p in fetched] == ["linux-source-6.1"]
+    for _ in range(2):
+        path = source.tool(wanted, found, "scripts/checkpatch.pl")
+        assert path.read_text() == "#!/usr/bin/perl\n" and len(fetched) == 2
+    # a cache of an earlier version has it beside the driver
+    assert found.tree
+    (found.tree / "scripts").mkdir()
+    (found.tree / "scripts/checkpatch.pl").write_text("old\n")
+    assert source.tool(wanted, found, "scripts/checkpatch.pl").read_text() == "old\n"
+    with pytest.raises(ToolError) as error:
+        source.tool(wanted, found, "scripts/no")
+    assert str(error.value) == "the source of 6.1.0-56-amd64 (Linux 6.1.192) has no scripts/no"
 
 
 def test_a_package_without_the_driver_leaves_nothing(tmp_path: Path) -> None:
