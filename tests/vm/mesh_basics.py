@@ -12,10 +12,11 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from toolkit.guest.hosts import capture, eventually, inside
+from toolkit.guest.hosts import capture, eventually, inside, packets
 from toolkit.guest.mesh import FOLDER, MESH, Town, inner
 
 DIRECT = ("A", "B", "C")
@@ -44,29 +45,17 @@ def public(town: Town, name: str) -> str:
     return town.hosts[name].run("wg", "show", MESH, "public-key").strip()
 
 
-def packets(file: Path, host_of: Town) -> int:
-    said = host_of.admin.run("tcpdump", "-n", "-r", str(file))
-    return sum(f".{PORT}" in line for line in said.splitlines())
-
-
 def each_broadcast_arrives_once(town: Town, sender: str, *others: str) -> None:
     """At every host, from here and through the hub."""
     with contextlib.ExitStack() as stack:
         files = [
-            stack.enter_context(
-                capture(
-                    town.hosts[name],
-                    MESH,
-                    f"udp port {PORT}",
-                    until=lambda file: packets(file, town) > 0,
-                )
-            )
+            stack.enter_context(capture(town.hosts[name], MESH, f"udp port {PORT}", frames=1))
             for name in others
         ]
         with inside(town.hosts[sender]), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.sendto(b"once", (inner(255), PORT))
-    assert [packets(file, town) for file in files] == [1] * len(files)
+    assert [len(packets(file)) for file in files] == [1] * len(files)
 
 
 def all_is_well(town: Town) -> None:
@@ -84,13 +73,22 @@ def all_is_well(town: Town) -> None:
 def test_hosts_join_and_share_an_ethernet(town: Town) -> None:
     town.admit(*ALL)
     all_is_well(town)
-    found = town.status("A")
-    assert found["running"] and found["agent"]["in_touch"] and not found["agent"]["faults"]
+    found: dict[str, Any] = {}
+
+    def calm() -> bool:
+        """On a busy machine the store may be late for a moment."""
+        found.clear()
+        found.update(town.status("A"))
+        assert found["running"]
+        late = [x["trouble"] for x in found["store"] if x["trouble"]]
+        return found["agent"]["in_touch"] and not found["agent"]["faults"] and not late
+
+    eventually(calm, "A is in touch with all members")
     rows = {row["name"]: row for row in found["hosts"]}
     assert rows["a"]["state"] == "this host"
     assert (rows["b"]["state"], rows["b"]["through"]) == ("up", None)
     assert (rows["d"]["through"], rows["c"]["hub"]) == ("c", True)
-    assert [member["trouble"] for member in found["store"]] == ["", "", ""]
+    assert len(found["store"]) == 3
 
 
 def test_a_member_dies_and_all_members_die(town: Town) -> None:

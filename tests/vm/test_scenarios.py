@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def test_1_ping_with_arp(pair: list[Host]) -> None:
     a, b = pair
     with capture(b, "wg1", "arp") as file:
         a.ping("192.168.157.2")
-    request, reply = wire.read(file)[:2]
+    request, *others = wire.read(file)
+    # before there is a session, A may have asked more than once
+    reply = next(x for x in others if x[20:22] == b"\0\2")
     assert request[:6] == b"\xff" * 6 and request[6:12] == wire.A
     assert reply == wire.A + wire.B + b"\x08\x06" + reply[14:] and len(reply) == 42
     assert MACS[1] in a.run("ip", "neighbour", "show", "192.168.157.2")
@@ -63,9 +66,8 @@ def test_2_bridge(hosts: Hosts) -> None:
     assert f"{address} dev wg1" in a.run("bridge", "fdb", "show", "br", "br0")
     # whatever C's card sends crosses both, unchanged
     frame = wire.talk()["ddp-nbp-lookup"]
-    with capture(b, "wg1", options="-Q in") as file:
+    with capture(b, "wg1", options="-Q in", until=lambda file: frame in wire.read(file)):
         wire.send(c, "eth0", frame)
-    assert frame in wire.read(file)
 
 
 @pytest.mark.parametrize("name", ["aarp-probe", "ddp-nbp-lookup", "ipx-rip-request"])
@@ -118,11 +120,12 @@ def test_5_pppoe(pair: list[Host], tmp_path: Path) -> None:
     b.start(
         *("pppd", "plugin", "rp-pppoe.so", "nic-wg1", "noauth", "nodetach", "noccp"),
         *("noipdefault", "nodefaultroute", "ifname", "ppp9", "debug"),
+        # it may be here before the server is, and gives up after 35 s
+        *("persist", "maxfail", "0", "holdoff", "1"),
     )
     eventually(
         lambda: "192.168.159.10" in b.run("ip", "address", "show", "dev", "ppp9", check=False),
         "the PPPoE session has an address",
-        60,
     )
     # 1406 minus PPPoE and PPP headers
     assert b.link("ppp9")["mtu"] == 1398
@@ -292,12 +295,21 @@ def test_bond_that_watches_by_arp_is_calm(hosts: Hosts) -> None:
         about = said.split(f"Slave Interface: {active}\n")[1]
         return active, int(re.findall(r"^Link Failure Count: (\d+)", about, re.MULTILINE)[0])
 
-    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", "192.168.157.2"), "the bond is up", 60)
-    before = [state(host) for host in (a, b)]
-    # The other link is not the test's business: as nothing arrives by it, the bond calls it down.
-    said = a.run("ping", "-n", "-c", "15", "-i", "1", "-W", "5", "192.168.157.2")
-    assert " 15 received" in said, said
-    assert [state(host) for host in (a, b)] == before
+    eventually(lambda: a.ok("ping", "-c", "1", "-W", "1", "192.168.157.2"), "the bond is up")
+
+    def calm() -> bool:
+        """Not on a machine that stands still for longer than the bond waits for its ARP."""
+        began = time.monotonic()
+        before = [state(host) for host in (a, b)]
+        # The other link is not the test's business: nothing arrives by it, so it is called down.
+        said = a.run("ping", "-n", "-c", "15", "-i", "1", "-W", "5", "192.168.157.2")
+        found = " 15 received" in said and [state(host) for host in (a, b)] == before
+        slowest = re.search(r"= [\d.]+/[\d.]+/([\d.]+)", said)
+        in_time = time.monotonic() - began < 18 and slowest and float(slowest[1]) < 1000
+        assert found or not in_time, (before, [state(host) for host in (a, b)], said)
+        return found
+
+    eventually(calm, "the bond is calm")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_pages_of_a_sender_without_copies_do_not_wait_for_a_handshake(hosts: Hos
                 return False
             return any(data[4] == 5 for _, _, data in said)
 
-        eventually(back, "the pages come back", 10)
+        eventually(back, "the pages come back")
 
 
 def test_pktgen_keeps_a_reference_to_what_it_sends(pair: list[Host]) -> None:
@@ -64,5 +64,5 @@ def test_pktgen_keeps_a_reference_to_what_it_sends(pair: list[Host]) -> None:
     said = a.run("cat", "/proc/net/pktgen/wg1")
     tell("kpktgend_0", "rem_device_all")
     assert "errors: 0" in said, said
-    eventually(lambda: b.stat("wg1", "rx_packets") - before >= 200, "all arrive", 30)
+    eventually(lambda: b.stat("wg1", "rx_packets") - before >= 200, "all arrive")
     assert [host.stat("wg1", f"{way}_errors") for host, way in ((a, "tx"), (b, "rx"))] == [0, 0]

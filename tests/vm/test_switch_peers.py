@@ -58,7 +58,7 @@ def at(a: Host, of: Host) -> set[tuple[str, int | None]]:
 @contextlib.contextmanager
 def sessions(a: Host) -> Iterator[Callable[[], tuple[bytes, str]]]:
     """Hear of sessions on A: a function that waits for the next one."""
-    with l2wg.Family(a) as family, family.sessions(timeout=120) as events:
+    with l2wg.Family(a) as family, family.sessions() as events:
 
         def following() -> tuple[bytes, str]:
             told = next(events)
@@ -92,18 +92,30 @@ def test_the_state_of_a_session(hosts: Hosts) -> None:
         c.ip("link set wg1 up")
         while (seen := following()) != (l2wg.key(c), "up"):
             assert seen[0] != l2wg.key(b), seen
+
+        def of_b() -> str:
+            """What comes next of B. C is no part of it: its keys may end on a slow machine."""
+            while (seen := following())[0] != l2wg.key(b):
+                pass
+            return seen[1]
+
         # B goes, and its keys are good for three minutes more: nobody answers for a while
         b.ip("link set wg1 down")
         pings = a.start("ping", "-q", ip_of(2))
-        assert following() == (l2wg.key(b), "trying")
+        assert of_b() == "trying"
         pings.kill()
         b.ip("link set wg1 up")
         b.ping(ip_of(1))
-        assert following() == (l2wg.key(b), "up")
+        assert of_b() == "up"
+        c.ping(ip_of(1))
         # no more frames, no more keys
         a.ip("link set wg1 down")
-        assert {following(), following()} == {(l2wg.key(b), "idle"), (l2wg.key(c), "idle")}
-    assert state(a, b) == "idle"
+        left = {l2wg.key(b), l2wg.key(c)}
+        while left:
+            key, now = following()
+            if now == "idle":
+                left.discard(key)
+    assert state(a, b) == state(a, c) == "idle"
 
 
 def test_an_answer_to_a_handshake_is_heard(hosts: Hosts) -> None:
@@ -201,7 +213,8 @@ def test_a_standby_key_shakes_hands_and_waits(hosts: Hosts) -> None:
         a.run("wg", "set", "wg1", "peer", new.public, "endpoint", "10.0.0.2:51820")
         use_key(new)
         frames = b.start("ping", "-i", "0.2", ip_of(1))
-        assert following() == (l2wg.key(new), "up")
+        # the old key may be missed meanwhile
+        eventually(lambda: following() == (l2wg.key(new), "up"), "the new key has a session")
         # its session is up, and not one frame has passed
         eventually(lambda: l2wg.peer_counters(a, new).get("rx_closed", 0) > 0, "it is refused")
         assert at(a, new) == set() and at(a, b)
@@ -290,18 +303,23 @@ def test_no_moment_belongs_to_a_thief(hosts: Hosts) -> None:
 
     thief = threading.Thread(target=steal)
     other = new_key(b)
+
+    def replaced() -> bool:
+        l2wg.replace_peer(a, b, other)
+        l2wg.replace_peer(a, other, b)
+        counted = l2wg.peer_counters(a, c)
+        return counted.get("rx_mac_bound", 0) > 100 and counted.get("rx_ip_bound", 0) > 50
+
     with capture(a, "wg1", "src net 10.2.0.0/16", options="-Q in") as file:
         thief.start()
         try:
             for _ in range(15):
-                l2wg.replace_peer(a, b, other)
-                l2wg.replace_peer(a, other, b)
+                replaced()
+            eventually(replaced, "C has tried often enough")
         finally:
             end.set()
             thief.join()
     assert wire.read(file) == []
-    counted = l2wg.peer_counters(a, c)
-    assert counted["rx_mac_bound"] > 100 and counted["rx_ip_bound"] > 50
     # C's own, and none that it has stolen
     assert at(a, c) <= {(mac_of(3), 0)}
     assert {BOUND, STATIC} <= {x for x, _ in at(a, b)}

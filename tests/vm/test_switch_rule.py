@@ -283,6 +283,7 @@ def test_the_fifth_move_is_the_last_at_once(net: Hub) -> None:
     with talking(net.c, nothing(FREE)):
         eventually(refused, "moves are refused")
         eventually(at_c, "it is C's")
+    wire.arrived(net.c, net.a)
     # once C has been silent for a while, it may
     eventually(lambda: judge(net, "B", nothing(FREE))[0] == {}, "the hold is over")
     # an address of both is not damped

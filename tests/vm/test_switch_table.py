@@ -24,7 +24,7 @@ from tests.vm.spokes import (
     received,
     undo,
 )
-from toolkit.guest.hosts import Host, eventually, no_more_memory
+from toolkit.guest.hosts import Host, eventually, no_more_memory, until_listening
 
 STATIONS = [f"02:22:00:00:00:{n:02x}" for n in range(1, 6)]
 VLANS = l2wg.vlans((0, 0), (5, 5))
@@ -194,6 +194,7 @@ def test_a_flood_of_addresses_harms_nobody_else(net: Hub) -> None:
     with no_more_memory(4000):
         sent(net, net.b, flood)
     told = l2wg.peers(net.a)
+    # what is still on its way finds no more room
     assert l2wg.number(told[l2wg.key(net.b)][l2wg.Peer.LEARNED]) == 256
     assert l2wg.peer_counters(net.a, net.b)["rx_mac_limit"] > 3000
     assert {x for x, _ in learned(net.a)} >= set(mine)
@@ -201,6 +202,7 @@ def test_a_flood_of_addresses_harms_nobody_else(net: Hub) -> None:
     l2wg.set_link(net.a, {"max_macs": 100})
     try:
         sent(net, net.c, [*map(nothing, mine[:40])])
+        eventually(lambda: {x for x, _ in learned(net.a)} >= set(mine[:40]), "C's are learned")
         sent(net, net.b, flood[:2000])
         assert len(learned(net.a)) == 100
         assert {x for x, _ in learned(net.a)} >= set(mine[:40])
@@ -247,8 +249,8 @@ def test_what_goes_from_the_table_is_told(net: Hub) -> None:
                 left.discard(line.split()[1])
 
     stations = STATIONS[:4]
-    # the monitor listens when it has told of one
-    eventually(lambda: judge(net, "C", nothing(FREE))[0] == {}, "C is heard")
+    until_listening(monitor)
+    assert judge(net, "C", nothing(FREE))[0] == {}
     l2wg.set_link(net.a, {"max_macs": 3})
     try:
         hears_of(FREE)
