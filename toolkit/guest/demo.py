@@ -48,7 +48,7 @@ def tell(host: Host, command: str, *, quiet: bool = False) -> str:
 
 def install() -> None:
     """Have l2wgctl on the path, as `pip install .` would."""
-    BIN.mkdir()
+    BIN.mkdir(exist_ok=True)  # the guest sees the files of this machine, and has a layer of its own
     script = BIN / "l2wgctl"
     script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m l2wgctl "$@"\n')
     script.chmod(0o755)
