@@ -157,7 +157,8 @@ def test_which_lab_a_kernel_gets(
 ) -> None:
     monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
     monkeypatch.setenv("L2WG_KVM", "0")
-    (tmp_path / "m.ko").write_bytes(b"module")
+    for name in ("m.ko", "image"):
+        (tmp_path / name).write_bytes(b"what it is")
     kernel = SimpleNamespace(release="6.1.0-1", foreign=known, build=tmp_path, package=None)
     module = SimpleNamespace(file=tmp_path / "m.ko", kernel=kernel)
     monkeypatch.setattr(labs, "_image", lambda _: (tmp_path / "image", tmp_path))

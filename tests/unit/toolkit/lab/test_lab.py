@@ -228,8 +228,9 @@ def test_a_lab_is_made_anew_if_anything_in_it_is_new(
     """A user's own kernel, rebuilt, is still called what it was; and busybox is upgraded."""
     for name in ("image", "modules.order", "busybox", "l2wireguard.ko"):
         (tmp_path / name).write_text("old")
-    monkeypatch.setattr(labs.initramfs, "busybox", lambda: tmp_path / "busybox")
-    module = SimpleNamespace(file=tmp_path / "l2wireguard.ko")
+    monkeypatch.setattr(labs.initramfs, "of_this_machine", lambda: tmp_path / "busybox")
+    kernel = SimpleNamespace(foreign=None)
+    module = SimpleNamespace(file=tmp_path / "l2wireguard.ko", kernel=kernel)
 
     def digest() -> str:
         return labs._digest(module, tmp_path / "image", tmp_path)  # type: ignore[arg-type]
