@@ -10,18 +10,20 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from toolkit.guest.hosts import capture, eventually, inside, packets
+from toolkit.guest.hosts import capture, eventually, inside, packets, stop
 from toolkit.guest.mesh import FOLDER, MESH, Town, inner
 
 DIRECT = ("A", "B", "C")
 ALL = (*DIRECT, "D")
 PORT = 9999
+#: Pytest's record_property: what was measured, for the report.
+Note = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
@@ -141,12 +143,22 @@ def test_what_is_not_signed_changes_nothing(town: Town) -> None:
     eventually(lambda: bool(town.read(f"/l2wg/{MESH}/alive/b")), "B writes its sign anew")
 
 
-def test_a_key_is_renewed_under_a_running_ping(town: Town) -> None:
-    old = public(town, "A")
+def test_a_key_is_renewed_under_a_running_ping(town: Town, record_property: Note) -> None:
+    old, echoes = public(town, "A"), FOLDER / "echoes.log"
+    ping = town.hosts["A"].start("sh", "-c", f"exec ping -n -i 0.2 {inner(2)} >{echoes}")
+
+    def answers() -> int:
+        return echoes.read_text().count("bytes from") if echoes.exists() else 0
+
+    eventually(lambda: answers() > 0, "the ping runs")
     town.sign("A", town.join("A", "--renew"))
     eventually(lambda: public(town, "A") != old, "A has its new key")
     for name in ("B", "C"):
         eventually(lambda name=name: old not in town.peers(name), f"{name} forgets the old key")  # type: ignore[misc]
+    before = answers()
+    eventually(lambda: answers() > before, "the same ping is answered again")
+    stop(ping, signal.SIGINT)
+    record_property("echoes", echoes.read_text().splitlines()[-2])
     all_is_well(town)
     folder = Path("/etc/netns/A/l2wg")
     assert not (folder / f"{MESH}.key.next").exists()

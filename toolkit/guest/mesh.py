@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,12 @@ def install() -> None:
 class Town:
     """The mesh. Hosts are numbered from 1, the members of the store from 101, the admin is 200."""
 
-    def __init__(self, members: int = 3) -> None:
+    def __init__(self, members: int = 3, *, tls: bool = False) -> None:
         # what an earlier mesh of this guest has left: data of its store, keys
         shutil.rmtree(FOLDER, ignore_errors=True)
         install()
         FOLDER.mkdir()
+        self.tls = FOLDER / "tls" if tls else None
         self.middle = Host("U").create()
         self.middle.ip("link add br0 type bridge", "link set br0 up")
         self.members = [self._host(f"S{n}", 100 + n) for n in range(1, members + 1)]
@@ -112,11 +114,22 @@ class Town:
         self.etcds: dict[str, subprocess.Popen[str]] = {}
         self.agents: dict[str, subprocess.Popen[str]] = {}
         self.trusted = ""
+        if self.tls is not None:
+            certificates(self.tls, [outer(100 + n) for n in range(1, members + 1)])
+
+    @property
+    def scheme(self) -> str:
+        """Of the members' URLs for clients."""
+        return "http" if self.tls is None else "https"
 
     @property
     def engine(self) -> str:
-        """The URLs of the members."""
-        return ", ".join(f"http://{outer(100 + n)}:2379" for n in range(1, len(self.members) + 1))
+        """The URLs of the members, and what else [Mesh] says of the store."""
+        members = range(1, len(self.members) + 1)
+        urls = ", ".join(f"{self.scheme}://{outer(100 + n)}:2379" for n in members)
+        if self.tls is None:
+            return urls
+        return f"{urls}\nCA = ca.pem\nCertificate = client.pem\nKey = client.key"
 
     def _host(self, name: str, number: int, router: Host | None = None) -> Host:
         host, near = Host(name).create(), router or self.middle
@@ -162,12 +175,13 @@ class Town:
             f"S{n}=http://{outer(100 + n)}:2380" for n in range(1, len(self.members) + 1)
         )
         log = FOLDER / f"{name}.log"
+        clients = f"{self.scheme}://{outer(100 + number)}:2379"
         words = [
             ETCD,
             f"--name={name}",
             f"--data-dir={FOLDER}/{name}/data",
-            f"--listen-client-urls={url}:2379",
-            f"--advertise-client-urls={url}:2379",
+            f"--listen-client-urls={clients}",
+            f"--advertise-client-urls={clients}",
             f"--listen-peer-urls={url}:2380",
             f"--initial-advertise-peer-urls={url}:2380",
             f"--initial-cluster={cluster}",
@@ -175,6 +189,13 @@ class Town:
             "--heartbeat-interval=500",
             "--election-timeout=5000",
         ]
+        if self.tls is not None:
+            words += [
+                f"--cert-file={self.tls}/server.pem",
+                f"--key-file={self.tls}/server.key",
+                f"--trusted-ca-file={self.tls}/ca.pem",
+                "--client-cert-auth",
+            ]
         member = self.members[number - 1]
         self.etcds[name] = member.start("sh", "-c", f'exec "$@" >>{log} 2>&1', "sh", *words)
 
@@ -200,10 +221,12 @@ class Town:
         """
         said = ""
         for number in range(1, len(self.members) + 1):
-            url = f"http://{outer(100 + number)}:2379/v3/{path}"
-            said = self.admin.run(
-                "curl", "-s", "-m", "20", "-X", "POST", url, "-d", json.dumps(body), check=False
-            )
+            url = f"{self.scheme}://{outer(100 + number)}:2379/v3/{path}"
+            words = ["curl", "-s", "-m", "20", "-X", "POST", url, "-d", json.dumps(body)]
+            if self.tls is not None:
+                ca, cert, key = (self.tls / x for x in ("ca.pem", "client.pem", "client.key"))
+                words += ["--cacert", str(ca), "--cert", str(cert), "--key", str(key)]
+            said = self.admin.run(*words, check=False)
             try:
                 found: dict[str, Any] = json.loads(said)
             except ValueError:
@@ -262,6 +285,9 @@ class Town:
         path = Path(f"/etc/netns/{host.name}/l2wg/{MESH}.conf")
         path.touch(mode=0o600)
         path.write_text(text)
+        if self.tls is not None:
+            for name in ("ca.pem", "client.pem", "client.key"):
+                shutil.copy(self.tls / name, path.with_name(name))
 
     def make_host(
         self,
@@ -271,11 +297,13 @@ class Town:
         behind: str = "",
         hub: bool = False,
         router: Host | None = None,
+        up: bool = True,
     ) -> Host:
         """A host with its link up; it is no member of the mesh yet.
 
         :param behind: its hub.
         :param router: what it is behind in the underlay.
+        :param up: bring the link up.
         """
         host = self.hosts[name] = self._host(name, number, router)
         self.numbers[name] = number
@@ -288,7 +316,8 @@ class Town:
         )
         more = [reached, *(["Hub = yes"] if hub else [])]
         self._file(host, conf(self.node(name), number, self.engine, self.trusted, *more))
-        self.ctl(host, "up", MESH)
+        if up:
+            self.ctl(host, "up", MESH)
         return host
 
     def own(self, host: Host, *argv: str) -> tuple[str, ...]:
@@ -363,6 +392,30 @@ class Town:
             *(self.admin, self.middle),
         ):
             host.destroy()
+
+
+def certificates(folder: Path, addresses: Sequence[str]) -> None:
+    """A CA, the certificate of members with these addresses, and one of clients.
+
+    The members' one is for clients, too: the gateway dials its own server with it.
+    """
+    folder.mkdir()
+
+    def openssl(*words: str) -> None:
+        sh("sh", "-ec", 'umask 077; cd "$0"; exec openssl "$@"', str(folder), *words)
+
+    key = ("-newkey", "rsa:2048", "-nodes", "-keyout")
+    openssl("req", "-x509", *key, "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
+    names = ",".join(f"IP:{address}" for address in addresses)
+    for name, usage in (("server", "serverAuth,clientAuth"), ("client", "clientAuth")):
+        extensions = folder / f"{name}.ext"
+        extensions.write_text(f"extendedKeyUsage={usage}\nsubjectAltName={names}\n")
+        openssl("req", *key, f"{name}.key", "-out", f"{name}.csr", "-subj", "/O=l2wg")
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-CAcreateserial", "-days", "2", "-extfile", extensions.name),
+            *("-out", f"{name}.pem"),
+        )
 
 
 def b64(text: str) -> str:
