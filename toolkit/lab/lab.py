@@ -28,14 +28,14 @@ from toolkit.errors import ToolError
 from toolkit.kernels import kernel as kernels
 from toolkit.kernels import own
 from toolkit.kernels import source as sources
-from toolkit.kernels.archive import unpack
-from toolkit.kernels.kernel import Kernel, headers_of
+from toolkit.kernels.kernel import Kernel
 from toolkit.kernels.source import Source
 from toolkit.kmod import build
 from toolkit.lab import firmware, foreign, initramfs, kvm, process, uml, vmlinux
+from toolkit.lab import image as images
 from toolkit.lab.result import Result, again_line
 from toolkit.lab.vm import Vm
-from toolkit.run import run, say
+from toolkit.run import say
 
 BOOT = paths.ROOT / "toolkit/guest/boot.sh"
 DEFAULT = Vm()
@@ -299,8 +299,8 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
     """
     if kernel.foreign:
         needs.ensure(f"lab-{kernel.foreign.name}")
-    if not _to_be_fetched(kernel):
-        _image(kernel)  # if there is none, nothing need be built
+    if not images.to_be_fetched(kernel):
+        images.of(kernel)  # if there is none, nothing need be built
     with process.pool(1) as pool:
         machine = pool.submit(_machine, kernel)
         module = build.build(kernel, debug=debug)
@@ -313,7 +313,7 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
         if not (stamp.exists() and stamp.read_text() == digest):
             paths.may_replace(root)
             with paths.built_whole(root) as work:
-                _lay_out(work, module.kernel, image, modules, module.file)
+                images.lay_out(work, module.kernel, image, modules, module.file)
                 (work / stamp.name).write_text(digest)
         paths.keep(root)
     kind = Program if own.of(kernel.build) else Foreign if kernel.foreign else Lab
@@ -337,14 +337,14 @@ def _machine(kernel: Kernel) -> tuple[Path, Path]:
 
     A trial of KVM takes no module of ours.
     """
-    image, modules = _image(kernel)
+    image, modules = images.of(kernel)
     if own.of(kernel.build) or kernel.foreign or not shutil.which(arch.here().qemu):
         return image, modules
     works = kvm.remembered()
     if works is None:
         with tempfile.TemporaryDirectory(prefix="l2wg-kvm-") as folder:
             root = Path(folder)
-            _lay_out(root, kernel, image, modules)
+            images.lay_out(root, kernel, image, modules)
             nothing = build.Module(Path(os.devnull), kernel, Source(root, None, None), fresh=False)
             works = Lab(nothing, root).kvm_works()
     if not works:
@@ -394,79 +394,3 @@ def _compile() -> None:
     """
     for package in ("l2wgctl", "toolkit"):
         compileall.compile_dir(paths.ROOT / package, quiet=2)
-
-
-def _folder(kernel: Kernel) -> Path | None:
-    """Where the image of Debian's package is unpacked; None if the kernel is not from there."""
-    package = kernel.package
-    if not package or not kernel.archive or kernel.build == headers_of(kernel.release).resolve():
-        return None
-    return paths.cache() / "images" / f"{kernel.release}_{package.version}"
-
-
-def _to_be_fetched(kernel: Kernel) -> bool:
-    folder = _folder(kernel)
-    return bool(folder and not folder.exists())
-
-
-def _image(kernel: Kernel) -> tuple[Path, Path]:
-    """A kernel's image and its modules' folder: installed here, built here, or Debian's."""
-    if mine := own.of(kernel.build):
-        return mine.image, mine.modules
-    release = kernel.release
-    if target := _folder(kernel):
-        if not target.exists():
-            assert kernel.package and kernel.archive
-            version = kernel.package.version
-            whole = kernel.archive.get(f"linux-image-{release}", version)
-            # later kernels come in parts, and the image's package depends on them
-            parts = re.findall(rf"\blinux-[a-z]+-{re.escape(release)}(?= |,|$)", whole.depends)
-            wanted = [whole, *(kernel.archive.get(p, version) for p in dict.fromkeys(parts))]
-            unpack([kernel.archive.fetch(p) for p in wanted], target, lambda _: None)
-        # /lib is /usr/lib in some releases only
-        here = [target / lib / "modules" / release for lib in ("lib", "usr/lib")]
-        modules = next(folder for folder in here if folder.is_dir())
-        kept = target / "boot" / f"vmlinuz-{release}"
-        return (kept if kept.exists() else modules / "vmlinuz"), modules
-    for image in (
-        Path("/boot") / f"vmlinuz-{release}",
-        kernel.build / (kernel.foreign or arch.here()).image,
-    ):
-        if os.access(image, os.R_OK):
-            return image, headers_of(release).parent
-    raise ToolError(
-        f"no readable kernel image for {release} in /boot or {kernel.build}",
-        "name a series to take Debian's: --kernel 5.10",
-    )
-
-
-def image_of(kernel: Kernel) -> tuple[Path, Path]:
-    """The image that the lab boots for a kernel, and the folder with its modules.
-
-    :raises ToolError: there is none.
-    """
-    return _image(kernel)
-
-
-def _lay_out(
-    root: Path, kernel: Kernel, image: Path, modules: Path, ours: Path | None = None
-) -> None:
-    """Debian's modules stay where they are; ours goes beside them, and depmod finds both."""
-    release = kernel.release
-    (root / "boot").mkdir()
-    (root / "boot" / f"vmlinuz-{release}").symlink_to(image)
-    folder = root / "lib/modules" / release
-    (folder / "updates").mkdir(parents=True)
-    if ours:
-        shutil.copyfile(ours, folder / "updates" / ours.name)
-    if (modules / "kernel").is_dir():
-        (folder / "kernel").symlink_to(modules / "kernel")
-    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
-        if (modules / name).exists():
-            shutil.copyfile(modules / name, folder / name)
-    run(["/sbin/depmod", "--basedir", root, release], hint="apt-get install kmod")
-    memory = root / "boot" / f"initramfs-{release}"
-    if kernel.foreign:
-        foreign.make_initramfs(memory, root, kernel)
-    else:
-        initramfs.make(memory, root, release)

@@ -25,7 +25,7 @@ from toolkit.errors import ToolError
 from toolkit.kernels.archive import Archive
 from toolkit.kernels.kernel import Kernel
 from toolkit.kmod import build
-from toolkit.lab import lab as labs
+from toolkit.lab import image as images
 from toolkit.run import run, say
 from toolkit.vagrant import wheels
 
@@ -214,7 +214,7 @@ def _public_key() -> str:
 
 def _lay_kernel(overlay: Path, kernel: Kernel) -> None:
     """The lab's kernel: image, configuration, modules."""
-    image, modules = labs.image_of(kernel)
+    image, modules = images.of(kernel)
     (overlay / "boot").mkdir(parents=True)
     shutil.copyfile(image, overlay / "boot" / f"vmlinuz-{kernel.release}")
     config = kernel.build / ".config"

@@ -12,6 +12,7 @@ import pytest
 from toolkit import arch, needs
 from toolkit.errors import ToolError
 from toolkit.kernels.kernel import Kernel
+from toolkit.lab import image as images
 from toolkit.lab import lab as labs
 from toolkit.lab.lab import Lab
 from toolkit.lab.vm import Vm
@@ -88,11 +89,11 @@ def test_the_image_in_a_tree_that_was_built(
     for known in arch.KNOWN.values():
         (tmp_path / known.image).parent.mkdir(parents=True)
         (tmp_path / known.image).touch()
-    monkeypatch.setattr(labs, "headers_of", lambda _: tmp_path / "modules/build")
+    monkeypatch.setattr(images, "headers_of", lambda _: tmp_path / "modules/build")
     mine = Kernel("6.1.0-mine", tmp_path)
-    assert labs.image_of(mine)[0] == tmp_path / "arch/x86/boot/bzImage"
+    assert images.of(mine)[0] == tmp_path / "arch/x86/boot/bzImage"
     dpkg("arm64")
-    assert labs.image_of(mine)[0] == tmp_path / "arch/arm64/boot/Image"
+    assert images.of(mine)[0] == tmp_path / "arch/arm64/boot/Image"
 
 
 @pytest.mark.parametrize(

@@ -161,10 +161,10 @@ def test_which_lab_a_kernel_gets(
         (tmp_path / name).write_bytes(b"what it is")
     kernel = SimpleNamespace(release="6.1.0-1", foreign=known, build=tmp_path, package=None)
     module = SimpleNamespace(file=tmp_path / "m.ko", kernel=kernel)
-    monkeypatch.setattr(labs, "_image", lambda _: (tmp_path / "image", tmp_path))
+    monkeypatch.setattr(labs.images, "of", lambda _: (tmp_path / "image", tmp_path))
     monkeypatch.setattr(labs.build, "build", lambda *_, **__: module)
     monkeypatch.setattr(labs, "_compile", lambda: None)
-    monkeypatch.setattr(labs, "_lay_out", lambda *_: None)
+    monkeypatch.setattr(labs.images, "lay_out", lambda *_: None)
     needed: list[str] = []
     monkeypatch.setattr(labs.needs, "ensure", needed.append)
     assert type(labs.make(kernel)) is kind  # type: ignore[arg-type]

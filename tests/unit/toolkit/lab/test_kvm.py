@@ -59,8 +59,8 @@ def test_the_user_knows_better(monkeypatch: pytest.MonkeyPatch, said: str, expec
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     """One whose image is there, and whose lab takes no depmod."""
     (tmp_path / "image").touch()
-    monkeypatch.setattr(labs, "_image", lambda _: (tmp_path / "image", tmp_path))
-    monkeypatch.setattr(labs, "run", lambda *_, **__: None)
+    monkeypatch.setattr(labs.images, "of", lambda _: (tmp_path / "image", tmp_path))
+    monkeypatch.setattr(labs.images, "run", lambda *_, **__: None)
     monkeypatch.setattr(labs, "_compile", lambda: None)
     monkeypatch.setattr(labs.paths, "BUILD", tmp_path / "build")
     return Kernel("7.3.4", tmp_path)
@@ -106,8 +106,8 @@ def test_the_image_is_fetched_while_the_module_builds(
         return build.Module(tmp_path / "image", kernel, labs.Source(tmp_path, None, None), True)
 
     monkeypatch.setenv("L2WG_KVM", "0")
-    monkeypatch.setattr(labs, "_to_be_fetched", lambda _: True)
-    monkeypatch.setattr(labs, "_image", image)
+    monkeypatch.setattr(labs.images, "to_be_fetched", lambda _: True)
+    monkeypatch.setattr(labs.images, "of", image)
     monkeypatch.setattr(build, "build", built)
     assert labs.make(kernel).module.file == tmp_path / "image"
 
@@ -119,7 +119,7 @@ def test_nothing_is_built_for_a_kernel_without_an_image(
     def image(_: Kernel) -> tuple[Path, Path]:
         raise ToolError("no readable kernel image")
 
-    monkeypatch.setattr(labs, "_image", image)
+    monkeypatch.setattr(labs.images, "of", image)
     monkeypatch.setattr(build, "build", lambda *_, **__: pytest.fail("built"))
     with pytest.raises(ToolError, match="no readable kernel image"):
         labs.make(kernel)
