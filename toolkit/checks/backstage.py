@@ -57,9 +57,15 @@ class Backstage:
     # -- the members -------------------------------------------------------------------------------
 
     def kill(self, *members: int) -> None:
-        """Kill members, as a power failure does; all if none is named."""
+        """Kill members, as a power failure does; all if none is named.
+
+        If a majority is left, wait until it has a leader.
+        """
         for number in members or range(MEMBERS):
             self._cluster.kill(number)
+        left = [*self._cluster.processes]
+        if len(left) > MEMBERS // 2:
+            self._cluster.led(*left)
 
     def start(self, *members: int) -> None:
         """Start members with their data, all if none is named, and wait until they are healthy."""

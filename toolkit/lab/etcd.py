@@ -134,6 +134,14 @@ class Cluster:
             # not a judgement on time: until the next look
             signal.sigtimedwait((), 0.05)
 
+    def led(self, *which: int) -> None:
+        """Wait until members have a leader again, after the one that it may have been has gone.
+
+        By PATIENT that takes up to 8 s, while a client gives a request up after 5.
+        """
+        for n in which:
+            self.wait(n)
+
     def kill(self, n: int) -> None:
         """Kill a member as a power failure does."""
         process = self.processes.pop(n)

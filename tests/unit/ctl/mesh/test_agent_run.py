@@ -72,6 +72,7 @@ class TestWithEtcd:
         town.all_see_all()
         # one member dies
         cluster.kill(0)
+        cluster.led(1, 2)
         hosts[0].record = replace(hosts[0].record, serial=3, macs=("02:aa:00:00:00:02",))
         town.publish(hosts[0])
         town.all_see_all()

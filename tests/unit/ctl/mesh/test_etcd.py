@@ -143,6 +143,7 @@ class TestWatch:
         watcher.next()
         three.freeze(0)
         try:
+            three.led(1, 2)
             revision = store.put("/w5/a", b"1")
             assert watcher.next_change() == Changed("/w5/a", b"1", revision)
         finally:
@@ -174,6 +175,7 @@ class TestSeveral:
         store._at = 0
         store.put("/s/a", b"1")
         three.kill(0)
+        three.led(1, 2)
         store.put("/s/a", b"2")
         assert store.url != three.clients[0]
         troubles = {m.name: m.trouble for m in store.members()}
