@@ -262,12 +262,16 @@ def test_stp_cuts_a_loop(hosts: Hosts, machine: Host) -> None:
                 "link set stp0 up",
             )
 
-        def blocked() -> list[str]:
-            said = json.loads(machine.run("bridge", "-j", "link", "show"))
-            ports = [x for x in said if x.get("master") == "stp0"]
-            return [x["ifname"] for x in ports if x["state"] == "blocking"]
+        def states(host: Host) -> list[str]:
+            said = json.loads(host.run("bridge", "-j", "link", "show"))
+            return sorted(port["state"] for port in said if port.get("master") == "stp0")
 
-        eventually(lambda: len(blocked()) == 1, "one of A's two ways to B is cut")
+        # until then frames are lost, which is as it should be
+        two = ["forwarding", "forwarding"]
+        eventually(lambda: states(b) == two, "both ways of the root's are open")
+        eventually(
+            lambda: states(machine) == ["blocking", "forwarding"], "one of A's two ways to B is cut"
+        )
         once, last = (
             station.eth(station.BROADCAST, mac_of(9), station.NOTHING, word * 5)
             for word in (b"once", b"last")
