@@ -23,6 +23,7 @@
  * could be used.
  */
 
+#include "l2wg_batch.h"
 #include "l2wg_dev.h"
 
 #include "device.h"
@@ -66,7 +67,7 @@ static const char * const batch_names[] = {
 	[BATCH_ALL]		= "all",
 };
 
-static int batch = BATCH_OFF;
+static int batch = BATCH_ETHERNET;
 
 static int batch_set(const char *value, const struct kernel_param *kp)
 {
@@ -91,9 +92,15 @@ static const struct kernel_param_ops batch_ops = {
 
 module_param_cb(batch, &batch_ops, NULL, 0644);
 __MODULE_PARM_TYPE(batch, "string");
-MODULE_PARM_DESC(batch, "Send the messages of one flow as one buffer on which links: ethernet, all or off (default off)");
+MODULE_PARM_DESC(batch, "Handle the messages of one flow together on which links: ethernet, all or off (default ethernet)");
 
-static bool wanted(const struct net_device *dev)
+/**
+ * l2wg_batches() - does this link send and receive in batches?
+ * @dev:	a link of either kind
+ *
+ * Context: Any.
+ */
+bool l2wg_batches(const struct net_device *dev)
 {
 	int mode = READ_ONCE(batch);
 
@@ -297,7 +304,7 @@ int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 	int ret = 0;
 
 	/* Nearly always it is alone. */
-	if (!behind || !wanted(peer->device->dev))
+	if (!behind || !l2wg_batches(peer->device->dev))
 		return wg_socket_send_skb_to_peer(peer, skb, ds);
 	/* What is sent is sent here and counted at once, by this processor. */
 	local_bh_disable();

@@ -88,6 +88,18 @@ bool l2wg_receive(struct sk_buff *skb, struct wg_peer *peer);
 int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 		   struct sk_buff **next, u8 ds);
 
+/* What a worker that decrypts holds back: the peer to wake, NULL if there is none,
+ * and how much is ready for it.
+ */
+struct l2wg_woken {
+	struct wg_peer *peer;
+	unsigned int messages;
+	unsigned int bytes;
+};
+
+void l2wg_decrypted(struct sk_buff *skb, int state, struct l2wg_woken *woken);
+void l2wg_wake(struct l2wg_woken *woken);
+
 int l2wg_dst_addr(const struct sk_buff *skb, union l2wg_addr *addr);
 int l2wg_src_addr(const struct sk_buff *skb, union l2wg_addr *addr);
 
@@ -124,5 +136,18 @@ struct wg_peer *l2wg_peer_created(struct wg_peer *peer);
 void l2wg_peer_dead(struct wg_peer *peer);
 void l2wg_peer_removed(struct wg_peer *peer);
 void l2wg_peer_session(struct wg_peer *peer);
+
+/**
+ * l2wg_polled() - a NAPI poll of a peer has got through its packets
+ * @dev:	the peer's link
+ * @peer:	the peer
+ *
+ * Context: The end of that poll.
+ */
+static inline void l2wg_polled(const struct net_device *dev, struct wg_peer *peer)
+{
+	if (l2wg_is_switch(dev))
+		l2wg_switch_polled(peer);
+}
 
 #endif /* _L2WG_DEV_H */

@@ -23,6 +23,7 @@ wireguard-y += l2wg_session.o
 wireguard-y += l2wg_switch.o
 wireguard-y += l2wg_table.o
 wireguard-y += l2wg_vlan.o
+wireguard-y += l2wg_wake.o
 
 # $(call l2wg-probe,HEADER,START,END,WORD,FEATURE): -DL2WG_HAVE_<FEATURE> if WORD is in
 # include/HEADER between a line that matches START and the next one that matches END.

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from toolkit.guest.hosts import LONG, Failed, Host, inside
@@ -18,6 +19,21 @@ SOL_UDP, UDP_SEGMENT, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 17, 103, 32, 33
 def mode(value: str) -> None:
     """Set the module's parameter."""
     MODE.write_text(value)
+
+
+@contextlib.contextmanager
+def one_processor() -> Iterator[None]:
+    """Stay on one processor, so that what is sent arrives in this order.
+
+    Each processor has a queue of what veth receives, and one of an emulated machine may stand
+    still for a while.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def datagrams(count: int, size: int, tail: int) -> list[bytes]:

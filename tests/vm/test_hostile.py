@@ -16,8 +16,6 @@ is counted, must be what toolkit.frame.library.delivered() says; the kernel's lo
 from __future__ import annotations
 
 import base64
-import contextlib
-import os
 import random
 import socket
 import struct
@@ -30,6 +28,7 @@ import pytest
 from tests.support.noise import generate, public
 from tests.support.noise_udp import UdpPeer
 from tests.vm import wire
+from tests.vm.flows import one_processor
 from toolkit.frame import verdicts
 from toolkit.frame.library import delivered
 from toolkit.guest.hosts import (
@@ -64,21 +63,6 @@ ASKED = b"\xff" * 6 + wire.A + b"\x08\x06"
 ASKED += arp(1, (wire.A, "192.168.157.99"), (bytes(6), "192.168.157.2"))
 ANSWER = wire.A + wire.B + b"\x08\x06"
 ANSWER += arp(2, (wire.B, "192.168.157.2"), (wire.A, "192.168.157.99"))
-
-
-@contextlib.contextmanager
-def one_processor() -> Iterator[None]:
-    """Stay on one processor, so that what is sent arrives in this order.
-
-    Each processor has a queue of what veth receives, and one of an emulated machine may stand
-    still for a while.
-    """
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 class Attacker:
