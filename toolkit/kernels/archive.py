@@ -54,13 +54,13 @@ def mirrors() -> tuple[str, str]:
     :raises ToolError: no source of this machine's apt is Debian's.
     """
     ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(LABEL)"]
-    # Lists that have been fetched have a label. Then come all that are configured, by name, because
-    # an update may have fetched only some of them.
-    listing = [
+    # Lists that have been fetched have a label. If one of the two is not among them, come all that
+    # are configured, by name, because an update may have fetched only some of them.
+    listing = (
         line
         for more in ([], ["--no-release-info"])
         for line in run([*ask, *more, "Created-By: Packages"]).stdout.splitlines()
-    ]
+    )
     main = security = ""
     for uri, release, label in (line.split("|") for line in listing):
         # Without a label, the suite's name decides.
@@ -69,6 +69,8 @@ def mirrors() -> tuple[str, str]:
             security = security or uri
         elif known == "Debian" or (not known and uri.rstrip("/").endswith("/debian")):
             main = main or uri
+        if main and security:
+            break
     if not main:
         raise ToolError(
             "apt: none of this machine's package sources is Debian's",
@@ -102,6 +104,9 @@ class Archive:
             "Dir::State::Lists": self.state / "lists",
             "Dir::State::Status": "/dev/null",
             "Dir::Cache": self.state / "cache",
+            # What apt makes of the lists. A container's apt may be set up to keep none, and then
+            # each of its programs takes half a second to make it again.
+            "Dir::Cache::pkgcache": "pkgcache.bin",
             "Dir::Etc::SourceList": self.state / "sources.list",
             "Dir::Etc::SourceParts": "/dev/null",
             "Dir::Etc::Preferences": "/dev/null",

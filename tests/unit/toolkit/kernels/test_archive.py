@@ -47,6 +47,23 @@ def test_mirrors_by_their_labels(targets: Answer) -> None:
     assert debian.mirrors() == (MAIN, SECURITY)
 
 
+def test_apt_is_asked_for_its_mirrors_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[list[str]]()
+
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(argv)
+        both = f"{MAIN}|bookworm|Debian\n{SECURITY}|bookworm-security|Debian-Security\n"
+        return subprocess.CompletedProcess(argv, 0, both, "")
+
+    monkeypatch.setattr(debian, "run", run)
+    debian.mirrors.cache_clear()
+    try:
+        assert debian.mirrors() == (MAIN, SECURITY)
+    finally:
+        debian.mirrors.cache_clear()
+    assert len(asked) == 1
+
+
 def test_mirrors_before_the_first_update_have_no_labels(targets: Answer) -> None:
     targets(
         "http://other.example/tools/|stable|\n"
@@ -108,6 +125,20 @@ def test_the_lines_for_apt(archive: Archive) -> None:
         f"{by} {MAIN} bookworm-updates main\n"
         f"{by} {MAIN} bookworm-backports main\n"
     )
+
+
+def test_what_apt_makes_of_the_lists_is_kept(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where this machine's apt keeps nothing, as containers' are set up."""
+    settings = tmp_path / "apt.conf"
+    settings.write_text('Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n')
+    monkeypatch.setenv("APT_CONFIG", str(settings))
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (archive.state / folder).mkdir(parents=True)
+    (archive.state / "sources.list").touch()
+    debian.run(["apt-cache", *archive._options(), "gencaches"])
+    assert (archive.state / "cache/pkgcache.bin").stat().st_size
 
 
 def test_sid_is_one_suite(archive: Archive) -> None:
