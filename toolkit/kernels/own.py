@@ -162,7 +162,7 @@ def _build(recipe: Recipe, deb: Path, work: Path) -> None:
     wanted.write_text(recipe.configuration)
 
     def kbuild(*words: str) -> None:
-        jobs = f"-j{os.cpu_count() or 1}"
+        jobs = f"-j{len(os.sched_getaffinity(0))}"
         make = ["make", "-s", jobs, "-C", str(tree), f"ARCH={recipe.arch}", *words]
         run(make, env={"KCONFIG_ALLCONFIG": str(wanted)}, log=log)
 

@@ -161,7 +161,7 @@ def _kbuild(kernel: Kernel, source: Source, tools: Toolchain, work: Path, *, deb
 
 def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[str]:
     """The kbuild command line for a driver folder that prepare() made."""
-    jobs = os.cpu_count() or 1
+    jobs = len(os.sched_getaffinity(0))
     cross = kernel.foreign
     return [
         "make",
