@@ -18,12 +18,14 @@ PYTHON = """\
 #!/bin/sh
 case $* in
 -V) echo "Python $(cat "$VERSION")" ;;
-"-m venv "*)
+"-m venv --without-pip "*)
 	version=$(cat "$VERSION")
-	mkdir -p "$3/bin" "$3/lib/python${version%.*}"
-	cp "$0" "$3/bin/python"
-	echo "command = $0 -m venv $3" >"$3/pyvenv.cfg"
+	mkdir -p "$4/bin" "$4/lib/python${version%.*}"
+	cp "$0" "$4/bin/python"
+	echo "command = $0 -m venv --without-pip $4" >"$4/pyvenv.cfg"
 	;;
+*zipfile*) [ ! -e "$MADE.no-wheel" ] ;;
+"-m ensurepip") echo ensurepip >>"$MADE" ;;
 *" pip "*)
 	sleep 0.2
 	for lock; do :; done
@@ -80,12 +82,18 @@ def test_the_real_one_stays_as_it_is() -> None:
     venv = Path(sys.prefix)
     if venv != paths.ROOT / ".venv":
         pytest.skip("not run by ./inv's own Python")
-    assert f"-m venv {venv}" in (venv / "pyvenv.cfg").read_text()
+    assert f" {venv}\n" in (venv / "pyvenv.cfg").read_text()
     assert (venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}").is_dir()
+    subprocess.run([sys.executable, "-m", "pip", "--version"], check=True)
 
 
 def test_it_is_made_once(tree: Tree) -> None:
     assert [tree.makes(), tree.makes()] == [1, 1]
+
+
+def test_python_installs_pip_where_its_wheel_is_elsewhere(tree: Tree) -> None:
+    tree.made.with_name("made.no-wheel").touch()
+    assert tree.installs("lab") == ["ensurepip", TOOLKIT, TEST]
 
 
 def test_it_is_made_anew_with_another_lock(tree: Tree) -> None:
