@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,18 +109,25 @@ def matrix(kernels: list[str] | None = None, *, at_a_time: int = suite.GUESTS) -
     names = kernels or list(KERNELS)
     rows = {name: Row(name, date=time.strftime("%Y-%m-%d")) for name in names}
     pairs = [PairRow(p, date=time.strftime("%Y-%m-%d")) for p in PAIRS if set(p) <= set(names)]
-    for row in rows.values():
-        paths.fresh(paths.logs("matrix", row.kernel))
+    for name in names:
+        paths.fresh(paths.logs("matrix", name))
     # one after the other: they share a cache, and each has the whole machine
     made = Labs(names)
     built = [row for row in rows.values() if _build(row, made)]
-    jobs = [job for row in built for job in _jobs(row, made[row.kernel])]
     ready = {row.kernel for row in built}
-    jobs += [_pair_job(p, made) for p in pairs if set(p.kernels) <= ready]
     with process.pool(at_a_time) as pool:
-        for waiting in [pool.submit(job) for job in jobs]:
-            waiting.result()
-    _report(list(rows.values()), pairs)
+        running: list[tuple[Row | PairRow, list[Future[None]]]] = [
+            (row, [pool.submit(job) for job in _jobs(row, made[row.kernel])]) for row in built
+        ]
+        running += [
+            (p, [pool.submit(_pair_job(p, made))]) for p in pairs if set(p.kernels) <= ready
+        ]
+        for row, parts in running:
+            for part in parts:
+                part.result()
+            # it has taken an hour perhaps, and whatever comes next may be interrupted
+            _remember(_parts([row]))
+    _report([*rows.values(), *pairs])
     return all(r.good for r in rows.values()) and all(p.good for p in pairs)
 
 
@@ -127,7 +135,7 @@ def two(first: str, second: str) -> bool:
     """Test two machines with these kernels and write their row in docs/kernels.md; did all pass?"""
     row = PairRow((first, second), date=time.strftime("%Y-%m-%d"))
     _pair_job(row, Labs([first, second]))()
-    _report([], [row])
+    _report([row])
     return row.good
 
 
@@ -223,8 +231,17 @@ HEAD += ["time in guests", "run on"]
 PAIR_HEAD = ["two machines", "releases", "scenarios", "time", "run on"]
 
 
-def _report(rows: Sequence[Row], pairs: Sequence[PairRow]) -> None:
-    parts: list[tuple[list[str], Sequence[Row | PairRow]]] = [(HEAD, rows), (PAIR_HEAD, pairs)]
+def _parts(rows: Iterable[Row | PairRow]) -> list[tuple[list[str], list[Row | PairRow]]]:
+    """The tables of docs/kernels.md, each with its rows among these."""
+    rows = list(rows)
+    return [
+        (HEAD, [r for r in rows if isinstance(r, Row)]),
+        (PAIR_HEAD, [r for r in rows if isinstance(r, PairRow)]),
+    ]
+
+
+def _report(rows: Iterable[Row | PairRow]) -> None:
+    parts = _parts(rows)
     for head, done in parts:
         if done:
             shown = [r.cells_for(Cell.shown) for r in done]
@@ -237,7 +254,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
-def _remember(parts: Sequence[tuple[list[str], Sequence[Row | PairRow]]]) -> None:
+def _remember(parts: Iterable[tuple[list[str], list[Row | PairRow]]]) -> None:
     """Write docs/kernels.md. Rows that this run did not test stay as they are."""
     with paths.alone(paths.BUILD / "matrix"):
         known = marked.tables("matrix")

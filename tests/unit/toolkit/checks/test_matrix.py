@@ -142,6 +142,22 @@ def test_a_part_of_the_matrix_keeps_the_other_rows(world: World) -> None:
     assert "**fails**" in after
 
 
+def test_a_row_is_written_when_it_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt takes the rows that are not."""
+
+    def interrupted(lab: SimpleNamespace, *, short: bool) -> float:
+        if lab.name == "7.3":
+            raise KeyboardInterrupt
+        return world.selftest(lab, short=short)
+
+    monkeypatch.setattr(matrix.selftest, "selftest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        matrix.matrix(["5.10", "7.3"], at_a_time=1)
+    text = world.document.read_text()
+    assert "| `5.10` | 5.10.9-amd64 | 225 kB | yes |" in text
+    assert "`7.3`" not in text
+
+
 def committed(part: str) -> list[str]:
     """The rows of a part of docs/kernels.md as it is committed."""
     text = (paths.ROOT / "docs/kernels.md").read_text()
