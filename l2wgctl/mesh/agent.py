@@ -74,7 +74,10 @@ class Me(NamedTuple):
 
 @dataclass
 class Decision:
-    """What to do now. `save`: the book has changed. `sign`: write the sign of life anew."""
+    """What to do now.
+
+    `save`: the book has changed. `sign`: the sign of life says something else now, or nothing.
+    """
 
     changes: list[Change] = field(default_factory=list)
     save: bool = False
@@ -107,6 +110,7 @@ class Agent:
         self._lazy = False
         self._save = False
         self._said: tuple[object, ...] = ()
+        self._listed = False
         self._own_since: tuple[Key, float] | None = None
         self._looked = 0.0
         self._next = 0.0
@@ -160,7 +164,7 @@ class Agent:
             self._verdict(verdict.changed, verdict.words)
         self.presence.replace(_signs(message.listing.entries))
         self._own_sign()
-        self._dirty = True
+        self._dirty = self._listed = True
 
     def _own_sign(self) -> None:
         """If this host's sign was deleted, or replaced by a stranger, it is written anew."""
@@ -355,14 +359,17 @@ class Agent:
         return None if held is None else self.presence.of(held.record)
 
     def _news(self, own: Record | None, link: LinkNow) -> bool:
-        if own is None or link.key is None:
+        # What the disk remembers is old: perhaps this host has been revoked since.
+        if not self._listed:
             return False
-        says = (link.key, own.serial, self.book.complete_list)
+        says: tuple[object, ...] = ()
+        if own is not None and link.key is not None:
+            says = (link.key, own.serial, self.book.complete_list)
         news, self._said = says != self._said, says
         return news
 
     def sign(self, milliseconds: int) -> Alive | None:
-        """What this host says of itself now; None: it has no record.
+        """What this host says of itself now; None: nothing, it has no record in force.
 
         :param milliseconds: since 1970.
         """

@@ -250,7 +250,10 @@ class Beat(_Thread):
         self._written = -REST
 
     def write(self, make: Callable[[], bytes | None]) -> None:
-        """Let the sign be what `make` makes, soon; it is made when it is written."""
+        """Let the sign be what `make` makes, soon; it is made when it is written.
+
+        :param make: its None is that this host says nothing any more: the sign is taken back.
+        """
         self._make, self._news = make, True
         self._poke.set()
 
@@ -298,6 +301,9 @@ class Beat(_Thread):
                 self._lease = self._lease or store.grant(LEASE)
                 store.put(self._key, sign, self._lease)
                 self._written = now
+            elif self._lease:
+                store.revoke(self._lease)
+                self._lease = 0
         except L2wgError:
             self._news = True
             raise

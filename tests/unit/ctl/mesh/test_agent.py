@@ -282,6 +282,29 @@ def test_what_is_said_may_be_taken_back_while_it_is_written(
     assert stage.agent.sign(1000) is None
 
 
+def test_who_is_revoked_takes_its_sign_of_life_back() -> None:
+    stage = Stage().settle()
+    stage.agent.take(told(stage.admin.sign(stage.me.record.revoked())))
+    assert stage.decide().sign and stage.agent.sign(1000) is None
+    assert not stage.decide().sign
+    # and gives one again with the next record
+    stage.agent.take(told(stage.admin.sign(replace(stage.me.record, serial=3))))
+    assert stage.decide().sign and stage.agent.sign(1000)
+
+
+def test_what_the_disk_remembers_is_no_reason_for_a_sign_of_life() -> None:
+    """Whoever is revoked while its agent does not run says nothing at its next start."""
+    stage = Stage().settle()
+    revoked = replace(stage.me.record, serial=2).revoked()
+    for record, signs in ((stage.me.record, True), (revoked, False)):
+        stage.me.memory.save(stage.agent)
+        stage.agent = stage.me.agent()
+        assert not stage.decide().sign and stage.agent.sign(1000) is None
+        others = stage.records()[1:]
+        stage.agent.take(whole(stage.admin.sign(record), *others, stage.admin.list()))
+        assert stage.decide().sign is signs
+
+
 def test_it_looks_from_time_to_time() -> None:
     stage = Stage().settle()
     assert stage.agent.due(stage.now) == LOOK

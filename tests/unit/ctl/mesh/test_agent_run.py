@@ -288,13 +288,15 @@ def test_a_clock_that_is_wrong(monkeypatch: pytest.MonkeyPatch, skew: float) -> 
     stage = Stage(1).settle()
     me, (other,) = stage.me, stage.others
     watching = other.agent()
-    watching.take(whole(*stage.records(), stage.admin.list()))
+    listing = whole(*stage.records(), stage.admin.list())
+    watching.take(listing)
     place = layout.alive(MESH, me.name)
     now = time.time()
 
     def runs(wrong: float) -> None:
         """The host runs for a while and ends, and its sign ends with its lease."""
         runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+        runner.agent.take(listing)
         runner._decide()
         monkeypatch.setattr(time, "time", lambda: now + wrong)
         raw = runner._signed()

@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from l2wgctl.mesh import feed, layout
-from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Names, Resolved, Told, Watcher
+from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Beat, Names, Resolved, Told, Watcher
 from l2wgctl.mesh.seals import Seals
 from l2wgctl.mesh.signing import LIST_MAX, Invalid
 from l2wgctl.mesh.store import Changed, Ended, Event, Listing, Progress, Unreachable
@@ -110,6 +110,20 @@ def test_a_store_that_was_away_for_long_does_not_find_us_asleep() -> None:
     watcher._run()
     steps = [1, 2, 4, 8, 1, 2, 4]
     assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits.seconds)), waits.seconds
+
+
+def test_a_sign_of_life_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2wgctl.mesh.feed.REST", 0.0)
+    store, messages = MemoryStore(), queue.SimpleQueue[feed.Message]()
+    key = layout.alive(MESH, "a")
+    beat = Beat(lambda: store, key, messages)
+    beat.start()
+    for sign in (b"a sign", None, b"another"):
+        beat.write(lambda sign=sign: sign)  # type: ignore[misc]
+        assert messages.get(timeout=60) == feed.Written(None)
+        assert (entry.value if (entry := store.get(key)) else None) == sign
+    beat.stop()
+    assert store.get(key) is None
 
 
 def test_a_name_server_that_is_slow_holds_back_no_other_name() -> None:
