@@ -285,7 +285,7 @@ def mesh_test(_c: Context, kernel: str | None = None, etcd: str | None = None) -
 
     if etcd:
         os.environ["L2WG_ETCD"] = str(etcds.program(etcd))
-    files = [f"tests/vm/mesh_{part}.py" for part in ("basics", "unit", "faults")]
+    files = [f"tests/vm/mesh_{part}.py" for part in ("basics", "unit", "crowd", "faults")]
     if not pick.run(files, None, kernel):
         raise Exit(code=1)
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit.guest.hosts import Failed, Host, cable, eventually, keys, sh, stop
+from toolkit.guest.hosts import Failed, Host, cable, eventually, inside, keys, sh, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("/tmp/mesh")
@@ -142,12 +142,7 @@ class Town:
                 f"address add {hidden(number)}/24 dev eth0",
                 f"route add default via {hidden(1)}",
             )
-        folder = FOLDER / name
-        for part in ("lib", "run"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        etc = Path(f"/etc/netns/{name}/l2wg")
-        shutil.rmtree(etc, ignore_errors=True)
-        etc.mkdir(parents=True)
+        _folders(name)
         return host
 
     def make_router(self, name: str, number: int) -> Host:
@@ -308,17 +303,45 @@ class Town:
         host = self.hosts[name] = self._host(name, number, router)
         self.numbers[name] = number
         keys(host)
-        key = Path(f"/etc/netns/{name}/l2wg/{MESH}.key")
-        key.touch(mode=0o600)
-        key.write_text(host.key + "\n")
-        reached = (
-            f"Behind = {self.node(behind)}" if behind else f"Endpoints = {outer(number)}:51820"
-        )
-        more = [reached, *(["Hub = yes"] if hub else [])]
-        self._file(host, conf(self.node(name), number, self.engine, self.trusted, *more))
+        reached = f"Behind = {self.node(behind)}" if behind else _direct(number)
+        self._files(host, number, reached, *(["Hub = yes"] if hub else []))
         if up:
             self.ctl(host, "up", MESH)
         return host
+
+    def _files(self, host: Host, number: int, *more: str) -> None:
+        key = Path(f"/etc/netns/{host.name}/l2wg/{MESH}.key")
+        key.touch(mode=0o600)
+        key.write_text(host.key + "\n")
+        self._file(host, conf(self.node(host.name), number, self.engine, self.trusted, *more))
+
+    def make_crowd(self, hosts: Sequence[Host]) -> None:
+        """Direct hosts, numbered from 1, without IPv6 and with their links down, by few commands.
+
+        :param hosts: which have their keys.
+        """
+        sh("ip", "-batch", "-", stdin="".join(f"netns add {host.name}\n" for host in hosts))
+        cables = [
+            (
+                f"link add p{number} type veth peer name eth0 netns {host.name}",
+                f"link set p{number} up master br0",
+            )
+            for number, host in enumerate(hosts, 1)
+        ]
+        self.middle.ip(*(command for both in cables for command in both))
+        for number, host in enumerate(hosts, 1):
+            self.hosts[host.name], self.numbers[host.name] = host, number
+            with inside(host):
+                Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+                Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+            host.ip("link set eth0 up", f"address add {outer(number)}/24 dev eth0")
+            _folders(host.name)
+            self._files(host, number, _direct(number))
+
+    def disband(self) -> None:
+        """Remove the crowd of make_crowd() in one go."""
+        sh("ip", "-batch", "-", stdin="".join(f"netns delete {name}\n" for name in self.hosts))
+        self.hosts.clear()
 
     def own(self, host: Host, *argv: str) -> tuple[str, ...]:
         """A command that has the host's own /var/lib and /run."""
@@ -392,6 +415,20 @@ class Town:
             *(self.admin, self.middle),
         ):
             host.destroy()
+
+
+def _folders(name: str) -> None:
+    """What a host has of its own, empty."""
+    for part in ("lib", "run"):
+        (FOLDER / name / part).mkdir(parents=True, exist_ok=True)
+    etc = Path(f"/etc/netns/{name}/l2wg")
+    shutil.rmtree(etc, ignore_errors=True)
+    etc.mkdir(parents=True)
+
+
+def _direct(number: int) -> str:
+    """The line of [Mesh] that says where others reach a host."""
+    return f"Endpoints = {outer(number)}:51820"
 
 
 def certificates(folder: Path, addresses: Sequence[str]) -> None:

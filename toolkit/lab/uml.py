@@ -11,8 +11,8 @@ from toolkit.lab.vm import LONG_LOG, UNWATCHED, Vm
 
 #: PID 1 there.
 INIT = paths.ROOT / "toolkit/guest/uml.sh"
-#: At least: what finds faults takes memory, too.
-MEMORY = "2G"
+#: Of which 64 agents take 1 GB (tests/vm/mesh_crowd.py), and what finds faults takes some, too.
+MEMORY = "3G"
 
 
 def argv(
