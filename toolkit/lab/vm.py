@@ -18,6 +18,10 @@ UNWATCHED = (
     "sysctl.kernel.hung_task_timeout_secs=0",
 )
 
+#: For an emulated processor. A program that starts at another address each time is new to QEMU,
+#: which then translates all of its code, and its libraries', once more.
+SAME_ADDRESSES = "norandmaps"
+
 #: The kernel's log holds this much, 16 times what it holds by default: one that overflows loses
 #: what the kernel has complained about (see :attr:`toolkit.lab.result.Result.complaints`).
 LONG_LOG = "log_buf_len=2M"
@@ -53,7 +57,7 @@ class Vm:
 
     def vng(self) -> list[str]:
         """virtme-ng's options."""
-        emulated = () if self.kvm else (*arch.here().arguments, *UNWATCHED)
+        emulated = () if self.kvm else (*arch.here().arguments, *UNWATCHED, SAME_ADDRESSES)
         arguments = (LONG_LOG, *emulated, *self.append)
         return [
             *([] if self.kvm else ["--disable-kvm"]),

@@ -248,6 +248,11 @@ def test_a_program_has_no_cable(tmp_path: Path) -> None:
     assert "--append=log_buf_len=2M" in Vm(kvm=True).vng()
 
 
+def test_only_an_emulated_guest_starts_programs_at_the_same_addresses() -> None:
+    assert "--append=norandmaps" in Vm().vng()
+    assert "--append=norandmaps" not in Vm(kvm=True).vng()
+
+
 def test_a_guest_that_panics_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def boot(_argv: list[str], _release: str, folder: Path, *_: object, again: str) -> None:
         (folder / "console").write_text("[    9.1] Oops: int3: 0000 [#1] SMP\n[    9.2] RIP: 10\n")
