@@ -26,6 +26,9 @@ SAME_ADDRESSES = "norandmaps"
 #: what the kernel has complained about (see :attr:`toolkit.lab.result.Result.complaints`).
 LONG_LOG = "log_buf_len=2M"
 
+#: For toolkit/guest/boot.sh: this guest's time is not ours.
+COUNTED = "l2wg.counted"
+
 #: By default QEMU gives each emulated processor a thread. That is not safe for a kernel that
 #: patches its own code, as Linux does for each static key: one processor may meet the breakpoint
 #: that another has just removed, and panic (docs/kernels.md). In one thread the processors take
@@ -58,7 +61,8 @@ class Vm:
     def vng(self) -> list[str]:
         """virtme-ng's options."""
         emulated = () if self.kvm else (*arch.here().arguments, *UNWATCHED, SAME_ADDRESSES)
-        arguments = (LONG_LOG, *emulated, *self.append)
+        counted = [COUNTED] if "-icount" in self.qemu else []
+        arguments = (LONG_LOG, *emulated, *counted, *self.append)
         return [
             *([] if self.kvm else ["--disable-kvm"]),
             *("--cpus", str(self.cpus), "--memory", self.memory),
