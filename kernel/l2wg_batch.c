@@ -225,37 +225,6 @@ static struct sk_buff *gather(struct sk_buff *first, unsigned int n)
 	return buffer;
 }
 
-/* Send a buffer, and count on @dev what it holds besides the first message.
- *
- * Context: bottom halves disabled, for the statistics.
- */
-static int send_buffer(struct wg_peer *peer, struct sk_buff *buffer, u8 ds)
-{
-	unsigned int size = skb_shinfo(buffer)->gso_size;
-	unsigned int more = skb_shinfo(buffer)->gso_segs - 1;
-	unsigned int rest = buffer->len - size;
-	struct net_device *dev = peer->device->dev;
-	struct pcpu_sw_netstats *stats;
-	typeof(stats->tx_packets) before;
-	int ret, lost;
-
-	stats = this_cpu_ptr(dev->tstats);
-	before = stats->tx_packets;
-	/* As iptunnel_xmit() and ip6tunnel_xmit() count it */
-	lost = READ_ONCE(peer->endpoint.addr.sa_family) == AF_INET6 ? -1 : 0;
-	ret = wg_socket_send_skb_to_peer(peer, buffer, ds);
-	if (unlikely(ret))
-		return ret;
-	if (unlikely(!memcmp(&before, &stats->tx_packets, sizeof(before)))) {
-		while (more--)
-			iptunnel_xmit_stats(dev, lost);
-		return 0;
-	}
-	for (; more--; rest -= size)
-		iptunnel_xmit_stats(dev, min(rest, size));
-	return 0;
-}
-
 /* Would skb_segment() survive what the way to @peer makes of a buffer?
  *
  * For a device with GSO_PARTIAL and FRAGLIST, which is to say a bridge, it takes
@@ -276,6 +245,42 @@ static bool way_takes_buffers(struct wg_peer *peer)
 	takes = (dst->dev->features & both) != both;
 	dst_release(dst);
 	return takes;
+}
+
+/* Send a buffer, and count on @dev what it holds besides the first message.
+ *
+ * Context: bottom halves disabled, for the statistics.
+ */
+static int send_buffer(struct wg_peer *peer, struct sk_buff *buffer, u8 ds)
+{
+	unsigned int size = skb_shinfo(buffer)->gso_size;
+	unsigned int more = skb_shinfo(buffer)->gso_segs - 1;
+	unsigned int rest = buffer->len - size;
+	struct net_device *dev = peer->device->dev;
+	struct pcpu_sw_netstats *stats;
+	typeof(stats->tx_packets) before;
+	int ret, lost;
+
+	/* Since the first look a route may have changed. */
+	if (unlikely(!way_takes_buffers(peer))) {
+		kfree_skb(buffer);
+		return -EHOSTUNREACH;
+	}
+	stats = this_cpu_ptr(dev->tstats);
+	before = stats->tx_packets;
+	/* As iptunnel_xmit() and ip6tunnel_xmit() count it */
+	lost = READ_ONCE(peer->endpoint.addr.sa_family) == AF_INET6 ? -1 : 0;
+	ret = wg_socket_send_skb_to_peer(peer, buffer, ds);
+	if (unlikely(ret))
+		return ret;
+	if (unlikely(!memcmp(&before, &stats->tx_packets, sizeof(before)))) {
+		while (more--)
+			iptunnel_xmit_stats(dev, lost);
+		return 0;
+	}
+	for (; more--; rest -= size)
+		iptunnel_xmit_stats(dev, min(rest, size));
+	return 0;
 }
 
 /**
@@ -306,8 +311,13 @@ int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 	/* Nearly always it is alone. */
 	if (!behind || !l2wg_batches(peer->device->dev))
 		return wg_socket_send_skb_to_peer(peer, skb, ds);
-	/* What is sent is sent here and counted at once, by this processor. */
+	/* What is sent is sent here and counted at once, by this processor. And
+	 * until then the peer stays where it is: a handshake or a packet of its
+	 * own may give it another endpoint, and so another way. Sending takes the
+	 * lock once more, which a reader may, with bottom halves disabled.
+	 */
 	local_bh_disable();
+	read_lock(&peer->endpoint_lock);
 	n = way_takes_buffers(peer) ? count_fitting(skb) : 1;
 	if (n >= L2WG_BATCH_LEAST) {
 		for (i = 1; i < n; ++i)
@@ -318,6 +328,7 @@ int l2wg_send_data(struct wg_peer *peer, struct sk_buff *skb,
 		*next = behind;
 		ret = send_buffer(peer, buffer, ds);
 	}
+	read_unlock(&peer->endpoint_lock);
 	local_bh_enable();
 	return buffer ? ret : wg_socket_send_skb_to_peer(peer, skb, ds);
 }

@@ -47,6 +47,22 @@
 #endif
 
 /**
+ * l2wg_napi_is_threaded() - does a poll run in a thread of its own?
+ * @napi:	the poll
+ *
+ * WireGuard's do from Linux 6.16 on; before, from 5.12 on, if the administrator
+ * wants it so.
+ */
+static inline bool l2wg_napi_is_threaded(const struct napi_struct *napi)
+{
+#ifdef L2WG_HAVE_NAPI_THREADED
+	return test_bit(NAPI_STATE_THREADED, &napi->state);
+#else
+	return false;
+#endif
+}
+
+/**
  * l2wg_fdb_dump_start() - where a dump of the FDB resumes
  * @cb:	the dump
  *

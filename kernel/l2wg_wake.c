@@ -2,19 +2,23 @@
 /*
  * Receiving in batches: a peer's NAPI is woken once for several messages.
  *
- * The worker that decrypts wakes the peer's NAPI after every message. Before
- * Linux 6.16 the poll runs as soon as the worker touches its ring again: with one
+ * The worker that decrypts wakes the peer's NAPI after every message. Where the
+ * poll is a softirq it runs as soon as the worker touches its ring again: with one
  * message in it, so that GRO has nothing to join, TCP gets every segment alone and
- * acknowledges every second one, and each such answer is a message, too. From
- * 6.16 on it runs in a thread of its own, and the worker and the thread take turns
- * on a processor, or wake each other across two.
+ * acknowledges every second one, and each such answer is a message, too.
  *
  * Here the wake-up waits until some messages are ready, until the ring is empty,
- * or until somebody else wants the processor. Which worker decrypts what stays as
- * it is: each takes the next message from the one ring.
+ * or until the worker has to give way. (A preemptible kernel takes the processor
+ * from it without a word; the wake-up then waits for its next turn, unless another
+ * worker wakes the peer.) Which worker decrypts what stays as it is: each takes the
+ * next message from the one ring.
+ *
+ * A poll that has a thread of its own, as from Linux 6.16 on, finds many messages
+ * at a time without that, and is woken after each.
  */
 
 #include "l2wg_batch.h"
+#include "l2wg_compat.h"
 #include "l2wg_dev.h"
 
 #include "device.h"
@@ -58,7 +62,7 @@ void l2wg_wake(struct l2wg_woken *woken)
  *
  * The state is set at once, so a poll that runs for another reason takes the
  * message, and the wake-up then finds less to do. A worker that holds a wake-up
- * back goes on to the next message or to l2wg_wake(): it never sleeps with it.
+ * back goes on to the next message or to l2wg_wake(), and never waits in between.
  *
  * Context: Process context of a worker that decrypts.
  */
@@ -66,7 +70,10 @@ void l2wg_decrypted(struct sk_buff *skb, int state, struct l2wg_woken *woken)
 {
 	struct wg_peer *peer = PACKET_PEER(skb);
 
-	if (!l2wg_batches(peer->device->dev)) {
+	if (!l2wg_batches(peer->device->dev) ||
+	    l2wg_napi_is_threaded(&peer->napi)) {
+		/* Nobody waits for a peer that has nothing to do with it. */
+		l2wg_wake(woken);
 		wg_queue_enqueue_per_peer_rx(skb, state);
 		return;
 	}

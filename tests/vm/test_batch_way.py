@@ -39,6 +39,7 @@ from toolkit.guest.hosts import (
     inside,
     no_more_memory,
     sh,
+    underlay,
 )
 
 pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("batching")]
@@ -172,6 +173,39 @@ def test_the_endpoint_moves(ends: tuple[Host, Host]) -> None:
     burst(a, b, INSIDE[4], usual())
     a.run("wg", "set", "wg1", "fwmark", "0")
     assert firewall.packets() == 1
+
+
+def test_the_way_becomes_a_bridge_under_a_stream(ends: tuple[Host, Host]) -> None:
+    """Between the look at the way and the buffer's departure the peer must stay where it is.
+
+    A bridge of Linux 5.10 does not survive such a buffer (docs/design.md), and here the peer moves
+    behind one and back while buffers leave on another processor.
+    """
+    a, b = ends
+    underlay(a, b, 9)
+    a.ip(
+        "link add br9 type bridge forward_delay 0",
+        "address flush dev eth9",
+        "link set eth9 master br9",
+        "address add 10.9.0.1/24 dev br9",
+        "link set br9 up",
+    )
+    a.ping("10.9.0.2")
+    moves = "".join(
+        f"wg set wg1 peer {b.public} endpoint {address}:{PORT}; "
+        for address in ("10.9.0.2", "10.0.0.2") * 100
+    )
+    mover = a.start("sh", "-ec", moves)
+    buffers = 0
+    with inside(a), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(SOL_UDP, UDP_SEGMENT, 1000)
+        while mover.poll() is None:
+            sock.sendto(b"".join(usual()), (INSIDE[4], 9000))
+            buffers += 1
+    assert mover.returncode == 0, mover.stdout and mover.stdout.read()
+    assert buffers > 100
+    a.ip("link delete br9", "link delete eth9")
+    a.ping(INSIDE[4])
 
 
 @pytest.mark.parametrize("outer", [4, 6])

@@ -28,7 +28,8 @@ SECONDS = {
     "test_allocations.py": 1,  # skipped there
     "test_batch.py": 130,
     "test_batch_bpf.py": 40,
-    "test_batch_way.py": 170,
+    "test_batch_receive.py": 60,
+    "test_batch_way.py": 200,
     "test_bench.py": 100,
     "test_checksums.py": 90,
     "test_ctl.py": 170,
