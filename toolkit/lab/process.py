@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from toolkit.errors import ToolError
 from toolkit.guest.dmesg import complaints
@@ -57,11 +58,16 @@ def start(argv: Sequence[str | Path], console: int) -> subprocess.Popen[bytes]:
 
 def call(argv: Sequence[str | Path], cwd: Path) -> int:
     """Run a program with this process's output, and end it as a guest is ended; its exit status."""
-    program = subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
+    program = None
     try:
+        with uninterrupted():
+            program = subprocess.Popen(
+                argv, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         return _joined(program).wait()
     finally:
-        end(program)
+        if program:
+            end(program)
 
 
 def on_terminal(argv: Sequence[str | Path]) -> int:
@@ -70,15 +76,40 @@ def on_terminal(argv: Sequence[str | Path]) -> int:
     It shares the terminal's process group, so what only interrupts this process would leave its
     QEMU behind.
     """
-    guest = subprocess.Popen(argv, env=environment())
+    guest = None
     try:
+        with uninterrupted():
+            guest = subprocess.Popen(argv, env=environment())
         return guest.wait()
     except BaseException:
-        for pid in _family(guest.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        guest.wait()
+        if guest:
+            for pid in _family(guest.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            guest.wait()
         raise
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What interrupts this process does so after the block.
+
+    For a block that starts a process: nobody could end one whose start is interrupted before the
+    caller knows it. Only the main thread is ever interrupted.
+    """
+    came: list[tuple[int, Any]] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, lambda *what: came.append(what))
+    try:
+        yield
+    finally:
+        for which, handler in handlers.items():
+            signal.signal(which, handler)
+    if came:
+        handlers[came[0][0]](*came[0])
 
 
 def _family(pid: int) -> list[int]:
@@ -131,11 +162,14 @@ def boot(
     for stale in LEFT:
         (folder / stale).unlink(missing_ok=True)
     with (folder / "console").open("wb") as console:
-        guest = start(argv, console.fileno())
+        guest = None
         try:
+            with uninterrupted():
+                guest = start(argv, console.fileno())
             _watch(guest, release, folder, timeout, prefix, again)
         finally:
-            end(guest)
+            if guest:
+                end(guest)
 
 
 def _watch(

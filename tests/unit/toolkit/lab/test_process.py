@@ -116,6 +116,30 @@ def test_a_guest_on_the_terminal_ends_with_its_helpers(tmp_path: Path) -> None:
     assert process.on_terminal(["sh", "-c", "exit 3"]) == 3
 
 
+def test_an_interrupt_waits_until_the_process_is_known(tmp_path: Path) -> None:
+    """It came while the process was started, and nobody could end that."""
+    code = (
+        "import os, signal, subprocess, time; from toolkit.lab import process\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "started = subprocess.Popen\n"
+        "def late(*argv, **how):\n"
+        "    made = started(*argv, **how)\n"
+        "    while not os.path.exists('pid'):\n"
+        "        time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return made\n"
+        "subprocess.Popen = late\n"
+        "process.on_terminal(['sh', '-c', 'echo $$ >pid; exec sleep 600'])"
+    )
+    environment = {"PYTHONPATH": str(paths.ROOT), "PATH": os.environ["PATH"]}
+    argv = [sys.executable, "-c", code]
+    said = tmp_path / "said"
+    with said.open("w") as errors:  # no pipe: what is left behind would hold it
+        done = subprocess.run(argv, cwd=tmp_path, env=environment, stderr=errors, check=False)
+    assert done.returncode and "KeyboardInterrupt" in said.read_text()
+    assert soon_gone(when_written(tmp_path / "pid"))
+
+
 class TestWatching:
     """Every wait has an end, and its error says why in one line."""
 
