@@ -191,7 +191,7 @@ def _jobs(row: Row, lab: Lab) -> list[Callable[[], None]]:
         outcomes[number] = ran
         done = [o for o in outcomes if o]
         if len(done) == len(groups):
-            where = " ".join(sorted(logs))
+            where = " ".join(sorted(logs, key=lambda log: (len(log), log)))  # 2 before 10
             row.scenarios = Cell(str(outcome.total(done)), where, failed=bool(logs))
 
     def netns() -> None:
