@@ -20,7 +20,7 @@ import pytest
 
 from l2wgctl import install
 from tests.vm.mesh_basics import public
-from toolkit.guest.hosts import Failed, eventually, sh, stop
+from toolkit.guest.hosts import Failed, Host, eventually, sh, stop
 from toolkit.guest.mesh import FOLDER, MESH, ROOT, Town
 
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -193,12 +193,28 @@ def test_it_renews_its_key_in_its_file(machine: Machine, town: Town) -> None:
     town.until_ping("A", "B")
 
 
+def sessions(host: Host) -> dict[str, tuple[int, int, int]]:
+    """Of each peer: time of its last handshake, bytes received and sent; all 0 for a new one."""
+
+    def shown(what: str) -> dict[str, list[str]]:
+        lines = host.run("wg", "show", MESH, what).splitlines()
+        return {key: values for key, *values in (line.split("\t") for line in lines)}
+
+    times, moved = shown("latest-handshakes"), shown("transfer")
+    return {key: (int(times[key][0]), int(moved[key][0]), int(moved[key][1])) for key in times}
+
+
 def test_reload_and_restart_touch_no_session(machine: Machine, town: Town) -> None:
+    """No peer is made anew. One may renew its session by itself: both ends have just begun one."""
     a = town.hosts["A"]
-    before, peers = a.run("wg", "show", MESH, "latest-handshakes"), town.peers("A")
+    before, peers = sessions(a), town.peers("A")
+    assert any(min(had) > 0 for had in before.values())
     machine.ctl("reload", LINK)
     machine.ctl("restart", UNIT)
-    assert a.run("wg", "show", MESH, "latest-handshakes") == before and town.peers("A") == peers
+    after = sessions(a)
+    assert after.keys() == before.keys() and town.peers("A") == peers
+    for key, had in before.items():
+        assert all(now >= then for now, then in zip(after[key], had)), (had, after[key])
     # killed, it comes back by itself
     pid = machine.show(UNIT, "MainPID")
     machine.run("kill", "-KILL", pid)
