@@ -366,6 +366,7 @@ def bench_ctl(_c: Context, kernel: str | None = None, switch: bool = False) -> N
         "quick": "a few contenders, one round: minutes, and nothing for the docs",
         "counted": "without wall-clock times of a guest, which other work on this machine spoils",
         "contenders": "some of them, with commas between",
+        "rounds": "of each of the two guests that count (default 2)",
         "compare": "an earlier report: say what became slower, and fail if something did",
     }
 )
@@ -376,12 +377,13 @@ def bench(
     quick: bool = False,
     counted: bool = False,
     contenders: str | None = None,
+    rounds: int = 0,
     compare: str | None = None,
 ) -> None:
     """Measure l2wg beside WireGuard, VXLAN, GRETAP, OpenVPN, tinc and n2n."""
     from toolkit.bench import measure as benches
 
-    much = benches.extent(quick, contenders, counted=counted)
+    much = benches.extent(quick, contenders, counted=counted, rounds=rounds)
     needs("bench", but=set(packages.RIVALS) - much.packages())
     earlier = Path(compare) if compare else None
     if not benches.bench(lab_for(kernel), much, compare=earlier):

@@ -95,7 +95,7 @@ FULL = Extent(
     True,
 )
 QUICK = Extent(
-    ("wireguard", "wireguard-ours", "l2wireguard", "vxlan"),
+    ("wireguard", "wireguard-ours", "l2wireguard", "l2wireguard-off", "vxlan"),
     *(1, 1, 1, (2048, 512), 500, 200, (100,), (10, 100), (10, 1000)),
 )
 
@@ -133,18 +133,25 @@ def _free(folder: Path, name: str) -> Path:
     return next(folder / name for name in names if not (folder / name).exists())
 
 
-def extent(quick: bool, contenders: str | None, *, counted: bool = False) -> Extent:
+def extent(
+    quick: bool, contenders: str | None, *, counted: bool = False, rounds: int = 0
+) -> Extent:
     """What to measure, from the options.
 
     :param contenders: names with commas between them, instead of all.
     :param counted: leave out what goes by the clock of the guest, because on a machine that has
         other work those figures say nothing.
-    :raises ToolError: there is no such contender.
+    :param rounds: of each guest that counts; 0: as many as there are.
+    :raises ToolError: there is no such contender, or no such number.
     """
     found = QUICK if quick else FULL
     if counted:
         # its report would take the committed figures by the clock out of the docs
         found = dataclasses.replace(found, wall_rounds=0, whole=False)
+    if rounds < 0:
+        raise ToolError(f"--rounds: {rounds} rounds", "write a number from 1 on")
+    if rounds:
+        found = dataclasses.replace(found, icount_rounds=rounds)
     if not contenders:
         return found
     names = tuple(contenders.split(","))

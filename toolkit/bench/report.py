@@ -70,6 +70,8 @@ TABLES = {
         "instructions_per_frame",
         "instructions_per_frame_64",
     ),
+    "TCP over other cards": ("tcp_goodput_joined", "tcp_goodput_apart"),
+    "Latency beside a TCP stream": ("rtt_median_loaded", "rtt_p99_loaded"),
     "Many peers on one link": (
         "instructions_per_frame",
         "instructions_per_frame_100_peers",

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ FRAMES = range(1280, 1344)
 WINDOW = {"icount": 32, "wall": 64}  # packets on their way at once
 SIZES = range(1200, 1216)  # each remainder of padding to 16 bytes once
 EACH = 16  # packets of each size
+MEGABYTE = 1_000_000  # bytes
+FOR_EVER = 3_600_000  # milliseconds, for what is ended when it has served
 SOME_FAILED = 3  # exit status; a crash has another
 
 
@@ -144,6 +147,9 @@ def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) 
     one = [goodput(c.address, 1, plan) for _ in range(3)]
     record("tcp_goodput", statistics.median(one), "Mbit/s")
     record("tcp_goodput_4_streams", goodput(c.address, 4, plan), "Mbit/s")
+    if c.module:
+        cards(a, b, c, plan, record)
+        beside_a_stream(a, c, plan, record)
     if c.name == "l2wireguard":
         verified(b, c, plan, record)
     if c.module and c.link == "wg1":
@@ -152,6 +158,33 @@ def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) 
                 add_peers(host, number)
             found_instructions = per_frame(c.address, FRAMES, plan)
             record(f"instructions_per_frame_{number}_peers", found_instructions, "instructions")
+
+
+def cards(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> None:
+    """TCP where the cable's ends do more, or less, than veth's do unless told."""
+    for name, host, feature, other, usual in (
+        ("tcp_goodput_joined", b, "gro", "on", "off"),
+        ("tcp_goodput_apart", a, "tx-udp-segmentation", "off", "on"),
+    ):
+        host.run("ethtool", "-K", "eth0", feature, other, check=False)
+        record(name, goodput(c.address, 1, plan), "Mbit/s")
+        host.run("ethtool", "-K", "eth0", feature, usual, check=False)
+
+
+def beside_a_stream(a: Host, c: Contender, plan: Plan, record: Record) -> None:
+    """Round trips while one TCP stream takes all that it can get."""
+    before = on_the_wire(a)
+    stream = subprocess.Popen(
+        [PACKETS, "tcp", "A", "B", c.address, "1", str(FOR_EVER)], stdout=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: on_the_wire(a) - before > MEGABYTE, "the stream does not flow")
+        found = packets("rtt", "A", "B", c.address, SMALL, plan.echoes // 2)
+    finally:
+        stream.kill()  # its other processes go with it
+        stream.wait()
+    record("rtt_median_loaded", found["median"] / 1e3, "us")
+    record("rtt_p99_loaded", found["p99"] / 1e3, "us")
 
 
 def verified(receiver: Host, c: Contender, plan: Plan, record: Record) -> None:

@@ -18,6 +18,7 @@ from toolkit.guest.hosts import Host, eventually, sh
 A, B = "192.168.157.1", "192.168.157.2"
 OUTER = ("10.0.0.1", "10.0.0.2")
 KEYS = Path("/tmp/bench-keys")  # in the guest's memory
+BATCH = Path("/sys/module/l2wireguard/parameters/batch")
 #: For sysctl. The messages of IPv6 itself would be counted with the rest.
 NO_IPV6 = ("net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
 
@@ -72,8 +73,15 @@ def _veth(_a: Host, _b: Host) -> None:
     pass
 
 
-def _wireguard(kind: str) -> Callable[[Host, Host], None]:
+def _wireguard(kind: str, batch: str = "") -> Callable[[Host, Host], None]:
+    """A link of either module.
+
+    :param batch: our module's parameter; the stock module has none.
+    """
+
     def set_up(a: Host, b: Host) -> None:
+        if batch:
+            BATCH.write_text(batch)
         hosts.tunnel(a, b, "wg1", kind=kind)
 
     return set_up
@@ -147,14 +155,20 @@ CONTENDERS = {
             "wireguard", "WireGuard (IP)", "wg1", _wireguard("wireguard"), module="wireguard"
         ),
         Contender(
-            *("wireguard-ours", "our module (IP)", "wg1", _wireguard("wireguard")),
+            *("wireguard-ours", "our module (IP)", "wg1", _wireguard("wireguard", "ethernet")),
             module="l2wireguard",
         ),
         Contender(
-            *("l2wireguard", "l2wireguard", "wg1", _wireguard("l2wireguard")), module="l2wireguard"
+            *("l2wireguard", "l2wireguard", "wg1", _wireguard("l2wireguard", "ethernet")),
+            module="l2wireguard",
         ),
         Contender(
-            *("l2wgswitch", "l2wgswitch", "wg1", _wireguard("l2wgswitch")), module="l2wireguard"
+            *("l2wireguard-off", "", "wg1", _wireguard("l2wireguard", "off")),
+            module="l2wireguard",
+        ),
+        Contender(
+            *("l2wgswitch", "l2wgswitch", "wg1", _wireguard("l2wgswitch", "ethernet")),
+            module="l2wireguard",
         ),
         Contender("vxlan", "VXLAN in WireGuard", "tap1", _vxlan, module="wireguard"),
         Contender("gretap", "GRETAP in WireGuard", "tap1", _gretap, module="wireguard"),

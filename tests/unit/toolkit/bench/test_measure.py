@@ -169,6 +169,22 @@ def test_aims_that_are_missed() -> None:
     )
 
 
+def test_aims_of_batches() -> None:
+    """Where both are measured, l2wireguard is held to what batches have to gain."""
+    found = [
+        figure(STOCK, "tcp_goodput", 250, 1.0),
+        figure("l2wireguard", "tcp_goodput", 350, 1.4),
+        figure("l2wireguard-off", "tcp_goodput", 245, 0.98),
+        figure(STOCK, "rtt_p99_loaded", 4300, 1.0),
+        figure("l2wireguard", "rtt_p99_loaded", 3000, 0.7),
+    ]
+    assert bench_report.aim_lines(stats.aims(found)) == [
+        "MISSED: TCP goodput of l2wireguard: at least 1.5 of stock WireGuard (1.4)",
+        "met: round trip beside a TCP stream, 99th percentile: not above stock WireGuard's (0.7)",
+        "met: TCP goodput of l2wireguard with batch=off: at least 0.97 of stock WireGuard (0.98)",
+    ]
+
+
 def test_what_was_not_measured_is_not_met() -> None:
     assert not any(a.met for a in stats.aims([]))
 
@@ -240,6 +256,13 @@ def test_every_contenders_program_has_a_package_and_a_word_in_the_docs() -> None
 def test_an_unknown_contender() -> None:
     with pytest.raises(ToolError, match="--contenders: there is no zerotier"):
         bench.extent(False, "veth,zerotier")
+
+
+def test_the_number_of_rounds() -> None:
+    assert bench.extent(False, None, rounds=1).icount_rounds == 1
+    assert bench.extent(False, None).icount_rounds == bench.FULL.icount_rounds
+    with pytest.raises(ToolError, match="--rounds: -1 rounds"):
+        bench.extent(False, None, rounds=-1)
 
 
 def test_only_what_the_contenders_need_is_installed() -> None:
