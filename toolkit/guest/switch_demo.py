@@ -124,16 +124,19 @@ def main() -> None:
     title("tromso claims bergen's MAC and IP address")
     for command in (
         "ip link set wg1 address 02:ca:fe:f0:0e:03",
-        "ip address replace 192.168.157.3/24 dev wg1",
+        # before the new one, which would be its secondary address and go with it
         "ip address delete 192.168.157.4/24 dev wg1",
+        "ip address add 192.168.157.3/24 dev wg1",
     ):
         tell(tromso, command)
     print("\033[36m[tromso]#\033[0m ping -c 1 -W 2 192.168.157.2", flush=True)
     refused = not crosses(tromso, 2)
     print("nothing comes back" if refused else "it gets an answer", flush=True)
+    counted = "dropped: rx_mac_bound"
+    eventually(lambda: counted in hub.run("l2wgctl", "show", "wg1"), "the hub counts the claim")
     tell(hub, "l2wgctl fdb wg1")
     shown = tell(hub, "l2wgctl show wg1", quiet=True)
-    dropped = [x.strip() for x in shown.splitlines() if "dropped: rx_mac_bound" in x]
+    dropped = [x.strip() for x in shown.splitlines() if counted in x]
     print("\n".join(dropped), flush=True)
 
     title("bergen has noticed nothing")
