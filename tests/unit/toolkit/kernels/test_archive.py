@@ -15,7 +15,8 @@ from toolkit.errors import ToolError
 from toolkit.kernels import archive as debian
 from toolkit.kernels.archive import Archive, Package
 
-Answer = Callable[[str], None]
+#: By default and with --no-release-info; gives the command lines that have been asked.
+Answer = Callable[..., list[list[str]]]
 
 MAIN, SECURITY = "http://mirror.example/debian/", "http://mirror.example/debian-security/"
 
@@ -24,13 +25,18 @@ MAIN, SECURITY = "http://mirror.example/debian/", "http://mirror.example/debian-
 def targets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
     """Lets a test say what `apt-get indextargets` prints: URI|RELEASE|LABEL."""
 
-    def answer(listing: str) -> None:
+    def answer(listing: str, every: str = "") -> list[list[str]]:
+        asked = list[list[str]]()
+
         def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
             assert argv[:2] == ["apt-get", "indextargets"]
-            return subprocess.CompletedProcess(argv, 0, listing, "")
+            asked.append(argv)
+            shown = every if every and "--no-release-info" in argv else listing
+            return subprocess.CompletedProcess(argv, 0, shown, "")
 
         monkeypatch.setattr(debian, "run", run)
         debian.mirrors.cache_clear()
+        return asked
 
     yield answer
     debian.mirrors.cache_clear()
@@ -47,20 +53,9 @@ def test_mirrors_by_their_labels(targets: Answer) -> None:
     assert debian.mirrors() == (MAIN, SECURITY)
 
 
-def test_apt_is_asked_for_its_mirrors_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = list[list[str]]()
-
-    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(argv)
-        both = f"{MAIN}|bookworm|Debian\n{SECURITY}|bookworm-security|Debian-Security\n"
-        return subprocess.CompletedProcess(argv, 0, both, "")
-
-    monkeypatch.setattr(debian, "run", run)
-    debian.mirrors.cache_clear()
-    try:
-        assert debian.mirrors() == (MAIN, SECURITY)
-    finally:
-        debian.mirrors.cache_clear()
+def test_apt_is_asked_for_its_mirrors_once(targets: Answer) -> None:
+    asked = targets(f"{MAIN}|bookworm|Debian\n{SECURITY}|bookworm-security|Debian-Security\n")
+    assert debian.mirrors() == (MAIN, SECURITY)
     assert len(asked) == 1
 
 
@@ -72,20 +67,13 @@ def test_mirrors_before_the_first_update_have_no_labels(targets: Answer) -> None
     assert debian.mirrors() == (MAIN, SECURITY)
 
 
-def test_mirrors_whose_lists_have_not_all_been_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mirrors_whose_lists_have_not_all_been_fetched(targets: Answer) -> None:
     """apt shows what it has; the security mirror is configured all the same."""
-
-    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        every = f"{MAIN}|bookworm|$(LABEL)\n{SECURITY}|bookworm-security|$(LABEL)\n"
-        shown = every if "--no-release-info" in argv else f"{MAIN}|bookworm|Debian\n"
-        return subprocess.CompletedProcess(argv, 0, shown, "")
-
-    monkeypatch.setattr(debian, "run", run)
-    debian.mirrors.cache_clear()
-    try:
-        assert debian.mirrors() == (MAIN, SECURITY)
-    finally:
-        debian.mirrors.cache_clear()
+    targets(
+        f"{MAIN}|bookworm|Debian\n",
+        f"{MAIN}|bookworm|$(LABEL)\n{SECURITY}|bookworm-security|$(LABEL)\n",
+    )
+    assert debian.mirrors() == (MAIN, SECURITY)
 
 
 def test_a_mirror_under_another_path_is_known_by_its_label(targets: Answer) -> None:
