@@ -214,7 +214,9 @@ class Etcd(Gateway):
             yield Ended("broken", str(error))
             return
         try:
-            yield from self._events(response, revision)
+            yield from self._events(response, first, revision)
+        except (Unreachable, Refused) as error:
+            yield Ended("broken", str(error))
         finally:
             self._stop()
 
@@ -250,7 +252,9 @@ class Etcd(Gateway):
     def _jittered(self) -> float:
         return self._silent * random.uniform(0.9, 1.1)
 
-    def _events(self, response: http.client.HTTPResponse, revision: int) -> Iterator[Event]:
+    def _events(
+        self, response: http.client.HTTPResponse, first: str, revision: int
+    ) -> Iterator[Event]:
         for answer in self._messages(response):
             if isinstance(answer, Ended):
                 yield answer
@@ -276,6 +280,8 @@ class Etcd(Gateway):
                 return
             if result.get("created"):
                 if now < revision - 1:
+                    now = self._committed(first)
+                if now < revision - 1:
                     yield Ended(
                         "cancelled", f"the store is at revision {now}, and was at {revision - 1}"
                     )
@@ -290,6 +296,18 @@ class Etcd(Gateway):
                 yield Changed(entry.key, None if gone else entry.value, entry.revision)
             if not events and now:
                 yield Progress(now)
+
+    def _committed(self, key: str) -> int:
+        """The revision of the store, where that of a member may be behind the others'.
+
+        A member tells a watch its own revision at once, but before it answers this it catches up
+        (a linearizable read).
+
+        :param key: one that the login may read; it need not exist.
+        :raises Unreachable: nobody answers.
+        :raises Refused: the store says no.
+        """
+        return _revision(self._ask("kv/range", {"key": _b64(key), "count_only": True}))
 
     def _messages(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any] | Ended]:
         """The lines of a stream: a chunk may hold several messages, or half of one."""

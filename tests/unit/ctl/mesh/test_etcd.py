@@ -129,7 +129,7 @@ class TestWatch:
 
     def test_cancel_ends_it(self, one: Cluster, watch: Begin) -> None:
         watcher = watch(Etcd(one.clients), "/w4/", 1)
-        watcher.next()
+        assert isinstance(watcher.next(), Progress)
         watcher.end()
         assert isinstance(watcher.next_change(), Ended)
 
@@ -140,7 +140,7 @@ class TestWatch:
         watching = Etcd(three.clients, timeout=10, silent=1)
         watching._at = 0
         watcher = watch(watching, "/w5/", start + 1)
-        watcher.next()
+        assert isinstance(watcher.next(), Progress)
         three.freeze(0)
         try:
             three.led(1, 2)
@@ -153,7 +153,7 @@ class TestWatch:
         watching = Etcd(three.clients)
         watching._at = 0
         watcher = watch(watching, "/w6/", 1)
-        watcher.next()
+        assert isinstance(watcher.next(), Progress)
         three.kill(0)
         event = watcher.next_change()
         assert isinstance(event, Ended) and event.why == "broken"
@@ -162,7 +162,7 @@ class TestWatch:
         """Its own answers would look well for ever: nothing happens where no leader is."""
         watching = Etcd(three.clients[:1])
         watcher = watch(watching, "/w7/", 1)
-        watcher.next()
+        assert isinstance(watcher.next(), Progress)
         three.kill(1)
         three.kill(2)
         event = watcher.next_change()

@@ -123,6 +123,39 @@ class TestOddStreams:
             Etcd([serve([b"<html>\n", b"a proxy's page</html>"])]).get("/a")
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize("committed", [11, 12, 13])
+    def test_a_member_that_is_behind_the_others(
+        self, serve: Callable[[list[bytes]], str], committed: int
+    ) -> None:
+        """It says so by its own revision; whether the store is younger, a majority knows."""
+        store = Etcd([serve([self.CREATED])])
+        asked = []
+
+        def ask(path: str, body: object) -> dict[str, object]:
+            asked.append((path, body))
+            return {"header": {"revision": str(committed)}}
+
+        store._ask = ask  # type: ignore[method-assign]
+        event = next(iter(store.watch("/", 13)))
+        if committed == 11:
+            assert event == Ended("cancelled", "the store is at revision 11, and was at 12")
+        else:
+            assert event == Progress(12)
+        assert asked == [("kv/range", {"key": "Lw==", "count_only": True})]
+
+    def test_a_member_that_is_behind_and_then_away(
+        self, serve: Callable[[list[bytes]], str]
+    ) -> None:
+        store = Etcd([serve([self.CREATED])])
+
+        def ask(path: str, body: object) -> dict[str, object]:
+            raise Refused("does not want to", None, store.url)
+
+        store._ask = ask  # type: ignore[method-assign]
+        events = list(store.watch("/", 13))
+        assert [type(e) for e in events] == [Ended]
+        assert isinstance(events[0], Ended) and events[0].why == "broken"
+
 
 def test_a_list_that_is_always_compacted_ends() -> None:
     """The truth now and then, between two pages; for ever only from who wants to keep us busy."""
