@@ -6,6 +6,7 @@ A: wg1 (over IPv4), wg2 (over IPv6) - eth0 ======== eth0 - wg1, wg2 :B
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from collections.abc import Sequence
@@ -68,6 +69,24 @@ class Firewall:
         found = re.search(r"counter packets (\d+)", self.host.run("nft", "list", "ruleset"))
         assert found
         return int(found[1])
+
+
+def units(
+    a: Host,
+    b: Host,
+    outer: int,
+    payloads: Sequence[bytes],
+    during: contextlib.AbstractContextManager[object] | None = None,
+) -> int:
+    """In how many units a burst goes through A's firewall."""
+    firewall = Firewall(a)
+    # handshakes and keepalives are shorter
+    firewall.rule(f"udp dport {OUTER_PORT[outer]} udp length > 200 counter")
+    # What waits for a handshake loses its owner, and then counts as forwarded.
+    a.ping(INSIDE[outer], count=1)
+    with during or contextlib.nullcontext():
+        burst(a, b, INSIDE[outer], payloads)
+    return firewall.packets()
 
 
 @dataclass(frozen=True)

@@ -70,23 +70,42 @@ def quiet_failures() -> Iterator[None]:
     EXPEDITED.write_text("0")
 
 
+def _text() -> list[tuple[int, str]]:
+    """The functions of our module, by address."""
+    lines = Path("/proc/kallsyms").read_text().splitlines()
+    found = (re.match(r"(\S+) [tT] (\S+)\t\[l2wireguard\]$", line) for line in lines)
+    return sorted((int(match[1], 16), match[2]) for match in found if match)
+
+
 @contextlib.contextmanager
-def every(interval: int) -> Iterator[Callable[[], int]]:
+def _within(start: int, end: int, interval: int, most: int) -> Iterator[Callable[[], int]]:
+    """Allocations fail that code between two addresses makes, itself or through what it calls."""
+    reach = {"require_start": f"{start:#x}", "require_end": f"{end:#x}"}
+    _set(**reach, times=str(most), interval=str(interval), probability="100")
+    try:
+        # failslab and fail_page_alloc count for themselves
+        yield lambda: sum(most - int((DEBUG / name / "times").read_text()) for name in SOURCES)
+    finally:
+        _set(probability="0", interval="1", require_start="0x0", require_end="0xffffffffffffffff")
+
+
+def every(interval: int) -> contextlib.AbstractContextManager[Callable[[], int]]:
     """During the block every so-many-th allocation by our module fails, in whatever context.
 
     Yields what says how many have failed.
     """
-    text = [
-        int(line.split()[0], 16)
-        for line in Path("/proc/kallsyms").read_text().splitlines()
-        if re.search(r" [tT] \S+\t\[l2wireguard\]$", line)
-    ]
-    reach = {"require_start": f"{min(text):#x}", "require_end": f"{max(text) + 4096:#x}"}
-    _set(**reach, times=str(MANY), interval=str(interval), probability="100")
-    try:
-        yield lambda: sum(MANY - int((DEBUG / name / "times").read_text()) for name in SOURCES)
-    finally:
-        _set(probability="0", interval="1", require_start="0x0", require_end="0xffffffffffffffff")
+    text = _text()
+    return _within(text[0][0], text[-1][0] + 4096, interval, MANY)
+
+
+def first_of(function: str) -> contextlib.AbstractContextManager[Callable[[], int]]:
+    """During the block the first allocation in a function fails, and the first whole page.
+
+    Yields what says how many have failed.
+    """
+    text = _text()
+    at = [name for _, name in text].index(function)
+    return _within(text[at][0], text[at + 1][0], 1, 1)
 
 
 class Netlink:

@@ -19,7 +19,7 @@ import pytest
 
 from l2wgctl.model import AllowedIP, Device, Endpoint, Key, Peer, SecretKey
 from l2wgctl.netlink import channel, messages, uapi
-from tests.vm import failing, l2wg, station
+from tests.vm import batches, failing, l2wg, station
 from tests.vm.failing import (
     IFLA_ADDRESS,
     IFLA_MTU,
@@ -416,3 +416,16 @@ def test_packets_that_find_no_memory(hosts: Callable[..., list[Host]]) -> None:
     assert {"rx_no_memory", "tx_no_memory"} & set(l2wg.link_counters(a))
     assert monitor.poll() is None
     events.close()
+
+
+@pytest.mark.usefixtures("batching")
+def test_a_buffer_that_finds_no_memory(hosts: Callable[..., list[Host]]) -> None:
+    """Its first message leaves alone, those behind it in the next buffer, and all arrive."""
+    a, b = hosts("A", "B")
+    batches.pair_of(a, b)
+    burst = batches.usual()
+    for outer in (4, 6):
+        assert batches.units(a, b, outer, burst) == 1
+        without = failing.first_of("l2wg_send_data")
+        assert batches.units(a, b, outer, burst, without) == 2
+        assert batches.units(a, b, outer, burst) == 1

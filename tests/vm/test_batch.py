@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
+from tests.vm import wire
 from tests.vm.batches import (
     INSIDE,
     LINK,
@@ -24,6 +25,7 @@ from tests.vm.batches import (
     offloads,
     on_the_wire,
     pair_of,
+    units,
     usual,
 )
 from tests.vm.flows import (
@@ -38,6 +40,7 @@ from tests.vm.flows import (
 from toolkit.guest.hosts import (
     PORT,
     Host,
+    capture,
     eventually,
     inside,
 )
@@ -45,17 +48,6 @@ from toolkit.guest.hosts import (
 pytestmark = [pytest.mark.newest, pytest.mark.usefixtures("batching")]
 
 Hosts = Callable[..., list[Host]]
-
-
-def units(a: Host, b: Host, outer: int, payloads: Sequence[bytes]) -> int:
-    """In how many units a burst goes through A's firewall."""
-    firewall = Firewall(a)
-    # handshakes and keepalives are shorter
-    firewall.rule(f"udp dport {OUTER_PORT[outer]} udp length > 200 counter")
-    # What waits for a handshake loses its owner, and then counts as forwarded.
-    a.ping(INSIDE[outer], count=1)
-    burst(a, b, INSIDE[outer], payloads)
-    return firewall.packets()
 
 
 def test_the_parameter(ends: tuple[Host, Host]) -> None:
@@ -82,6 +74,14 @@ def test_a_burst_is_one_buffer(ends: tuple[Host, Host], outer: int) -> None:
     assert units(a, b, outer, datagrams(5, 1000, 999)) == 1
     mode("off")
     assert units(a, b, outer, usual()) == MESSAGES
+
+
+def test_a_burst_that_somebody_watches(ends: tuple[Host, Host]) -> None:
+    """The frames are clones then, and are copied before they are encrypted."""
+    a, b = ends
+    with capture(a, LINK[4], "udp", frames=1) as file:
+        assert units(a, b, 4, usual()) == 1
+    assert len(wire.read(file)) == 1
 
 
 CARDS = {
