@@ -111,8 +111,13 @@ def _headers(machine: Machine) -> str:
     return f"install the headers of Linux {machine.release}"
 
 
-def _refused(machine: Machine) -> str | None:
-    """What to do where the kernel refuses the installed module for its signature."""
+def refused(machine: Machine) -> str | None:
+    """What to do where the kernel refuses the installed module for its signature.
+
+    None: it takes the module, or that cannot be known.
+    """
+    if not machine.demands_signature:
+        return None
     signer = machine.modinfo(machine.release, "signer")
     if not signer:
         return (
@@ -144,7 +149,7 @@ def module_hint(machine: Machine | None = None) -> str:
     """What to do when the kernel has no l2wireguard, in one line."""
     machine = machine or Machine()
     if machine.modinfo(machine.release, "filename"):
-        if machine.demands_signature and (why := _refused(machine)):
+        if why := refused(machine):
             return why
         return f"load it with 'modprobe {L2WIREGUARD}'; if it is refused, 'dmesg' says why"
     if machine.dkms:

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from l2wgctl.machine import Machine, refused
 from toolkit.errors import ToolError
 from toolkit.kernels.kernel import Kernel
 from toolkit.kmod import build
@@ -58,11 +59,8 @@ def install(
         _forget(target.parent)
         raise
     old.unlink(missing_ok=True)
-    if not signer and _insists(root, kernel.release):
-        say(
-            "This kernel takes signed modules only: ./inv install --sign KEY CERT, with a key that "
-            "this machine trusts (docs/packages.md, Secure Boot)"
-        )
+    if why := _refused(target, root, kernel.release):
+        say(f"This kernel will refuse it: {why}")
     if _loaded(root, kernel.release):
         say("An l2wireguard module is loaded: modprobe -r l2wireguard, then modprobe l2wireguard")
     return target
@@ -117,13 +115,15 @@ def _forget(folder: Path) -> None:
         folder.rmdir()
 
 
-def _insists(root: Path, release: str) -> bool:
-    """Does the running kernel refuse modules without a signature (module.sig_enforce=1)?"""
-    switch = root / "sys/module/module/parameters/sig_enforce"
-    try:
-        return release == os.uname().release and switch.read_text().strip() == "Y"
-    except OSError:
-        return False
+def _refused(target: Path, root: Path, release: str) -> str | None:
+    """What to do if the running kernel does not take the module as it is signed, or is not."""
+    if release != os.uname().release:
+        return None
+
+    def modinfo(_: str, field: str) -> str | None:
+        return run(["modinfo", "--field", field, target], check=False).stdout.strip() or None
+
+    return refused(Machine(root, release, modinfo=modinfo))
 
 
 def _loaded(root: Path, release: str) -> bool:
