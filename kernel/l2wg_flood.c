@@ -26,6 +26,7 @@ enum {
 	COPIES = 20000,		/* per second and source */
 	SMALL_COPIES = 5000,	/* of ARP and ND beyond that */
 	SMALL = 128,		/* bytes */
+	LOOKS = 32,		/* members looked at for the price of a copy */
 	FRAMES = 2048,		/* that a buffer may stand for; of TCP at most 1,365 */
 	DEBT = 60,		/* s that the largest flood costs its source */
 	FIRST_TRIES = 500,	/* initiations per second, for new reasons */
@@ -72,7 +73,7 @@ void l2wg_bucket_init(struct l2wg_bucket *bucket)
 	bucket->time = 0;
 }
 
-/* Take @n tokens if there are any; more than there are makes a debt, which is
+/* Take @n tokens, or none, if there are any; more than there are makes a debt, which is
  * forgiven after DEBT seconds. They come at @rate a second, and never are more than
  * that.
  */
@@ -80,10 +81,12 @@ static bool l2wg_bucket_take(struct l2wg_bucket *bucket, u64 n, unsigned int rat
 {
 	/* pays for every debt, and multiplies without overflow */
 	const u64 longest = DEBT * (u64)NSEC_PER_SEC;
-	u64 now = ktime_get_coarse_boottime_ns(), gained;
+	u64 now, gained;
 	bool ok;
 
 	spin_lock_bh(&bucket->lock);
+	/* Not before: another processor's later time would be in the future then. */
+	now = ktime_get_coarse_boottime_ns();
 	if (now - bucket->time > longest)
 		bucket->time = now - longest;
 	gained = div_u64((now - bucket->time) * rate, NSEC_PER_SEC);
@@ -713,9 +716,13 @@ void l2wg_flood(struct l2wg_member *from, struct sk_buff *skb,
 	unsigned int n, frames = l2wg_frames_of(skb);
 	enum l2wg_switch_counter failed;
 
-	/* Who has nothing left must not have all members looked at either. */
+	failed = L2WG_COUNTER_TX_TOO_BIG;
+	if (unlikely(!flood.local && !l2wg_fits(skb)))
+		goto drop;
+	/* Members are looked at also where few of them, or none, get a copy. */
 	failed = flood.local ? L2WG_COUNTER_TX_FLOOD_LIMIT : L2WG_COUNTER_RX_FLOOD_LIMIT;
-	if (unlikely(frames > FRAMES || !l2wg_flood_allowed(from, skb, info, 0)))
+	if (unlikely(frames > FRAMES ||
+		     !l2wg_flood_allowed(from, skb, info, READ_ONCE(sw->peers) / LOOKS)))
 		goto drop;
 	n = l2wg_flood_targets(&flood);
 	if (unlikely(!n)) {
@@ -723,10 +730,6 @@ void l2wg_flood(struct l2wg_member *from, struct sk_buff *skb,
 			DEV_STATS_INC(sw->dev, tx_dropped);
 		consume_skb(skb);
 		return;
-	}
-	if (unlikely(!flood.local && !l2wg_fits(skb))) {
-		failed = L2WG_COUNTER_TX_TOO_BIG;
-		goto drop;
 	}
 	if (unlikely(!l2wg_flood_allowed(from, skb, info, (u64)n * frames)))
 		goto drop;

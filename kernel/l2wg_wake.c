@@ -62,7 +62,8 @@ void l2wg_wake(struct l2wg_woken *woken)
  *
  * The state is set at once, so a poll that runs for another reason takes the
  * message, and the wake-up then finds less to do. A worker that holds a wake-up
- * back goes on to the next message or to l2wg_wake(), and never waits in between.
+ * back goes on to the next message or to l2wg_wake(). If it is told to make room
+ * just after it was asked here, others run once before that.
  *
  * Context: Process context of a worker that decrypts.
  */

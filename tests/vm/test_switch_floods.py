@@ -129,6 +129,28 @@ def test_1000_dead_peers_are_tried_20_times_a_second(hosts: Hosts) -> None:
     print(f"{floods} floods, {sent} initiations in {took:.1f} s")
 
 
+def test_floods_for_nobody_are_limited(hosts: Hosts) -> None:
+    """From a peer alone in its VLAN: the hub looks at 2,000 others for each of its frames."""
+    a, b = hub(hosts, "A", "B", quiet=True)
+    b.ping(ip_of(1))
+    others = (base64.b64encode(hashlib.sha256(b"%d" % n).digest()) for n in range(1998))
+    config = "".join(f"[Peer]\nPublicKey = {key.decode()}\n" for key in others)
+    a.run("wg", "addconf", "wg1", "/dev/stdin", stdin=config)
+    l2wg.set_peer(a, b, relay=1, pvid=7)
+    sh("cc", "-O1", "-o", bench.PACKETS, str(paths.ROOT / "toolkit/bench/packets.c"))
+    frame = station.eth(station.BROADCAST, mac_of(2), station.NOTHING, bytes(46))
+    before, begin = a.stat("wg1", "rx_packets"), time.monotonic()
+    argv = ("frames", "B", "wg1", "A", frame.hex(), "10000", "512", "0")
+    sh(bench.PACKETS, *argv)
+    took = time.monotonic() - begin
+    told = l2wg.peer_counters(a, b)
+    assert "tx_flood" not in told
+    # 1,999 / 32 = 62 copies for a look, of 20,000 a second; and what the clock rounds up
+    looked_at = a.stat("wg1", "rx_packets") - before - told.get("rx_flood_limit", 0)
+    assert 0 < looked_at <= 20_000 / 62 * (took + 1.1), (looked_at, told, took)
+    print(f"{looked_at} looks in {took:.1f} s")
+
+
 def test_120000_addresses_leave_no_trace(hosts: Hosts) -> None:
     """From a peer with room for all of them: it pushes out its own, and memory is flat."""
     a, b, c = hub(hosts, "A", "B", "C", quiet=True)
