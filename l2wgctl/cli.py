@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from . import streams
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Whoever read our output has enough; keep the interpreter from complaining at exit.
+        # It can only be stdout: stderr never fails, see `streams`. Whoever read our output has
+        # enough; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except KeyboardInterrupt:
@@ -68,8 +71,5 @@ def run() -> NoReturn:
     # Ten thousand peers are hundreds of thousands of objects, none of them in a cycle: the
     # collector would walk over them again and again to find nothing.
     gc.set_threshold(100_000, 50, 50)
-    # Bytes that a file holds come out as they are, whatever the locale can encode.
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    streams.prepare()
     sys.exit(main())
