@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .conf.parse import Config
-from .errors import KernelError, Problem, UsageError
+from .errors import KernelError, Problem, UsageError, public
 from .model import Key
 from .switch import CLOSED, PEER_DEFAULTS, STATIC, SwitchConfig, SwitchOptions
 
@@ -87,7 +87,7 @@ def _refuse_contradictions(plan: Plan, fwmark: int | None) -> None:
         were = {code for code, _, _ in contradictions(before, fwmark)}
         for code, what, hint in contradictions(new.over(before), fwmark):
             if code not in were:
-                raise UsageError(f"set: peer {key}: {what}", hint)
+                raise UsageError(f"set: peer {public(key)}: {what}", hint)
 
 
 @contextmanager
@@ -118,7 +118,9 @@ def shut_out(name: str, keys: Sequence[Key]) -> list[Problem]:
     what = "has no options, and NewPeers = closed: it can shake hands and nothing else"
     hint = "give it one, as max-macs 256, or write it into the link's file"
     return [
-        Problem(name, f"peer {x.public_key} {what}", hint, True) for x in states if not x.configured
+        Problem(name, f"peer {public(x.public_key)} {what}", hint, True)
+        for x in states
+        if not x.configured
     ]
 
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from . import __version__
-from .errors import PROG, UsageError, without_keys
+from .errors import PROG, UsageError
 from .grammar import FDB, FIELDS, KINDS, SET
 
 #: Command: module and function that do it, and its one-line help.
@@ -81,7 +81,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         command = self.prog.partition(" ")[2]
         usage = " ".join(self.format_usage().split())[len("usage: ") :]
-        raise UsageError(without_keys(message), usage, command)
+        raise UsageError(message, usage, command)
 
 
 def _options(parser: argparse.ArgumentParser, top: bool) -> None:
@@ -120,7 +120,7 @@ def _unknown(what: str, word: str, known: Sequence[str], where: str = "") -> Usa
 
     guess = nearest(word, list(known))
     hint = f"did you mean {guess}?" if guess else f"known: {', '.join(known)}"
-    return UsageError(without_keys(f"unknown {what} '{word}'"), hint, where)
+    return UsageError(f"unknown {what} '{word}'", hint, where)
 
 
 def _field(text: str) -> str:

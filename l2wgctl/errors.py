@@ -16,13 +16,42 @@ from typing import NamedTuple
 from .grammar import PROG as PROG
 from .refusals import explain, is_root
 
+#: What may hold a key, or most of one, even without its `=`.
+_RUN = re.compile(r"[A-Za-z0-9+/]{40,}=?")
+#: A part of one, as a path or a network is taken to pieces.
+_PIECE = re.compile(r"[A-Za-z0-9+/]{8,}=?")
+#: A random key has fewer capitals once in ten million.
+_CAPITALS = 3
+_public: set[str] = set()
+
+
+def public(key: object) -> str:
+    """The text of a public key that a person must see, as that of a peer: errors show it."""
+    _public.add(text := str(key))
+    return text
+
+
+def _is_secret(run: str) -> bool:
+    path = "/" in run and sum(map(str.isupper, run)) < _CAPITALS
+    return not path and run not in _public
+
 
 def without_keys(text: str) -> str:
     """The text with everything that may be a key, or most of one, replaced by `(hidden)`.
 
-    For texts that repeat what a person has typed: a private key may be in the wrong place.
+    For texts that repeat what a person has typed: a private key may be in the wrong place. Public
+    keys that have been through `public` stay, and so do long paths with few capitals.
     """
-    return re.sub(r"[A-Za-z0-9+/]{40,}=?", "(hidden)", text)
+    return _RUN.sub(lambda found: "(hidden)" if _is_secret(found[0]) else found[0], text)
+
+
+def _without_pieces(text: str, secrets: Sequence[str]) -> str:
+    """The text without what may be a key, and without parts of these."""
+
+    def piece(found: re.Match[str]) -> str:
+        return "(hidden)" if any(found[0] in secret for secret in secrets) else found[0]
+
+    return _PIECE.sub(piece, without_keys(text))
 
 
 def visible(text: str) -> str:
@@ -37,14 +66,7 @@ def visible(text: str) -> str:
     )
 
 
-class Problem(NamedTuple):
-    """One thing wrong with an input.
-
-    `where` names the place (`wg0.conf:12:5`, a link, an argument), `hint` says how to mend it.
-    `line` and `column` count from 1; 0 means the file as a whole. `code` is a stable word for
-    programs.
-    """
-
+class _Problem(NamedTuple):
     where: str
     what: str
     hint: str | None = None
@@ -52,6 +74,35 @@ class Problem(NamedTuple):
     line: int = 0
     column: int = 0
     code: str = ""
+
+
+class Problem(_Problem):
+    """One thing wrong with an input.
+
+    `where` names the place (`wg0.conf:12:5`, a link, an argument), `hint` says how to mend it.
+    `line` and `column` count from 1; 0 means the file as a whole. `code` is a stable word for
+    programs. Whatever the texts repeat, none of them holds a key but those of `public`: every error
+    and every warning is a Problem, so this is where keys are taken out.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        where: str,
+        what: str,
+        hint: str | None = None,
+        warning: bool = False,
+        line: int = 0,
+        column: int = 0,
+        code: str = "",
+    ) -> Problem:
+        runs = _RUN.findall(f"{where}\n{what}\n{hint or ''}")
+        secrets = [run for run in runs if _is_secret(run)]
+        if secrets:
+            where, what = _without_pieces(where, secrets), _without_pieces(what, secrets)
+            hint = _without_pieces(hint, secrets) if hint else hint
+        return super().__new__(cls, where, what, hint, warning, line, column, code)
 
     def __str__(self) -> str:
         """One line without the program's name."""
@@ -74,8 +125,8 @@ class L2wgError(Exception):
         where: str = "",
         code: str = "",
     ) -> None:
-        super().__init__(what)
         self.problems: tuple[Problem, ...] = (Problem(where, what, hint, code=code),)
+        super().__init__(self.problems[0].what)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
@@ -115,17 +166,8 @@ class ValueProblem(ValueError):
         self.column = column
 
 
-def is_key_like(path: str) -> bool:
-    """Whether a path, as it was written, may be a key that lacks its end."""
-    return re.fullmatch(r"[A-Za-z0-9+/]{40,44}=?", path) is not None
-
-
 def from_os_error(error: OSError, where: str, writing: bool = False) -> L2wgError:
     """Words for a file that cannot be read, or written."""
-    # A long path looks like half a key, so only what has the shape of a whole key is hidden.
-    where = re.sub(r"[A-Za-z0-9+/]{43}=", "(hidden)", where)
-    if not where.startswith("/") and is_key_like(where):
-        where = "(hidden)"
     number = error.errno or 0
     if number == errno.ENOENT:
         hint = "write it, see l2wg.conf(5)" if where.startswith("/etc/l2wg/") else "check the path"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import grammar
 from .conf import values
 from .conf.names import Names
-from .errors import KernelError, UsageError, ValueProblem, without_keys
+from .errors import KernelError, UsageError, ValueProblem
 from .model import Key
 from .netlink.switch import Switches
 from .output import print_json, print_lines
@@ -35,7 +35,7 @@ def _checked(name: str, parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ValueProblem as problem:
-        raise UsageError(without_keys(f"fdb: {name} {problem.what}"), problem.hint) from None
+        raise UsageError(f"fdb: {name} {problem.what}", problem.hint) from None
 
 
 def vlan(text: str) -> int:
@@ -65,7 +65,7 @@ def parse(words: Sequence[str]) -> Asked:
     while left:
         word = left.pop(0)
         if word not in known:
-            raise UsageError(without_keys(f"fdb: unknown word '{word}'"), grammar.FDB)
+            raise UsageError(f"fdb: unknown word '{word}'", grammar.FDB)
         if not left:
             raise UsageError(f"fdb: {word} has no value", grammar.FDB)
         text = left.pop(0)

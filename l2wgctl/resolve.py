@@ -9,13 +9,13 @@ long each time, but at most 20 s; WG_ENDPOINT_RESOLUTION_RETRIES says how often 
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from .conf.values import number
-from .errors import PROG, L2wgError, UsageError
+from .errors import L2wgError, Problem, UsageError
 from .model import Device, Endpoint
 from .netlink import messages
+from .output import say
 
 DEFAULT_RETRIES = 15
 
@@ -68,11 +68,8 @@ def _patiently(endpoint: Endpoint) -> list[bytes]:
                     "check the name, or write the address",
                     code="RESOLVE",
                 ) from None
-            print(
-                f"{PROG}: endpoint '{endpoint}': {error.strerror}. "
-                f"Trying again in {delay:.2f} seconds...",
-                file=sys.stderr,
-            )
+            what = f"endpoint '{endpoint}': {error.strerror}. "
+            say([Problem("", f"{what}Trying again in {delay:.2f} seconds...")])
         time.sleep(delay)
         delay = min(20.0, delay * 1.2)
         if left is not None:

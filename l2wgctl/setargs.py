@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple, TypeVar
 from . import grammar
 from .conf import hostbits, switch, together, values
 from .conf.keys import LIST, nearest
-from .errors import Problem, UsageError, ValueProblem, without_keys
+from .errors import Problem, UsageError, ValueProblem
 from .keys import read_key_file
 from .model import AllowedIP, Device, Key, Peer
 
@@ -41,7 +41,7 @@ def _checked(name: str, parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ValueProblem as problem:
-        raise UsageError(without_keys(f"set: {name} {problem.what}"), problem.hint) from None
+        raise UsageError(f"set: {name} {problem.what}", problem.hint) from None
 
 
 def _host_bits(word: str, text: str) -> list[Problem]:
@@ -189,4 +189,4 @@ def _misplaced(word: str, after_peer: bool) -> UsageError:
         return UsageError(f"set: {word} comes after a peer", grammar.SET)
     guess = nearest(word, [*before, "peer", *after])
     hint = f"did you mean {guess}?" if guess else grammar.SET
-    return UsageError(without_keys(f"set: unknown word '{word}'"), hint)
+    return UsageError(f"set: unknown word '{word}'", hint)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from .conf import values
 from .conf.names import Names
-from .errors import KernelError, UsageError, ValueProblem, without_keys
+from .errors import KernelError, UsageError, ValueProblem, public
 from .grammar import PREFIX_MIN
 from .model import Key
 
@@ -29,8 +29,8 @@ def which(text: str, link: str, doing: str) -> Key:
         if len(exact or found) == 1:
             return (exact or found)[0]
         if found:
-            keys = " and ".join(str(key) for key in found[:2])
-            what = f"{doing}: peer '{without_keys(text)}' may be {keys}"
+            keys = " and ".join(public(key) for key in found[:2])
+            what = f"{doing}: peer '{text}' may be {keys}"
             raise UsageError(what, "write more of the key") from None
         what = f"{doing}: peer {problem.what}, "
         what += f"and no peer of {link} has this name, handle or beginning"

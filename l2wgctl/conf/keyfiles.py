@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from ..errors import ConfigError, L2wgError, Problem, is_key_like
+from ..errors import ConfigError, L2wgError, Problem
 from ..keys import read_key_file
 from ..model import SecretKey
 from .parse import Config, KeyFile
@@ -45,8 +45,7 @@ def fill(config: Config) -> Config:
             key = read(file.path, config.where, file.kind)
         except L2wgError as error:
             found = error.problems[0]
-            where = "(hidden)" if is_key_like(file.path) else found.where
-            what = f"{file.key} {where}: {found.what}"
+            what = f"{file.key} {found.where}: {found.what}"
             problems.append(_problem(config, file, what, found.hint, "key-file"))
             continue
         path = located(file.path, config.where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import ValueProblem, without_keys
+from ..errors import ValueProblem
 from ..model import AllowedIP, Endpoint, Key
 from . import values
 from .hostbits import host_bits
@@ -20,7 +20,7 @@ _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]+))
 def mesh_name(text: str) -> str:
     """A mesh's or a host's name in it: 1-63 of a-z 0-9 -."""
     if not _NAME.fullmatch(text):
-        raise ValueProblem(f"is not 1-63 of a-z 0-9 -: '{without_keys(text[:80])}'")
+        raise ValueProblem(f"is not 1-63 of a-z 0-9 -: '{text[:80]}'")
     return text
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ..errors import ConfigError, Problem, ValueProblem, without_keys
+from ..errors import ConfigError, Problem, ValueProblem, public
 from ..model import AllowedIP, Device, Key, LinkOptions, MeshOptions, Peer
 from ..switch import PeerOptions, SwitchConfig
 from . import hostbits, meshsection, together, values
@@ -136,9 +136,6 @@ class _Parser:
             blank = len(self.raw) - len(self.raw.lstrip())
             column = (found if found >= 0 else blank) + offset + 1
         where = f"{self.where}:{line}:{column}"
-        if code not in ("duplicate-peer", "own-key"):
-            what = without_keys(what)
-            hint = without_keys(hint) if hint else None
         (self.warnings if warning else self.problems).append(
             Problem(where, what, hint, warning, line, column, code)
         )
@@ -227,7 +224,7 @@ class _Parser:
         if key in self.peer_by_key:
             self.problem(
                 "duplicate-peer",
-                f"peer {key} is given twice (first in line {self.peer_by_key[key]})",
+                f"peer {public(key)} is given twice (first in line {self.peer_by_key[key]})",
                 "join the two sections",
                 line=self.section_line,
             )
@@ -368,6 +365,7 @@ class _Parser:
         if link.private_key_file is not None:
             line = self.key_lines["privatekeyfile"]
             self.key_files.insert(0, KeyFile(None, link.private_key_file, line))
+        together.note_public(link, self.peer_by_key)
         return Config(
             self.where,
             device,

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import Problem
-from ..model import L2WGSWITCH, L2WIREGUARD, Key, LinkOptions, SecretKey, Vlan
+from ..errors import Problem, public
+from ..model import KEY_LEN, L2WGSWITCH, L2WIREGUARD, Key, LinkOptions, SecretKey, Vlan
 from ..switch import GUARDS, PeerOptions, SwitchConfig, SwitchOptions
 from .switch_values import joined
 from .values import is_address
@@ -105,9 +105,18 @@ def own_key(private: Key, peers: Mapping[Key, int], where: str) -> list[Problem]
     if own not in peers:
         return []
     line = peers[own]
-    what = f"the peer's PublicKey {own} belongs to this link's own PrivateKey"
+    what = f"the peer's PublicKey {public(own)} belongs to this link's own PrivateKey"
     hint = "write the other host's public key"
     return [Problem(f"{where}:{line}:1", what, hint, False, line, 1, "own-key")]
+
+
+def note_public(link: LinkOptions, peers: Iterable[Key]) -> None:
+    """Let commands be printed with the public keys of peers in them."""
+    hooks = "\n".join((*link.pre_up, *link.post_up, *link.pre_down, *link.post_down))
+    if len(hooks) >= KEY_LEN:
+        for key in peers:
+            if str(key) in hooks:
+                public(key)
 
 
 def conflicts(link: LinkOptions, lines: Mapping[str, int], switch: object = None) -> list[Problem]:

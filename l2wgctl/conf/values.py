@@ -11,7 +11,7 @@ import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
-from ..errors import ValueProblem, without_keys
+from ..errors import ValueProblem
 from ..model import KEY_LEN, KINDS, AllowedIP, Endpoint, Key, SecretKey
 from ..sockets import AF_INET, AF_INET6, inet_ntop, inet_pton
 
@@ -256,7 +256,7 @@ def is_address(text: str) -> bool:
 def interface_name(text: str) -> str:
     """1-15 characters of A-Z a-z 0-9 _ = + . - (IFNAMSIZ of linux/if.h, safe in shells)."""
     if len(text) > NAME_MAX:
-        raise ValueProblem(f"is longer than {NAME_MAX} characters: '{without_keys(text)}'")
+        raise ValueProblem(f"is longer than {NAME_MAX} characters: '{text}'")
     if not _NAME.fullmatch(text) or text in (".", ".."):
         raise ValueProblem(f"is not 1-{NAME_MAX} of A-Z a-z 0-9 _ = + . -: '{text}'")
     return text
@@ -265,14 +265,15 @@ def interface_name(text: str) -> str:
 def peer_name(text: str) -> str:
     """A peer's name, for people: 1-63 characters that can be printed on one line."""
     if len(text) > PEER_NAME_MAX:
-        raise ValueProblem(f"is longer than {PEER_NAME_MAX} characters: '{without_keys(text)}'")
+        raise ValueProblem(f"is longer than {PEER_NAME_MAX} characters: '{text}'")
     if not text.isprintable():
         raise ValueProblem("has characters that cannot be printed", "letters, digits, space, - _ .")
     if "#" in text:
         raise ValueProblem("has a '#', which begins a comment", "letters, digits, space, - _ .")
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        raise ValueProblem(f"is in quotes: {without_keys(text)}", "leave out the quotes")
-    if _decode_key(text) is not None:  # it would be shown, and be another peer to `set`
+        raise ValueProblem(f"is in quotes: {text}", "leave out the quotes")
+    # It would be shown, and be another peer to `set`.
+    if _decode_key(f"{text.rstrip('=')}=") is not None:
         raise ValueProblem("is a key, which has a line of its own", "Name is for people: oslo")
     return text
 

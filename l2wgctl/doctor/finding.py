@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..errors import Problem, visible
+
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
 
-class Finding(NamedTuple):
-    """`level` is OK, WARN or FAIL; `check` names what was checked; `mend` says what to do.
-
-    `name` is the peer's, if the finding is about a peer that has one.
-    """
-
+class _Finding(NamedTuple):
     level: str
     check: str
     what: str
@@ -21,9 +18,24 @@ class Finding(NamedTuple):
     name: str | None = None
 
 
+class Finding(_Finding):
+    """`level` is OK, WARN or FAIL; `check` names what was checked; `mend` says what to do.
+
+    `name` is the peer's, if the finding is about a peer that has one. Keys
+    are taken out of the texts as in a Problem.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, level: str, check: str, what: str, mend: str | None = None, name: str | None = None
+    ) -> Finding:
+        told = Problem(check, what, mend)
+        return super().__new__(cls, level, told.where, told.what, told.hint, name)
+
+
 def render_finding(finding: Finding, colour: bool) -> str:
     """One line of text."""
-    from ..errors import visible
     from ..render import BOLD, GREEN, RED, RESET, YELLOW
 
     level = f"{finding.level:<4}"

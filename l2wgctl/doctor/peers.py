@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..conf.check import NO_OWNER, NO_OWNER_HINT, owner
+from ..errors import public
 from ..model import L2WGSWITCH, L2WIREGUARD, Device, Peer
 from .finding import FAIL, OK, WARN, Finding
 
@@ -37,7 +38,9 @@ def check_device(device: Device, link: Link) -> Iterator[Finding]:
             yield Finding(FAIL, "owner", NO_OWNER, NO_OWNER_HINT)
         else:
             yield Finding(
-                OK, "owner", f"ARP, VLAN and other frames without IP go to peer {found.public_key}"
+                OK,
+                "owner",
+                f"ARP, VLAN and other frames without IP go to peer {public(found.public_key)}",
             )
 
 
@@ -48,7 +51,7 @@ def check_peer(
 
     :param kind: the link's. On a switch AllowedIPs do not route.
     """
-    name = f"peer {peer.public_key}"
+    name = f"peer {public(peer.public_key)}"
     then = peer.last_handshake[0]
     if not peer.allowed_ips and kind != L2WGSWITCH:
         yield Finding(

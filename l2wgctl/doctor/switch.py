@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..conf.values import masked, split_network
+from ..errors import public
 from ..model import Device, Key
 from ..netlink.link import Link
 from ..sockets import AF_INET, AF_INET6, inet_pton
@@ -77,7 +78,7 @@ def check_switch(
         for mac in (x for x in peer.options.allowed_macs or () if x in own):
             yield Finding(
                 WARN,
-                f"peer {peer.public_key}",
+                f"peer {public(peer.public_key)}",
                 f"its AllowedMACs hold {mac}, which is this host's own: no peer may use it",
                 "give the station another MAC, or take it out of AllowedMACs",
             )
@@ -115,7 +116,7 @@ def _full(state: SwitchState) -> Iterator[Finding]:
 
 
 def _check_peer(peer: PeerState, name: str) -> Iterator[Finding]:
-    check = f"peer {peer.public_key}"
+    check = f"peer {public(peer.public_key)}"
     for counter, (what, mend) in _VIOLATIONS.items():
         count = peer.counters.get(counter, 0)
         if count >= (FEW if counter == "rx_move" else 1):
@@ -194,7 +195,7 @@ def _mute(
             if options.get(key, PEER_DEFAULTS).router:
                 continue
             what = f"is mute with {mac}: it has the address {address}, which is bound to {whom}"
-            yield Finding(FAIL, f"peer {key}", what, mend)
+            yield Finding(FAIL, f"peer {public(key)}", what, mend)
             break
 
 
@@ -202,7 +203,10 @@ def _bound(owner: Key | str | None, address: str) -> tuple[str, str]:
     """Whom an address is bound to, and the mend."""
     give = "give it another address"
     if isinstance(owner, Key):
-        return f"peer {owner}", f"{give}, or add {address} to the AllowedIPs of the right one"
+        return (
+            f"peer {public(owner)}",
+            f"{give}, or add {address} to the AllowedIPs of the right one",
+        )
     return f"this host by {owner}", f"{give}, or take {owner} out of HostAddresses or Address"
 
 

@@ -35,7 +35,8 @@ def cmd_keygen(args: argparse.Namespace) -> int:
     print(f"TrustedKeys = {', '.join(map(str, public))}")
     first, *others = args.files
     kept = f"; lock away {' and '.join(others)}" if others else ""
-    print(f"Write this line into [Mesh] at every host. Sign with {first}{kept}.", file=sys.stderr)
+    names = without_keys(f"{first}{kept}")
+    print(f"Write this line into [Mesh] at every host. Sign with {names}.", file=sys.stderr)
     return 0
 
 
@@ -120,7 +121,7 @@ def _confirm(fingerprint: str, given: str | None, name: str, where: str) -> None
         if given.lower() == "yes":
             return
     if given.lower().replace("-", "") != fingerprint.replace("-", ""):
-        what = f"not signed: '{without_keys(given)}' is not the fingerprint of what {name} asks for"
+        what = f"not signed: '{given}' is not the fingerprint of what {name} asks for"
         hint = "do 'mesh join' on the host again; if it is another then, somebody forges requests"
         raise L2wgError(what, hint, where)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Callable, NamedTuple
 
-from ..errors import L2wgError, Problem
+from ..errors import L2wgError, Problem, public
 from ..keys import public_key
 from ..model import Endpoint, Key, SecretKey
 from ..switch import SwitchOptions
@@ -319,7 +319,8 @@ class Agent:
         secret = self._waiting_key()
         if secret is None or public_key(secret) != own.key:
             if link.key != own.previous:
-                what = f"its record is of the key {own.key}, and the link has {link.key}"
+                what = f"its record is of the key {public(own.key)}, and the link has "
+                what += public(link.key)
                 hint = f"l2wgctl mesh join, and have an admin sign {self.me.name} again"
                 self.faults.put("key", Problem(self.me.name, what, hint), "")
             return

@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 
+from ..errors import public
 from ..model import AllowedIP, Key
 from .record import Record, span
 
@@ -28,7 +29,7 @@ class Claims:
         for key in _keys(record):
             other = self._keys.get(key, record.name)
             if other != record.name:
-                return f"claims the key {key}, which is {other}'s"
+                return f"claims the key {public(key)}, which is {other}'s"
         for mac in record.macs:
             other = self._macs.get(mac, record.name)
             if other != record.name:

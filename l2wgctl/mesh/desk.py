@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..conf import files
 from ..conf.meshvalues import mesh_name
-from ..errors import L2wgError, Problem, ValueProblem
+from ..errors import L2wgError, Problem, ValueProblem, public
 from ..model import Key, MeshOptions, SecretKey
 from ..output import say
 from . import keyfile, layout, memory, signing
@@ -242,10 +242,10 @@ def open_desk(
     """
     options, config = load_options(mesh, path)
     secret = keyfile.read(key)
-    public = signing.public_key(secret)
-    if public not in options.trusted_keys:
+    own = signing.public_key(secret)
+    if own not in options.trusted_keys:
         raise L2wgError(
-            f"the key {public} is none of the TrustedKeys of {config}",
+            f"the key {public(own)} is none of the TrustedKeys of {config}",
             "what it signs, no host believes; add it at every host first",
             key,
         )

@@ -17,7 +17,7 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import Callable
 
-from ..errors import KernelError, from_errno, in_its_words
+from ..errors import KernelError, from_errno, in_its_words, public
 from ..model import Key
 from ..switch import Entry, PeerOptions, PeerState, SwitchOptions, SwitchState
 from . import channel
@@ -111,7 +111,7 @@ class Switches:
         :raises KernelError: nothing (ENOENT).
         """
         payload = messages.encode_peer(key, PeerOptions())
-        (answer,) = self._ask(Cmd.PEER_GET, link, f"show peer {Key(key)}", payload)
+        (answer,) = self._ask(Cmd.PEER_GET, link, f"show peer {public(Key(key))}", payload)
         return messages.decode_peer(answer)
 
     def set_peer(self, link: str, key: bytes, options: PeerOptions) -> None:
@@ -159,7 +159,7 @@ class Switches:
         """
         payload = channel.attribute(Peer.OLD_PUBLIC_KEY, old)
         payload += messages.encode_peer(new, PeerOptions())
-        self._ask(Cmd.PEER_REPLACE, link, f"replace peer {Key(old)}", payload)
+        self._ask(Cmd.PEER_REPLACE, link, f"replace peer {public(Key(old))}", payload)
 
     def _all(self, cmd: int, link: str, payloads: list[bytes], keys: Sequence[bytes]) -> None:
         try:
@@ -167,7 +167,7 @@ class Switches:
         except channel.Refused as all_of_them:
             raise _in_words(all_of_them, link, "set") from None
         for position, why in sorted(refused.items()):
-            raise _in_words(why, link, f"set peer {Key(keys[position])}")
+            raise _in_words(why, link, f"set peer {public(Key(keys[position]))}")
 
     def bind(self, link: str, key: bytes, *macs: str) -> None:
         """Add MAC addresses to those that are bound to a key (its AllowedMACs)."""

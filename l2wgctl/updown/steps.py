@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Callable, NamedTuple, NoReturn
 
-from ..errors import PROG, L2wgError
+from ..errors import PROG, L2wgError, without_keys
 
 
 class Step(NamedTuple):
@@ -86,7 +86,7 @@ def hook(line: str, name: str) -> Step:
 def announce(text: str) -> None:
     """Print a step as wg-quick does."""
     if text:
-        print(f"[#] {text}", file=sys.stderr, flush=True)
+        print(f"[#] {without_keys(text)}", file=sys.stderr, flush=True)
 
 
 def run_steps(steps: Iterable[Step], dry_run: bool = False) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from l2wgctl.errors import KernelError
+from l2wgctl.errors import KernelError, public
 from l2wgctl.keys import generate_private_key, public_key
 from l2wgctl.mesh.kernel import Change, Remove, SetOptions, SetPeer
 from l2wgctl.mesh.link import BATCH, Link
@@ -26,7 +26,7 @@ class Picky(Link):
     def _do(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if getattr(change, "key", None) in self._bad:
-                raise KernelError(self._number, f"{change.key}")  # type: ignore[union-attr]
+                raise KernelError(self._number, public(change.key))  # type: ignore[union-attr]
         self.done += changes
 
 
