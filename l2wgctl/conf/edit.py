@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import ValueProblem
+from ..errors import ConfigError, L2wgError, ValueProblem
 from ..model import AllowedIP, Device, Endpoint, Key, Peer
 from ..switch import PEER_DEFAULTS, PeerOptions, SwitchConfig, SwitchOptions
 from . import switch, sync, values
 from .keys import ConfigKey
-from .parse import Config, items
+from .parse import Config, items, parse, without_marks
 
 #: Key with `=`, value, comment with the white space before it.
 _LINE = re.compile(r"(\s*[^=#]*=\s*)(.*?)(\s*(?:#.*)?)$", re.DOTALL)
@@ -52,12 +52,14 @@ class _Section:
         return max([*keys, *header, -1]) + 1
 
     def set(self, name: str, text: str) -> None:
-        """Give a key a value, in its line or a new one."""
+        """Give a key a value, in its line or a new one. A line without a value is as none."""
         found = self.find(name.lower())
         if found:
-            match = _LINE.match(self.lines[found[0]])
+            index = next(filter(self.value, found), found[0])
+            match = _LINE.match(self.lines[index])
             assert match
-            self.lines[found[0]] = f"{match[1].rstrip()} {text}{match[3]}"
+            space = " " if match[3].startswith("#") else ""
+            self.lines[index] = f"{match[1].rstrip()} {text}{space}{match[3]}"
         else:
             self.add(name, text)
 
@@ -105,7 +107,7 @@ def _sections(text: str) -> list[_Section]:
             lead: list[str] = []
             while before and before[-1].lstrip().startswith("#"):
                 lead.insert(0, before.pop())
-            found.append(_Section(bare.strip("[] ").lower(), [*lead, line]))
+            found.append(_Section(bare.strip("[]").strip().lower(), [*lead, line]))
         else:
             found[-1].lines.append(line)
     return found
@@ -134,8 +136,10 @@ def edit(
     `config` is what the text says, `device` the link, `addresses` those that it has now, and `mtu`
     its MTU if that may change. With `keep_fwmark` a mark that the file does not have is not the
     file's business. `now_switch` are the options that a switch has now.
+
+    :raises L2wgError: the new text would have mistakes.
     """
-    sections = _sections(text)
+    sections = _sections(without_marks(text))
     interface = next((s for s in sections if s.kind == "interface"), None)
     if interface is None:
         interface = _Section("interface", ["[Interface]"])
@@ -161,7 +165,13 @@ def edit(
         if peer.public_key not in said and config.mesh is None:
             lines = [*_without_blank_end(lines), "", *_new_peer(peer)]
             lines += options.of_new_peer(peer.public_key)
-    return "\n".join([*_without_blank_end(lines), ""])
+    made = "\n".join([*_without_blank_end(lines), ""])
+    try:
+        parse(made, config.where)
+    except ConfigError as error:
+        what = f"the file would have a mistake: {error.problems[0].what}"
+        raise L2wgError(what, "it stays as it is; change it by hand", config.where) from None
+    return made
 
 
 def _without_blank_end(lines: list[str]) -> list[str]:

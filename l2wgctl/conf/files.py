@@ -12,7 +12,7 @@ from ..errors import L2wgError, Problem, ValueProblem, from_os_error
 from ..model import ZERO_KEY, Device
 from . import values
 from .keys import BY_NAME, LIST, VLAN_ADDRESS
-from .parse import Config, items, parse
+from .parse import Config, items, parse, without_marks
 
 #: Where `up wg1` and `setconf wg1` look for wg1.conf.
 CONFIG_DIR = Path(grammar.CONFIG_DIR)
@@ -21,8 +21,8 @@ CONFIG_DIR = Path(grammar.CONFIG_DIR)
 def read_text(path: str) -> tuple[str, tuple[Problem, ...]]:
     """A file's text, and a warning if others can read a file with keys.
 
-    Bytes that are not UTF-8 become surrogates, so that they can be written as they were; a byte
-    order mark is left out.
+    Bytes that are not UTF-8 become surrogates, so that they can be written as they were; byte
+    order marks are left out.
 
     :raises L2wgError: it cannot be read.
     """
@@ -34,7 +34,7 @@ def read_text(path: str) -> tuple[str, tuple[Problem, ...]]:
         raise from_os_error(error, path) from None
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise L2wgError("is UTF-16 text", "save it as UTF-8", path)
-    text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    text = without_marks(raw.decode("utf-8", "surrogateescape"))
     mode = stat.S_IMODE(status.st_mode)
     secrets = "privatekey" in text.lower() or "presharedkey" in text.lower()
     if secrets and stat.S_ISREG(status.st_mode) and mode & 0o077:
@@ -116,7 +116,7 @@ def strip(text: str, where: str = "") -> str:
     for line in lines:
         bare = line.partition("#")[0].strip()
         if bare.startswith("["):
-            section = bare.strip("[] ").lower()
+            section = bare.strip("[]").strip().lower()
         if section == "mesh" and bare:
             continue
         name, equals, value = bare.partition("=")

@@ -23,7 +23,8 @@ def scan(text: str) -> dict[bytes, str]:
 
     found: dict[bytes, str] = {}
     key = name = None
-    for line in text.split("\n"):
+    # byte order marks stand before headers, where files were joined
+    for line in text.replace("\ufeff", "").split("\n"):
         bare = line.partition("#")[0].strip()
         if bare.startswith("["):
             key = name = None

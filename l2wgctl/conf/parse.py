@@ -67,6 +67,12 @@ class Config(NamedTuple):
     switch: SwitchConfig | None = None
 
 
+def without_marks(text: str) -> str:
+    """The text without the byte order marks at the start of lines: a file that was joined from
+    several has them inside, too."""
+    return re.sub("^\ufeff", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
+
+
 def items(value: str) -> list[str]:
     """The values of a list. Programs write lists with a comma at the end, or only commas."""
     return [item for item in map(str.strip, value.split(",")) if item]
@@ -142,8 +148,7 @@ class _Parser:
 
     def parse(self, text: str) -> None:
         by_name = BY_NAME
-        # A byte order mark is at the start of a file, and inside one that was joined from several.
-        text = re.sub("^\ufeff", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
+        text = without_marks(text)
         for number, raw in enumerate(text.split("\n"), 1):
             stripped = raw.partition("#")[0].strip() if "#" in raw else raw.strip()
             if not stripped:

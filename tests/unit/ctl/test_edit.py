@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2wgctl.conf import files
 from l2wgctl.conf.edit import edit
+from l2wgctl.conf.names import scan
 from l2wgctl.conf.parse import parse
 from l2wgctl.conf.values import allowed_ip, public_key, secret_key
+from l2wgctl.errors import L2wgError
 from l2wgctl.model import Device, Endpoint, Peer
 from l2wgctl.render import showconf
 from tests.unit.ctl.conftest import PEER_A, PEER_B, PEER_C, PRIVATE, PSK
@@ -167,3 +170,49 @@ def test_what_it_says_is_what_the_link_is(
             )
     assert state(made) == state(now)
     assert edit(saved, again, now, addresses) == saved
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("ListenPort =\nListenPort = 5\n", "ListenPort =\nListenPort = 6\n"),
+        ("ListenPort = 5 # mine\nListenPort =\n", "ListenPort = 6 # mine\nListenPort =\n"),
+        ("ListenPort = # none\n", "ListenPort = 6 # none\n"),
+    ],
+)
+def test_a_line_without_a_value_is_as_none(lines: str, expected: str) -> None:
+    head = f"[Interface]\nPrivateKey = {PRIVATE}\n"
+    now = parse(head, "").device._replace(listen_port=6)
+    assert edit(head + lines, parse(head + lines, ""), now, []) == head + expected
+
+
+@pytest.mark.parametrize("header", ["\ufeff[Peer]", "[\tPeer ]", "[ peer\t]"])
+def test_headers_as_the_parser_takes_them(header: str) -> None:
+    """A section that the editor does not see would be changed, or go, with the one before it."""
+    text = TEXT.replace("[Peer]", header)
+    plain = text.replace("\ufeff", "")
+    now = device()
+    assert edited(now, text=text) == plain
+    less = edited(now._replace(peers=now.peers[1:]), text=text)
+    assert [peer.public_key for peer in parse(less, "").device.peers] == [now.peers[1].public_key]
+    assert "# The office." in less and "laptop" not in less
+    without = text.replace("ListenPort = 51820\n", "")
+    more = edited(now._replace(listen_port=7), text=without)
+    assert parse(more, "").device.listen_port == 7
+    assert files.strip(plain) == files.strip(TEXT).replace("[Peer]", header.lstrip("\ufeff"))
+    assert scan(text) == scan(TEXT) != {}
+
+
+def test_names_of_joined_files() -> None:
+    text = f"[Peer]\nName = a\nPublicKey = {PEER_A}\n\ufeff[Peer]\nPublicKey = {PEER_B}\n"
+    assert scan(text) == {public_key(PEER_A): "a"}
+
+
+def test_what_would_have_a_mistake_is_not_written() -> None:
+    now = device()._replace(fwmark=1 << 40)
+    with pytest.raises(L2wgError) as raised:
+        edit(TEXT, parse(TEXT, "wg1.conf"), now, ADDRESSES, 1300)
+    assert str(raised.value) == (
+        "wg1.conf: the file would have a mistake: FwMark is neither off nor 0-0xffffffff: "
+        "'0x10000000000' (it stays as it is; change it by hand)"
+    )
