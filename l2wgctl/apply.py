@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from . import signals
 from .conf.parse import Config
 from .errors import KernelError, Problem, UsageError, public
 from .model import Key
@@ -163,7 +164,7 @@ def options(plan: Plan | None) -> Iterator[None]:
         return
     from .netlink.switch import Switches
 
-    with Switches() as switches:
+    with signals.held(), Switches() as switches:
         try:
             _set(switches, plan)
             yield

@@ -72,4 +72,9 @@ def run() -> NoReturn:
     # collector would walk over them again and again to find nothing.
     gc.set_threshold(100_000, 50, 50)
     streams.prepare()
-    sys.exit(main())
+    status = main()
+    if f"{__package__}.signals" in sys.modules:
+        from . import signals
+
+        signals.over()
+    sys.exit(status)

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import apply
+from . import apply, signals
 from .conf import files
 from .conf import parse as configuration
 from .errors import KernelError, L2wgError, Problem
@@ -95,7 +95,7 @@ def _create_and_set(device: Device, loaded: configuration.Config) -> None:
     from .netlink.device import set_device
     from .netlink.link import Links
 
-    with Links() as links:
+    with signals.held(), Links() as links:
         links.add(device.name, loaded.link.kind)
         try:
             resolver = _resolver(device, loaded.switch is not None)

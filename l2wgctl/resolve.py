@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 
+from . import signals
 from .conf.values import number
 from .errors import L2wgError, Problem, UsageError
 from .model import Device, Endpoint
@@ -60,7 +61,8 @@ def _patiently(endpoint: Endpoint) -> list[bytes]:
     delay = 1.0
     while True:
         try:
-            return [messages.sockaddr(found) for found in look_up(endpoint)]
+            with signals.waiting():
+                return [messages.sockaddr(found) for found in look_up(endpoint)]
         except socket.gaierror as error:
             if error.errno in final or left == 0:
                 raise L2wgError(
@@ -70,7 +72,8 @@ def _patiently(endpoint: Endpoint) -> list[bytes]:
                 ) from None
             what = f"endpoint '{endpoint}': {error.strerror}. "
             say([Problem("", f"{what}Trying again in {delay:.2f} seconds...")])
-        time.sleep(delay)
+        with signals.waiting():
+            time.sleep(delay)
         delay = min(20.0, delay * 1.2)
         if left is not None:
             left -= 1

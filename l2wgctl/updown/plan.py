@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Callable
 
-from .. import apply
+from .. import apply, signals
 from ..conf import files
 from ..conf.check import lint
 from ..conf.parse import Config
@@ -186,7 +186,8 @@ def _address_of(host: str) -> str | None:
     import socket
 
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0][4][0])
+        with signals.waiting():
+            return str(socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0][4][0])
     except OSError:
         return None
 
@@ -203,7 +204,7 @@ def cmd_up(args: argparse.Namespace) -> int:
     from ..netlink.link import Links
 
     name, config = _load(args.target)
-    with Links() as links, records.hold(name, "up", dry=args.dry_run):
+    with Links() as links, records.hold(name, "up", dry=args.dry_run), signals.held():
         before = Before(config, links, name, dry=args.dry_run)
         before.check()
         say(lint(config))
@@ -217,13 +218,8 @@ def cmd_up(args: argparse.Namespace) -> int:
             set_device(device, before.sockaddr)
 
         steps = plan_up(config, links, configure, _address_of, record, before.prepare)
-        try:
-            run_steps(steps, args.dry_run)
-        except BaseException:
-            # What was interrupted halfway, or could not be undone. The reason is told last.
-            for undo in plan_undo(record, links):
-                attempt(undo)
-            raise
+        # What was interrupted halfway, or could not be undone, is left in the record.
+        run_steps(steps, args.dry_run, lambda: plan_undo(record, links))
         if not args.dry_run:
             applied.remember(name, config.link)
         if not args.dry_run:
@@ -239,9 +235,10 @@ def _clear_leftovers(name: str, links: Links, dry: bool) -> None:
         what = f"{name} went without 'down'"
         say([Problem("up", what, "what else its 'up' did is undone first", True)])
         # The commands may need the link. What fails does not keep a new one from coming up.
-        _attempt_all((hook(line, name) for line in old.pre_down), dry)
-        _attempt_all(plan_undo(old, links), dry)
-        _attempt_all((hook(line, name) for line in old.post_down), dry)
+        with signals.passed_over():
+            _attempt_all((hook(line, name) for line in old.pre_down), dry)
+            _attempt_all(plan_undo(old, links), dry)
+            _attempt_all((hook(line, name) for line in old.post_down), dry)
 
 
 def _attempt_all(steps: Iterable[Step], dry: bool) -> None:

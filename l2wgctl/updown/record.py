@@ -19,10 +19,11 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+from .. import signals
 from ..conf.files import write_private
 from ..errors import L2wgError, Problem, from_os_error
 from ..output import say
@@ -240,12 +241,19 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
         return
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            with signals.waiting(for_others=True):
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
-        os.truncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        except signals.Enough:
+            pid = path.read_text().strip() or "?"
+            say([Problem(str(path), f"process {pid} has it", "we go on without it", True)])
+            yield True
+            return
+        with suppress(OSError):  # a full disk; only people read it
+            os.truncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         yield True
     finally:
         os.close(handle)

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -288,28 +287,6 @@ def test_a_refused_configuration_undoes(links: FakeLinks, run: Run, conf: Conf) 
     assert result.err.splitlines()[-2:] == [
         "[#] ip link delete dev wg1",
         "l2wgctl: set: wg1: not permitted (run as root, or with CAP_NET_ADMIN)",
-    ]
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """SIGINT as a terminal's program has it; a shell's background job ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
-def test_a_signal_undoes(links: FakeLinks, run: Run, conf: Conf, out: Path, name: str) -> None:
-    text = BRIDGE.replace("OUT", str(out)).replace("echo %i up", f"kill -{name} $PPID; sleep 5")
-    before = links.state()
-    result = run("up", conf(text))
-    assert result.status == 130 and links.state() == before
-    assert result.err.splitlines()[-3:] == [
-        "[#] ip link delete dev br0",
-        "[#] ip link delete dev wg1",
-        f"[#] echo after >> {out}",
     ]
 
 
