@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from .commands import checked_name
-from .conf import files, values
+from .conf import files, preflight, values
 from .conf.check import lint
 from .conf.parse import parse
-from .errors import L2wgError, ValueProblem, from_os_error
+from .errors import ConfigError, L2wgError, Problem, ValueProblem, from_os_error, without_keys
 from .keys import generate_preshared_key, generate_private_key, public_key
 from .model import L2WGSWITCH, L2WIREGUARD, WIREGUARD, Endpoint, SecretKey
 from .output import say
@@ -152,24 +152,25 @@ def _ends(args: argparse.Namespace) -> tuple[End, End]:
     return own, other
 
 
-def _write(texts: dict[Path, str]) -> None:
-    """Write all files or none."""
-    for path in texts:
-        if path.exists():
-            raise L2wgError("is there already", "move it away, or choose another name", str(path))
-    done: list[Path] = []
+def _check(name: str, texts: dict[Path, str]) -> list[Problem]:
+    """Warnings of the files.
+
+    :raises ConfigError: one would be of no use: `up` would refuse it.
+    """
+    configs = [parse(content, str(path)) for path, content in texts.items()]
+    problems = [problem for config in configs for problem in preflight.of_file(name, config)]
+    if problems:
+        raise ConfigError(problems)
+    return [warning for config in configs for warning in lint(config)]
+
+
+def _write(path: Path, content: str, done: list[str]) -> None:
     try:
-        for path, content in texts.items():
-            try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise from_os_error(error, str(path.parent), True) from None
-            files.write_private(str(path), content)
-            done.append(path)
-    except BaseException:
-        for path in done:
-            path.unlink()
-        raise
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, str(path.parent), True) from None
+    files.create_private(str(path), content, "move it away, or choose another name")
+    done.append(str(path))
 
 
 def cmd_new(args: argparse.Namespace) -> int:
@@ -185,13 +186,18 @@ def cmd_new(args: argparse.Namespace) -> int:
     shown = picture(there) if args.qr else ""
     folder = Path(args.folder or files.CONFIG_DIR)
     paths = [folder / f"{name}.conf", folder / FOR_PEER / f"{name}.conf"]
-    _write(dict(zip(paths, (here, there))))
-    for path, content in zip(paths, (here, there)):
-        say(lint(parse(content, str(path))))
-    sys.stdout.write(shown)
+    texts = dict(zip(paths, (here, there)))
+    warnings = _check(name, texts)
     target = name if folder == files.CONFIG_DIR else paths[0]
-    print(
-        f"{paths[0]}: this end; bring it up with 'l2wgctl up {target}'\n"
-        f"{paths[1]}: the other end's; move it there, to {files.CONFIG_DIR / f'{name}.conf'}"
-    )
+    done: list[str] = []
+    with files.kept_if_done(done):
+        for path, content in texts.items():
+            _write(path, content, done)
+        sys.stdout.write(shown)
+        told = (
+            f"{paths[0]}: this end; bring it up with 'l2wgctl up {target}'\n"
+            f"{paths[1]}: the other end's; move it there, to {files.CONFIG_DIR / f'{name}.conf'}"
+        )
+        print(without_keys(told))
+    say(warnings)
     return 0

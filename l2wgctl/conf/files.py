@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import grammar
@@ -157,7 +160,48 @@ def write_private(path: str, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)
-    except OSError as error:
+    except BaseException as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise from_os_error(error, path, True) from None
+
+
+def create_private(path: str, text: str, hint: str) -> None:
+    """Write a file that is new, mode 0600, or none.
+
+    :param hint: what to do if the path is taken: of two programs that create it one gets it.
+    :raises L2wgError: it is taken, or cannot be written.
+    """
+    try:
+        # Not by a link to a temporary file: FAT, as on a stick for the other host, has none.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise L2wgError("is there already", hint, path) from None
+    except OSError as error:
+        raise from_os_error(error, path, True) from None
+    try:
+        write_private(path, text)
+    except BaseException:  # also Ctrl-C: it would be in the way of the next one
+        os.unlink(path)
+        raise
+
+
+@contextmanager
+def kept_if_done(paths: list[str]) -> Iterator[None]:
+    """Remove new files, those in `paths` at the end of the block, if the block fails. It prints
+    what is to be known of them, so output that cannot be written is a failure, too.
+
+    :raises L2wgError: standard output cannot be written.
+    """
+    try:
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError as error:
+            raise from_os_error(error, "standard output", True) from None
+    except BaseException:
+        for path in paths:
+            Path(path).unlink(missing_ok=True)
+        raise

@@ -98,7 +98,7 @@ def _loops(state: SwitchState, peers: Sequence[PeerState]) -> Iterator[Finding]:
         by = by if own else {x.public_key: x.counters.get("rx_loop", 0) for x in peers}
         most = max(by, key=lambda key: by[key], default=None)
         if most is not None and by[most]:
-            what += f", most of them from peer {most}"
+            what += f", most of them from peer {public(most)}"
         mend = "a spoke belongs to one hub; two members that bridge one LAN need BridgeSTP = yes"
         if own and state.options.host_macs:
             mend += "; or a peer has one of HostMACs"

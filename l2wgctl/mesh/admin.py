@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..conf.files import kept_if_done
 from ..conf.meshvalues import mesh_name
 from ..errors import L2wgError, Problem, UsageError, ValueProblem, without_keys
-from ..model import MeshOptions
+from ..model import Key, MeshOptions
 from ..output import print_json, say
 from . import keyfile, layout, signing
 from .desk import WORDS, Desk, open_desk
@@ -25,14 +25,19 @@ def cmd_keygen(args: argparse.Namespace) -> int:
     """Make private keys, each in a file of its own, and print the public ones for the file."""
     if len({*args.files}) < len(args.files):
         raise UsageError("a file is named twice", "one for each key", "mesh keygen")
-    for path in args.files:
-        if os.path.lexists(path):
-            raise L2wgError("is there already", "name another file", path)
-    public = [signing.public_key(keyfile.create(path)) for path in args.files]
+    done: list[str] = []
+    public: list[Key] = []
+    with kept_if_done(done):
+        for path in args.files:
+            secret = keyfile.create(path)
+            done.append(path)
+            public.append(signing.public_key(secret))
+        if args.json:
+            print_json([{"file": path, "key": str(key)} for path, key in zip(done, public)])
+        else:
+            print(f"TrustedKeys = {', '.join(map(str, public))}")
     if args.json:
-        print_json([{"file": path, "key": str(key)} for path, key in zip(args.files, public)])
         return 0
-    print(f"TrustedKeys = {', '.join(map(str, public))}")
     first, *others = args.files
     kept = f"; lock away {' and '.join(others)}" if others else ""
     names = without_keys(f"{first}{kept}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ..conf.files import write_private
+from ..conf.files import create_private
 from ..conf.keyfiles import located
 from ..errors import L2wgError
 from ..keys import generate_private_key
@@ -50,11 +50,11 @@ def _new_key(host: Host) -> SecretKey:
         raise L2wgError(
             "holds the PrivateKey itself, which --renew cannot change", hint, host.where
         )
-    if os.path.exists(path):
-        hint = f"l2wgctl mesh join {host.mesh} asks again; or remove that file"
+    hint = f"l2wgctl mesh join {host.mesh} asks again; or remove that file"
+    if os.path.lexists(path):
         raise L2wgError("a new key waits already to be signed", hint, path)
     key = generate_private_key()
-    write_private(path, f"{key.reveal()}\n")
+    create_private(path, f"{key.reveal()}\n", hint)
     return key
 
 

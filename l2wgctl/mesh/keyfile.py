@@ -7,6 +7,7 @@ import os
 import stat
 
 from ..conf import values
+from ..conf.files import create_private
 from ..errors import L2wgError, ValueProblem, from_os_error
 from ..model import SecretKey
 from . import signing
@@ -21,22 +22,7 @@ def create(path: str) -> SecretKey:
     :raises L2wgError: it is there already, or cannot be written.
     """
     secret = signing.generate()
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise L2wgError("is there already", "name another file", path) from None
-    except OSError as error:
-        raise from_os_error(error, path, True) from None
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(f"{secret.reveal()}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException as error:  # also Ctrl-C: half a key would be in the way of the next one
-        os.unlink(path)
-        if not isinstance(error, OSError):
-            raise
-        raise from_os_error(error, path, True) from None
+    create_private(path, f"{secret.reveal()}\n", "name another file")
     return secret
 
 

@@ -111,7 +111,7 @@ class Switches:
         :raises KernelError: nothing (ENOENT).
         """
         payload = messages.encode_peer(key, PeerOptions())
-        (answer,) = self._ask(Cmd.PEER_GET, link, f"show peer {public(Key(key))}", payload)
+        (answer,) = self._ask(Cmd.PEER_GET, link, f"show peer {Key(key)}", payload)
         return messages.decode_peer(answer)
 
     def set_peer(self, link: str, key: bytes, options: PeerOptions) -> None:

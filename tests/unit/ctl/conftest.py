@@ -27,6 +27,14 @@ PEER_C = "gN65BkIKy1eCE9pP1wdc8ROUtkHLF2PfAqYdyYBz6EA="
 
 
 @pytest.fixture(autouse=True)
+def no_public_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command's public keys are not another's, as in processes of their own."""
+    from l2wgctl import errors
+
+    monkeypatch.setattr(errors, "_public", set())
+
+
+@pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel refuses, it refuses to somebody who is not root."""
     from l2wgctl import errors, refusals

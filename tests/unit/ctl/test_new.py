@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from l2wgctl import new
 from l2wgctl.arguments import COMMANDS
+from l2wgctl.conf import files
 from l2wgctl.conf.check import lint
 from l2wgctl.conf.parse import Config, parse
 from l2wgctl.keys import public_key
@@ -119,6 +122,96 @@ def test_ip_and_a_picture(run: Run, etc: Path) -> None:
     text = (etc / "for-peer/wg1.conf").read_text()
     kept = text.replace("Kind = wireguard\n", "").replace("Name = a\n", "")
     assert kept != text and new.picture(text) == new.picture(kept)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["br0", "--endpoint", "a", "--bridge", "br0"],
+            "br0.conf:4:1: Bridge br0 is the link itself, or a VLAN of it",
+        ),
+        (
+            ["wg1", "--kind", "wireguard", "--endpoint", "a", "--peer-address", "fd00::2/64"],
+            "new: an IP link needs addresses",
+        ),
+    ],
+)
+def test_what_up_would_refuse_is_not_written(
+    run: Run, etc: Path, words: list[str], line: str
+) -> None:
+    result = run("new", *words)
+    assert result.status == 1 and not result.out and line in result.err
+    assert [*etc.iterdir()] == []
+
+
+def test_a_mistake_in_a_text_of_ours(run: Run, etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the options let through, the files are parsed before they are written."""
+    from l2wgctl.model import Endpoint
+
+    monkeypatch.setattr(new, "_endpoint", lambda text: Endpoint(text, 5))
+    result = run("new", "wg1", "--peer-endpoint", "a#b")
+    assert result.status == 1 and "wg1.conf:8:12: Endpoint 'a' has no port" in result.err
+    assert [*etc.iterdir()] == []
+
+
+def test_two_at_once(run: Run, etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the first one's look and its writing."""
+    seen: list[Result] = []
+    write = files.write_private
+
+    def slow(path: str, text: str) -> None:
+        if not seen:
+            seen.append(run("new", "wg1", "--endpoint", "b"))
+        write(path, text)
+
+    monkeypatch.setattr(files, "write_private", slow)
+    assert run("new", "wg1", "--endpoint", "a").status == 0
+    what = "is there already (move it away, or choose another name)"
+    assert seen == [(1, "", f"l2wgctl: {etc}/wg1.conf: {what}\n")]
+    both(etc)
+
+
+def test_a_dangling_link_is_there(run: Run, etc: Path) -> None:
+    (etc / "wg1.conf").symlink_to("elsewhere")
+    assert "is there already" in run("new", "wg1", "--endpoint", "a").err
+    assert not (etc / "elsewhere").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "words",
+    [["new", "wg1", "--endpoint", "a", "--folder", "."], ["mesh", "keygen", "a.key", "b.key"]],
+    ids=" ".join,
+)
+def test_nothing_stays_if_nobody_could_be_told(tmp_path: Path, words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "l2wgctl", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(new.__file__).parents[1])},
+            text=True,
+            check=False,
+        )
+    assert done.stderr.splitlines()[0] == "l2wgctl: standard output: No space left on device"
+    assert done.returncode == 1
+    assert not [*tmp_path.rglob("*.key"), *tmp_path.rglob("*.conf")]
+
+
+def test_nothing_stays_of_a_file_that_cannot_be_written(
+    etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(KeyboardInterrupt):
+                files.create_private(str(etc / "wg1.conf"), "text", "")
+    assert [*etc.iterdir()] == []
 
 
 def test_nothing_is_overwritten(run: Run, etc: Path) -> None:

@@ -135,6 +135,11 @@ def test_keygen_overwrites_nothing(place: Place) -> None:
     new = place.folder / "new.key"
     assert "is there already" in error(place.run("mesh", "keygen", new, place.key))
     assert not new.exists(), "both or none"
+    nowhere = place.folder / "none/b.key"
+    assert error(place.run("mesh", "keygen", new, nowhere)) == (
+        f"{nowhere}: no such file (check the path)"
+    )
+    assert not new.exists(), "both or none"
     assert place.run("mesh", "keygen", "a", "a") == (
         2,
         "",
