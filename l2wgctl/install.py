@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from .conf.files import CONFIG_DIR
+from .conf.files import CONFIG_DIR, replace
 from .errors import L2wgError, Problem, from_os_error
 from .output import say
 from .updown.steps import Step, run_steps
@@ -69,14 +70,26 @@ def _guarded(path: Path, change: Callable[[], object]) -> Callable[[], None]:
     return do
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o644)
+    replace(str(path), content, mode)
 
 
-def _writing(path: Path, text: str) -> Callable[[], None]:
-    return _guarded(path, lambda: _write(path, text))
+def _writing(path: Path, content: bytes, mode: int = 0o644) -> Callable[[], None]:
+    return _guarded(path, lambda: _write(path, content, mode))
+
+
+def _old(path: Path) -> tuple[bytes, int] | None:
+    """What a file holds, and its mode; None: there is none.
+
+    :raises L2wgError: it cannot be read.
+    """
+    try:
+        return path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise from_os_error(error, str(path)) from None
 
 
 def plan_install(prefix: Path, destdir: Path, program: str) -> Iterator[Step]:
@@ -86,9 +99,11 @@ def plan_install(prefix: Path, destdir: Path, program: str) -> Iterator[Step]:
         shown = shlex.quote(str(path))
         text = (DATA / name).read_text(encoding="utf-8").replace(PLACEHOLDER, program)
         undo = Step(f"rm {shown}", _guarded(path, path.unlink))
-        if path.exists():
-            undo = Step(f"restore {shown}", _writing(path, path.read_text(encoding="utf-8")))
-        yield Step(f"install -Dm644 {DATA / name} {shown}", _writing(path, text), (undo,))
+        old = _old(path)
+        if old is not None:
+            undo = Step(f"restore {shown}", _writing(path, *old))
+        make = _writing(path, text.encode())
+        yield Step(f"install -Dm644 {DATA / name} {shown}", make, (undo,))
     folder = destdir / CONFIG_DIR.relative_to("/")
     if not folder.exists():
         yield Step(

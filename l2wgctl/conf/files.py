@@ -147,6 +147,14 @@ def write_private(path: str, text: str) -> None:
 
     :raises L2wgError: it cannot be written.
     """
+    replace(path, text.encode("utf-8", "surrogateescape"))
+
+
+def replace(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file atomically; a failure leaves the old one.
+
+    :raises L2wgError: it cannot be written.
+    """
     import tempfile
 
     target = Path(path)
@@ -155,8 +163,9 @@ def write_private(path: str, text: str) -> None:
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)

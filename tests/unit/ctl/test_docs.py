@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -386,6 +387,64 @@ def test_a_failing_install_restores(
     )
     assert page.read_text() == "old"
     assert files(top) == {"opt/share/man/man8/l2wgctl.8", "opt/share/zsh"}
+
+
+def test_what_cannot_be_written_stays_as_it_was(tmp_path: Path, program: Path) -> None:
+    """A file of at most 10,240 bytes, as on a full disk; the manual page has more."""
+    top = tmp_path / "top"
+    assert (DATA / "man/l2wgctl.8").stat().st_size > 10240
+    page, conf = (top / "usr/local/share/man" / x for x in ("man8/l2wgctl.8", "man5/l2wg.conf.5"))
+    for path, content in ((page, b"old \xff\n"), (conf, b"older \xff\n")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        path.chmod(0o640)
+    for place in [*install.FILES.values()][2:]:
+        path = top / "usr/local" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"old \xff\n")
+    before = files(top)
+    words = ["-m", "l2wgctl", "install-files", "--destdir", str(top)]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 10; exec "$@"', "bash", sys.executable, *words],
+        env={
+            "PATH": f"{program.parent}:/usr/bin:/bin",
+            "PYTHONPATH": str(DATA.parents[1]),
+            "PYTHONDONTWRITEBYTECODE": "1",  # Python would leave half of it
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert page.read_bytes() == b"old \xff\n" and conf.read_bytes() == b"older \xff\n"
+    assert stat.S_IMODE(page.stat().st_mode) == 0o640
+    assert files(top) == before
+
+
+def test_an_old_file_that_is_not_text_comes_back(
+    run: Run, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "top/usr/local/share/man/man8/l2wgctl.8"
+    page.parent.mkdir(parents=True)
+    page.write_bytes(b"old \xff\n")
+    page.chmod(0o600)
+    calls: list[int] = []
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = run("install-files", "--destdir", tmp_path / "top")
+    assert result.status == 1
+    assert result.err.splitlines()[-1].endswith("l2wgctl: No space left on device")
+    assert page.read_bytes() == b"old \xff\n"
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert files(tmp_path / "top") == {"usr/local/share/man/man8/l2wgctl.8"}
 
 
 def test_install_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
