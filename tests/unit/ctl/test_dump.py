@@ -92,6 +92,7 @@ def test_it_loads_next_to_nothing() -> None:
     assert not new & {"typing", "re", "argparse", "socket", "enum", "collections", "contextlib"}
     assert {name for name in new if name.startswith("l2wgctl")} == {
         *("l2wgctl", "l2wgctl.cli", "l2wgctl.dump", "l2wgctl.grammar", "l2wgctl.sockets"),
+        "l2wgctl.streams",
         *("l2wgctl.netlink", "l2wgctl.netlink.channel", "l2wgctl.netlink.bulk"),
         "l2wgctl.netlink.uapi",
     }
