@@ -15,6 +15,7 @@ from ..model import Key, MeshOptions
 from ..output import print_json, say
 from . import keyfile, layout, signing
 from .desk import WORDS, Desk, open_desk
+from .imports import envelopes, read
 from .record import Listed, Request, parse_request
 from .review import lost_places, record_for, refuse, shown
 from .signing import Invalid
@@ -54,7 +55,9 @@ def open_store(options: MeshOptions, where: str) -> Store:
 
 def _desk(args: argparse.Namespace) -> Desk:
     # by its name in the module, so that a test can replace it
-    return open_desk(args.mesh, args.file, args.key, f"mesh {args.action}", open_store)
+    desk = open_desk(args.mesh, args.file, args.key, f"mesh {args.action}", open_store)
+    desk.unheard = frozenset(args.ignore)
+    return desk
 
 
 def _name(args: argparse.Namespace) -> str:
@@ -154,6 +157,8 @@ def cmd_sign(args: argparse.Namespace) -> int:
         lines = shown(request, fingerprint, held.record if held is not None else None)
         print("\n".join(lines), file=sys.stderr)
         _confirm(fingerprint, args.fingerprint, name, desk.where)
+        # Of a host that the store has lost, this is the first key that is believed.
+        desk.compare(record)
     desk.write(record)
     return _done(args, desk, name, "is signed", record.serial)
 
@@ -218,6 +223,9 @@ def cmd_resign(args: argparse.Namespace) -> int:
     """Sign all records and the list anew; then the other keys can be taken out of the files."""
     desk = _desk(args)
     desk.look(rolled_back=True)
+    for path in args.source:
+        desk.take(path, envelopes(read(path)))
+    desk.compare()
     count, number = desk.sign_anew()
     if args.json:
         print_json({"records": count, "list": number})

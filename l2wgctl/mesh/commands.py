@@ -35,6 +35,8 @@ def _keygen(parser: Parser) -> None:
 
 def _key(parser: Parser) -> None:
     parser.add_argument("--key", required=True, metavar="FILE", help="the admin's private key")
+    text = "a host that lies about what it has seen; as often as needed"
+    parser.add_argument("--ignore", action="append", default=[], metavar="NAME", help=text)
     _mesh(parser)
 
 
@@ -49,6 +51,13 @@ def _sign(parser: Parser) -> None:
 def _revoke(parser: Parser) -> None:
     _key(parser)
     parser.add_argument("name", metavar="NAME", help="the host")
+
+
+def _resign(parser: Parser) -> None:
+    _key(parser)
+    text = "and what this memory.json, or file of records, has; as often as needed"
+    add = parser.add_argument
+    add("--from", dest="source", action="append", default=[], metavar="FILE", help=text)
 
 
 def _import(parser: Parser) -> None:
@@ -79,7 +88,7 @@ ACTIONS = {
     "keygen": Action("admin", "cmd_keygen", "make the keys of the admins", _keygen),
     "sign": Action("admin", "cmd_sign", "admit a host, or let it change", _sign),
     "revoke": Action("admin", "cmd_revoke", "put a host out of the mesh", _revoke),
-    "resign": Action("admin", "cmd_resign", "sign everything anew with another key", _key),
+    "resign": Action("admin", "cmd_resign", "sign everything anew with another key", _resign),
     "join": Action("join", "cmd_join", "ask an admin to admit this host", _join),
     "run": Action("daemon", "cmd_run", "be this host's agent", _mesh),
     "status": Action(

@@ -8,7 +8,7 @@ The store is not trusted here either. What was signed once is remembered below
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..conf import files
@@ -16,8 +16,9 @@ from ..conf.meshvalues import mesh_name
 from ..errors import L2wgError, Problem, ValueProblem, public
 from ..model import Key, MeshOptions, SecretKey
 from ..output import say
-from . import keyfile, layout, memory, signing
-from .record import Listed, MeshList, Record, parse_alive, parse_record
+from . import keyfile, layout, memory, signing, witness
+from .presence import Presence
+from .record import Listed, MeshList, Record, parse_record
 from .store import Entry, Store
 from .trust import Book
 
@@ -72,13 +73,21 @@ class Desk:
         self.entries: dict[str, Entry] = {}
         self.book = Book(mesh, trusted)
         self.requests: dict[str, bytes] = {}
+        #: Hosts whose word about what they have seen does not count.
+        self.unheard: frozenset[str] = frozenset()
+        self._signs = Presence(mesh)
 
     def look(self, rolled_back: bool = False) -> None:
         """Read the store.
 
         :param rolled_back: whether it may lack what was there before.
-        :raises L2wgError: it may not, and does; or the memory is damaged.
+        :raises L2wgError: it may not, and does, or hosts have seen newer; or the memory is damaged.
         """
+        # First: what an admin signs between this and the records must not look like news.
+        signs = self.store.list(layout.prefix(self.mesh, layout.ALIVE)).entries
+        self._signs.replace(
+            {place.name: entry.value for entry in signs if (place := layout.split(entry.key))}
+        )
         kept = memory.load(self._memory, self.mesh)
         lost: list[str] = []
         if kept is not None:
@@ -102,6 +111,8 @@ class Desk:
                 f"restore it, or: l2wgctl mesh resign --key FILE {self.mesh}",
                 self.where,
             )
+        if not rolled_back:
+            self.compare()
         words = [*lost, *(verdict.words for verdict in verdicts if verdict.words)]
         say(Problem(self.where, line, None, True) for line in words[:WORDS])
         if len(words) > WORDS:
@@ -120,21 +131,32 @@ class Desk:
         held, entry = self.book.held(name), self.entries.get(layout.node(self.mesh, name))
         return held is not None and entry is not None and entry.value == held.raw
 
+    def take(self, path: str, envelopes: Iterable[bytes]) -> None:
+        """Believe what the store may have lost; what is older than what was seen says nothing.
+
+        :param path: the file that has it, for errors.
+        :raises L2wgError: an envelope is not one of this mesh that a trusted key has signed.
+        """
+        for number, raw in enumerate(envelopes, 1):
+            try:
+                self.book.take_envelope(raw)
+            except signing.Invalid as invalid:
+                raise L2wgError(invalid.why, None, f"{path}:{number}") from None
+
     def in_use(self, name: str) -> Key | None:
         """The key that a host says that it uses, if it does and has signed that."""
-        held, entry = self.book.held(name), self.store.get(layout.alive(self.mesh, name))
-        if held is None or entry is None:
-            return None
-        try:
-            sealed = signing.unseal_own(entry.value)
-            alive = parse_alive(sealed.record)
-        except signing.Invalid:
-            return None
-        ours = sealed.signer == held.record.host_key and (alive.mesh, alive.name) == (
-            self.mesh,
-            name,
-        )
-        return alive.key if ours else None
+        held = self.book.held(name)
+        alive = None if held is None else self._signs.of(held.record)
+        return None if alive is None else alive.key
+
+    def compare(self, *asked: Record) -> None:
+        """See that no host has seen a newer list or record than the store shows.
+
+        :param asked: look at these hosts only, whose host keys the admin has just confirmed.
+        :raises L2wgError: one says so, and its word counts: what is signed now would be void.
+        """
+        found = witness.newer(self.book, self._signs, asked or witness.members(self.book))
+        witness.refuse(found, self.unheard, self.where)
 
     # -- writing -------------------------------------------------------------------------------
 

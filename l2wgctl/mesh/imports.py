@@ -15,7 +15,11 @@ from .signing import Invalid
 from .trust import Book
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """A file, or with `-` standard input.
+
+    :raises L2wgError: it cannot be read.
+    """
     try:
         if path == "-":
             return sys.stdin.buffer.read(memory.SIZE_MAX)
@@ -25,7 +29,7 @@ def _read(path: str) -> bytes:
         raise from_os_error(error, path) from None
 
 
-def _envelopes(raw: bytes) -> list[bytes]:
+def envelopes(raw: bytes) -> list[bytes]:
     """The envelopes in a text: one a line, or those of a memory.json."""
     if b'"held"' in raw:
         try:
@@ -46,11 +50,11 @@ def cmd_import(args: argparse.Namespace) -> int:
         book = Book(args.mesh, options.trusted_keys)
     else:
         book, _ = Book.restore(kept, options.trusted_keys)
-    envelopes = _envelopes(_read(args.envelopes))
-    if not envelopes:
+    raws = envelopes(read(args.envelopes))
+    if not raws:
         raise L2wgError("holds no signed records", "one a line", args.envelopes)
     taken = []
-    for number, raw in enumerate(envelopes, 1):
+    for number, raw in enumerate(raws, 1):
         where = f"{args.envelopes}:{number}"
         try:
             place, verdict = book.take_envelope(raw)
@@ -66,6 +70,6 @@ def cmd_import(args: argparse.Namespace) -> int:
     else:
         for place, _ in taken:
             print(place)
-        known = len(envelopes) - len(taken)
+        known = len(raws) - len(taken)
         print(f"{len(taken)} are new here, {known} were known.", file=sys.stderr)
     return 0

@@ -18,6 +18,7 @@ from l2wgctl.errors import L2wgError
 from l2wgctl.mesh import admin, keyfile, layout, memory, record, signing
 from l2wgctl.mesh.commands import ACTIONS
 from l2wgctl.mesh.record import MeshList, Record, Request
+from l2wgctl.mesh.store import Listing
 from l2wgctl.mesh.trust import Book
 from l2wgctl.model import Endpoint, Key, SecretKey
 from tests.support.memory_store import MemoryStore
@@ -493,6 +494,121 @@ def test_junk_in_the_store_does_not_hide_the_rest(place: Place) -> None:
         "says which)"
     )
     assert {*place.newest().hosts} == {"h1"}
+
+
+# -- what hosts have seen --------------------------------------------------------------------------
+
+
+def hears(place: Place, name: str, newest: int, serial: int = 1, by: SecretKey = HOST) -> None:
+    """A host's sign of life."""
+    made = record.Alive("office", name, 1, key_of(1, 1), serial, newest)
+    place.store.put(layout.alive("office", name), signing.seal(made.canonical(), by, True))
+
+
+def older(said: str, action: str) -> str:
+    return (
+        f"mesh {action}: hosts have seen what the store does not show: {said} (l2wgctl mesh "
+        "resign, with the memory.json of a host or an admin that has it: --from FILE; if a host "
+        "lies: --ignore NAME)"
+    )
+
+
+def restored(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store is that of the first admin's last look, and another one has gone on; his memory."""
+    place.sign(1)
+    place.sign(2)
+    backup = dict(place.store.entries)
+    first = place.folder / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "other"))
+    place.sign(1, max_macs=5)
+    place.sign(1, max_macs=6)
+    place.store.entries = backup
+    monkeypatch.setenv("XDG_STATE_HOME", str(first))
+    return place.folder / "other/l2wg/office/memory.json"
+
+
+def test_a_store_that_hosts_are_ahead_of(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The admin's own newest list is there, and what he signs would be void at all hosts."""
+    theirs = restored(place, monkeypatch)
+    hears(place, "h1", 4, 3)
+    before = dict(place.store.entries)
+    for action, *words in [
+        ("revoke", "office", "h1"),
+        ("sign", "office", "h1", "--fingerprint", place.ask(1)),
+        ("sign", "office"),
+        ("resign", "office"),
+    ]:
+        assert error(place.mesh(action, *words)) == older("h1 (list 4)", action)
+    hears(place, "h1", 2, 3)
+    assert error(place.mesh("revoke", "office", "h2")) == older("h1 (record 3)", "revoke")
+    mine = [key for key in before if layout.ALIVE not in key and layout.REQUESTS not in key]
+    assert all(place.store.entries[key] == before[key] for key in mine), "nothing is written"
+    # who has it puts it back, and the first admin goes on
+    hears(place, "h1", 4, 3)
+    done = place.mesh("resign", "--from", theirs, "office")
+    assert done.out.endswith("signed anew in office (list 5).\n"), done
+    assert (place.record("h1").serial, place.record("h1").max_macs) == (3, 6)
+    hears(place, "h1", 5, 3)
+    assert place.mesh("revoke", "office", "h1").out == "h1 is revoked (record 4, list 6).\n"
+
+
+def test_what_is_given_to_resign_is_verified(place: Place) -> None:
+    place.sign(1)
+    path = place.folder / "records"
+    path.write_bytes(signing.seal(record_of(2).canonical(), HOST) + b"\n")
+    assert error(place.mesh("resign", "--from", path, "office")) == (
+        f"{path}:1: is not signed by a trusted key"
+    )
+    assert "no such file" in error(place.mesh("resign", "--from", place.folder / "no", "office"))
+
+
+def test_a_host_that_lies_about_what_it_has_seen(place: Place) -> None:
+    """It cannot lock the admin out, nor speak for others."""
+    place.sign(1)
+    place.sign(2)
+    hears(place, "h2", record.SERIAL_MAX, 1, HOST)
+    assert place.mesh("sign", "office", "h2").err == "h2 has what it asks for (record 1).\n", (
+        "not signed with its own key"
+    )
+    hears(place, "h1", record.SERIAL_MAX, record.SERIAL_MAX)
+    said = older(f"h1 (list {record.SERIAL_MAX})", "revoke")
+    assert error(place.mesh("revoke", "office", "h1")) == said
+    assert error(place.mesh("revoke", "--ignore", "h2", "office", "h1")) == said
+    done = place.mesh("revoke", "--ignore", "h1", "--ignore", "h2", "office", "h1")
+    assert done.out == "h1 is revoked (record 2, list 3).\n"
+    # who is out is not heard any more
+    assert place.sign(2, max_macs=9).out == "h2 is signed (record 2, list 4).\n"
+
+
+def test_a_mesh_that_store_and_admin_have_lost(place: Place) -> None:
+    """The request's host key is what the admin has confirmed, and its sign of life counts."""
+    place.sign(1)
+    fingerprint = place.ask(1)
+    hears(place, "h1", 7, 4)
+    for key in [layout.node("office", "h1"), layout.mesh_list("office", 1)]:
+        place.store.delete(key)
+    (place.folder / "state/l2wg/office/memory.json").unlink()
+    words = ("office", "h1", "--fingerprint", fingerprint)
+    done = place.mesh("sign", *words)
+    assert (done.status, done.out) == (1, "")
+    assert older("h1 (list 7)", "sign") in done.err and place.book().listed() == {}
+    assert place.mesh("sign", "--ignore", "h1", *words).status == 0
+
+
+def test_a_change_meanwhile_is_no_rollback(place: Place) -> None:
+    """Signs are read before the records: what is signed between the two comes with both."""
+    place.sign(1)
+    read, fingerprint = place.store.list, place.ask(2)
+
+    def slowly(prefix: str) -> Listing:
+        found = read(prefix)
+        place.store.list = read  # type: ignore[method-assign]
+        assert place.mesh("sign", "office", "h2", "--fingerprint", fingerprint).status == 0
+        hears(place, "h1", 2)
+        return found
+
+    place.store.list = slowly  # type: ignore[method-assign]
+    assert place.mesh("revoke", "office", "h1").out == "h1 is revoked (record 2, list 3).\n"
 
 
 # -- revoke, resign --------------------------------------------------------------------------------
