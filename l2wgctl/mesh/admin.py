@@ -154,7 +154,7 @@ def cmd_sign(args: argparse.Namespace) -> int:
                 return 0
     else:
         refuse(record, desk.book, desk.where)
-        lines = shown(request, fingerprint, held.record if held is not None else None)
+        lines = shown(request, fingerprint, desk.book)
         print("\n".join(lines), file=sys.stderr)
         _confirm(fingerprint, args.fingerprint, name, desk.where)
         # Of a host that the store has lost, this is the first key that is believed.

@@ -38,20 +38,31 @@ def _range(vlan: tuple[int, int]) -> str:
     return ("untagged" if first == 0 else str(first)) if first == last else f"{first}-{last}"
 
 
+def in_place(book: Book, name: str) -> Record | None:
+    """The newest record of a host that belongs to the mesh.
+
+    None: there is none, or the host is revoked, be it by a list alone. What a store still shows of
+    it then is old, and its key may have been stolen.
+    """
+    held = book.held(name)
+    if held is None or not held.record.present or book.is_revoked(name):
+        return None
+    return held.record
+
+
 def record_for(request: Request, book: Book, in_use: Key | None = None) -> Record:
     """The record that grants a request: the next serial, and the old key until the new one is in
     use. It is the present record if that grants the request already, and no renewal has ended.
 
     :param in_use: the key that the host says that it uses (`Alive.key`).
     """
-    held = book.held(request.name)
+    old = in_place(book, request.name)
     asked = {field.name: getattr(request, field.name) for field in fields(Request)}
-    if held is not None and held.record.present:
-        same = replace(held.record, **asked)
+    if old is not None:
+        same = replace(old, **asked)
         over = same.previous is not None and in_use == same.key
-        if same == held.record and same.serial >= book.serial(request.name) and not over:
-            return held.record
-    old = held.record if held is not None and held.record.present else None
+        if same == old and same.serial >= book.serial(request.name) and not over:
+            return old
     previous = None
     if old is not None:
         # Without a sign of life nobody knows whether an earlier renewal is over.
@@ -89,18 +100,19 @@ def refuse(record: Record, book: Book, where: str) -> None:
         raise L2wgError(f"not signed: {why}", hint, where)
 
 
-def shown(request: Request, fingerprint: str, old: Record | None) -> Iterator[str]:
+def shown(request: Request, fingerprint: str, book: Book) -> Iterator[str]:
     """The lines that an admin sees: all that is asked for, and what it was before."""
-    if old is None:
-        yield f"{request.name} asks to join {request.mesh}:"
-    elif not old.present:
+    old = in_place(book, request.name)
+    if book.is_revoked(request.name):
         yield f"{request.name}, which was revoked, asks to join {request.mesh} again:"
+    elif old is None:
+        yield f"{request.name} asks to join {request.mesh}:"
     else:
         yield f"{request.name}, a host of {request.mesh}, asks for a change:"
     yield f"  {'fingerprint':<12}{fingerprint}"
     for name, label, write in _SHOWN:
         line = f"  {label:<12}{write(request)}"
-        if old is not None and old.present and getattr(old, name) != getattr(request, name):
+        if old is not None and getattr(old, name) != getattr(request, name):
             line += f"   (it was {write(old)})"
         yield line
     yield from warnings(request)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from ..errors import L2wgError
 from .presence import Presence
 from .record import Record
+from .review import in_place
 from .trust import Book
 
 #: Hosts that a line names.
@@ -21,9 +22,9 @@ NAMED = 8
 def members(book: Book) -> Iterator[Record]:
     """The newest records of all present hosts, in force or not."""
     for name in book.listed():
-        held = book.held(name)
-        if held is not None and held.record.present and not book.is_revoked(name):
-            yield held.record
+        record = in_place(book, name)
+        if record is not None:
+            yield record
 
 
 def newer(book: Book, signs: Presence, hosts: Iterable[Record]) -> Iterator[tuple[str, str]]:

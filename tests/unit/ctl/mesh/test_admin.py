@@ -626,6 +626,39 @@ def test_revoke(place: Place) -> None:
     assert (place.record("h1").serial, place.record("h1").previous) == (3, None)
 
 
+@pytest.mark.parametrize("hidden", [True, False])
+def test_who_was_revoked_keeps_no_old_key(
+    place: Place, monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    """One admin revokes, the store hides his record, and another admin only sees the list."""
+    place.sign(1)
+    old = place.store.entries[layout.node("office", "h1")]
+    first = place.folder / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(place.folder / "other"))
+    place.mesh("revoke", "office", "h1")
+    if hidden:
+        place.store.put(old.key, old.value)
+    monkeypatch.setenv("XDG_STATE_HOME", str(first))
+    done = place.sign(1, key=key_of(1, 9))
+    assert "h1, which was revoked, asks to join office again:\n" in done.err
+    assert "(it was" not in done.err
+    assert done.out == "h1 is signed (record 3, list 3).\n"
+    assert place.record("h1").previous is None
+    # also what is the same as before is granted anew
+    place.mesh("revoke", "office", "h1")
+    assert place.sign(1, key=key_of(1, 9)).out == "h1 is signed (record 5, list 5).\n"
+
+
+def test_a_list_revokes_the_record_of_its_serial(place: Place) -> None:
+    place.sign(1)
+    gone = MeshList("office", 2, {"h1": record.Listed(1, True)})
+    raw = signing.seal(gone.canonical(), keyfile.read(str(place.reserve)))
+    place.store.put(layout.mesh_list("office", 2), raw)
+    done = place.sign(1)
+    assert done.err.startswith("h1, which was revoked, asks to join office again:\n")
+    assert done.out == "h1 is signed (record 2, list 3).\n"
+
+
 def test_revoke_what_the_store_hides(place: Place) -> None:
     """A thief has deleted the record; the admin's memory and the list have it."""
     place.sign(1)
