@@ -27,6 +27,7 @@ from .feed import (
     Resolved,
     Signs,
     Stirred,
+    Through,
     Told,
     Whole,
     Written,
@@ -138,6 +139,9 @@ class Agent:
             # What a new key sends before its handshake is seen here, is lost (rule 5).
             self.hurry = self.plan is not None and self.plan.renewing
             self._dirty |= self.hurry
+            self._lazy = True
+        elif isinstance(message, Through):
+            self.faults.put("way", message.problem, "")
             self._lazy = True
         elif isinstance(message, Broken):
             self._say(f"{message.problem}")

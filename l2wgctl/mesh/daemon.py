@@ -113,7 +113,6 @@ def cmd_run(args: argparse.Namespace) -> int:
         me = Me(host.mesh, host.name, host.switch, manual, host.next_key)
         agent = Agent(me, book, line)
         agent.sequence = memory.load_sequence(host.memory_file)
-        agent.faults.put("way", through_the_link(host), "")
         outside = run.Outside(
             Link(host.mesh),
             opener(host.options, host.where),
@@ -121,6 +120,7 @@ def cmd_run(args: argparse.Namespace) -> int:
             Disk(host),
             look_up,
             Link(host.mesh),
+            through_the_link=lambda: through_the_link(host),
         )
         runner = run.Runner(agent, outside)
         run.stop_on_signals(runner)

@@ -34,6 +34,8 @@ WAITING = 64
 VALUE_MAX = LIST_MAX * 4 // 3 + 513
 #: Names of endpoints are looked up anew after this.
 NAMES = 60.0
+#: Whether the store is reached through the link is asked again after this.
+WAY = 300.0
 
 
 class Whole(NamedTuple):
@@ -86,6 +88,12 @@ class Resolved(NamedTuple):
     found: dict[Endpoint, tuple[Endpoint, ...]]
 
 
+class Through(NamedTuple):
+    """The store is reached through the link that it configures (rule 7)."""
+
+    problem: Problem
+
+
 class Imported(NamedTuple):
     """Envelopes that did not come from the store."""
 
@@ -98,7 +106,9 @@ class Died(NamedTuple):
     problem: Problem
 
 
-Message = Union[Broken, Died, Imported, Whole, Signs, Told, Lost, Here, Written, Stirred, Resolved]
+Message = Union[
+    Broken, Died, Here, Imported, Lost, Resolved, Signs, Stirred, Through, Told, Whole, Written
+]
 #: A handler of signals puts into it, too: the lock of queue.Queue is not for that.
 Messages = "queue.SimpleQueue[Message]"
 Open = Callable[[], Store]
@@ -375,3 +385,25 @@ class Names(_Thread):
         """End."""
         super().stop()
         self._news.set()
+
+
+class Way(_Thread):
+    """Finds out whether the store is reached through the link.
+
+    It asks a name server, which may not answer for minutes, or not before the mesh is up.
+    """
+
+    def __init__(
+        self, look: Callable[[], Problem | None], messages: queue.SimpleQueue[Message]
+    ) -> None:
+        super().__init__("way", messages)
+        self._look = look
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            problem = self._look()
+            if problem is not None:
+                # It holds until the files or the names are others; once is enough.
+                self._messages.put(Through(problem))
+                return
+            self._ending.wait(jittered(WAY))

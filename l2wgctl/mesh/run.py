@@ -16,7 +16,7 @@ from ..errors import PROG, KernelError, L2wgError, Problem
 from ..model import Endpoint, SecretKey
 from . import layout, signing
 from .agent import Agent, Decision
-from .feed import Beat, Died, Imported, Message, Names, Open, Stir, Watcher
+from .feed import Beat, Died, Imported, Message, Names, Open, Stir, Watcher, Way
 from .kernel import Kernel
 from .notify import notify
 from .status import Report
@@ -60,7 +60,10 @@ class Keeper(Protocol):
 
 @dataclass
 class Outside:
-    """What the agent needs: kernel and store, its key for signs of life, and its memory."""
+    """What the agent needs: kernel and store, its key for signs of life, and its memory.
+
+    `through_the_link` says whether the store is reached through the link; it may take minutes.
+    """
 
     kernel: Kernel
     open_store: Open
@@ -69,6 +72,7 @@ class Outside:
     look_up: Callable[[Endpoint], Sequence[Endpoint]]
     stir: Kernel | None = None
     clock: Callable[[], float] = time.monotonic
+    through_the_link: Callable[[], Problem | None] = lambda: None
 
 
 class Runner:
@@ -85,6 +89,7 @@ class Runner:
         self._beat = Beat(outside.open_store, key, self._messages)
         self._names = Names(outside.look_up, self._messages)
         self._stir = None if outside.stir is None else Stir(outside.stir, self._messages)
+        self._way = Way(outside.through_the_link, self._messages)
         self._told = ""
         self._next_import = 0.0
         self._imported = False
@@ -100,7 +105,8 @@ class Runner:
         self._imports()
         self._decide()
         notify(READY="1", STATUS="the switch is as the mesh was known last")
-        threads = [self._watcher, self._beat, self._names, *([self._stir] if self._stir else [])]
+        threads = [self._watcher, self._beat, self._names, self._way]
+        threads += [self._stir] if self._stir else []
         for thread in threads:
             thread.start()
         try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from l2wgctl.errors import KernelError, L2wgError
+from l2wgctl.errors import KernelError, L2wgError, Problem
 from l2wgctl.mesh import layout
 from l2wgctl.mesh.etcd import Etcd
 from l2wgctl.mesh.feed import Message, Stirred
@@ -309,3 +309,27 @@ def test_a_clock_that_is_wrong(monkeypatch: pytest.MonkeyPatch, skew: float) -> 
     me.memory.save(stage.agent)
     for clock in (0, skew, 0, 60):
         runs(clock)
+
+
+def test_a_name_server_that_does_not_answer_keeps_nobody_waiting() -> None:
+    """The answer may come only when the mesh is up; what it says is told then."""
+    stage = Stage().settle()
+    me, answers, problem = stage.me, threading.Event(), Problem("", "through the mesh")
+    me.memory.save(stage.agent)
+    me.kernel = FakeKernel(me.key)
+    runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"], timeout=1))
+
+    def asks() -> Problem:
+        answers.wait()
+        return problem
+
+    runner._way._look = asks
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
+    me.kernel.until(lambda _: me.sees(*stage.others))
+    assert "way" not in runner.agent.faults.now
+    answers.set()
+    while runner.agent.faults.now.get("way") != problem:
+        assert thread.is_alive()
+    runner.stop()
+    thread.join(60)

@@ -17,9 +17,11 @@ from l2wgctl.keys import generate_private_key, public_key
 from l2wgctl.mesh import access, host, keyfile, layout, signing
 from l2wgctl.mesh.daemon import Disk, remembered
 from l2wgctl.mesh.record import parse_request
+from l2wgctl.mesh.run import Runner
 from l2wgctl.model import MeshOptions
 from tests.support.memory_store import MemoryStore
 from tests.unit.ctl.conftest import Result
+from toolkit.bench.mesh_hosts import FakeKernel
 
 TRUSTED = str(signing.public_key(signing.generate()))
 SECRET = generate_private_key()
@@ -295,3 +297,28 @@ def test_a_name_that_is_no_meshs(place: Place, action: str) -> None:
         "office.conf: the mesh's name is not 1-63 of a-z 0-9 -: 'My_Office' (name the link so, "
         "too)\n"
     )
+
+
+def test_the_agent_asks_no_name_server_before_it_runs(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be behind the mesh: what the disk remembers comes first (rule 4)."""
+    place.write(lambda text: text.replace("127.0.0.1:2379", "etcd.example.org:2379"))
+    keyfile.create(place.load().host_key_file)
+    order: list[str] = []
+
+    def asked(*_: object, **__: object) -> None:
+        order.append("asked")
+        raise OSError
+
+    def ran(runner: Runner) -> None:
+        order.append("runs")
+        assert runner._outside.through_the_link() is None
+
+    monkeypatch.setattr("l2wgctl.mesh.link.Link", lambda name: FakeKernel(None))
+    monkeypatch.setattr("l2wgctl.mesh.run.stop_on_signals", lambda _: None)
+    monkeypatch.setattr(Runner, "run", ran)
+    monkeypatch.setattr("socket.getaddrinfo", asked)
+    result = place.mesh("run")
+    assert result.status == 0, result.err
+    assert order == ["runs", "asked"]
