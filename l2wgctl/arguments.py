@@ -250,7 +250,14 @@ def execute(words: list[str]) -> int:
     if args.command is None:
         # As in wg, no command is `show`.
         args.command, args.interface, args.field = "show", "all", None
-    if args.netns:
+    for name, value in vars(args).items():
+        # To take the default instead would be to work on another host, link or file than was meant.
+        if value == "" and name != "destdir":
+            option = f"--{name.replace('_', '-')}"
+            given = any(word.partition("=")[0] == option for word in words)
+            what = f"{option if given else 'a word of the command'} is empty"
+            raise UsageError(what, "is a variable of the shell unset?", args.command)
+    if args.netns is not None:
         from .netlink.link import enter_netns
 
         enter_netns(args.netns)

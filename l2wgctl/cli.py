@@ -53,7 +53,7 @@ def _quick_dump(words: list[str]) -> int | None:
     """Do `show IFACE dump`; None for other words, and if the long way is needed."""
     if len(words) != 3 or words[0] != "show" or words[2] != "dump":
         return None
-    if words[1] in ("all", "interfaces") or words[1].startswith("-"):
+    if words[1] in ("", "all", "interfaces") or words[1].startswith("-"):
         return None
     from .dump import dump
 

@@ -259,6 +259,10 @@ def _serve(listen: str, registry: Any, library: ModuleType) -> None:
         raise L2wgError(f"--listen {problem.what}", problem.hint, "metrics") from None
     try:
         library.start_http_server(port, address, registry)
+    except UnicodeError:  # an empty label
+        raise L2wgError(
+            f"'{address}' is no address", "9586, or 192.0.2.1:9586", "metrics"
+        ) from None
     except OSError as error:
         hint = "ports below 1024 are root's" if error.errno == errno.EACCES else None
         what = f"cannot listen at {listen}: {error.strerror or error}"

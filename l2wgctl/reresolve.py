@@ -134,6 +134,7 @@ def cmd_resolve(args: argparse.Namespace) -> int:
     """Look at a link's silent peers until interrupted, or once."""
     name, path = files.locate(args.target)
     watch = Watch(memory.recall(name, ABOUT))
+    interval = 0  # as long as the file has mistakes
     while True:
         try:
             config = files.load(path)

@@ -86,9 +86,12 @@ def look_up(endpoint: Endpoint) -> list[Endpoint]:
     """
     import socket
 
-    answers = socket.getaddrinfo(
-        endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
-    )
+    try:
+        answers = socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
+        )
+    except UnicodeError:  # a label that is too long as DNS has it (RFC 3490)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
     found = []
     for family, _, _, _, address in answers:
         host = str(address[0])

@@ -52,10 +52,12 @@ class Names:
 
     def of(self, interface: str) -> Mapping[bytes, str]:
         """Public key to name, for the peers of a link that have one."""
+        path = f"{self._folder}/{interface}.conf"
+        if not os.path.isfile(path):  # a FIFO would keep us waiting
+            self._known.pop(interface, None)
+            return {}
         try:
-            with open(
-                f"{self._folder}/{interface}.conf", encoding="utf-8", errors="replace"
-            ) as file:
+            with open(path, encoding="utf-8", errors="replace") as file:
                 status = os.fstat(file.fileno())
                 stamp = (status.st_mtime_ns, status.st_size)
                 if interface not in self._known or self._known[interface][0] != stamp:

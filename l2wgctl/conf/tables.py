@@ -30,7 +30,7 @@ def _rows() -> Iterator[tuple[str, int]]:
     paths = [first] if first else []
     for folder in dict.fromkeys(path.with_name("rt_tables.d") for path in reversed(FILES)):
         paths += sorted(folder.glob("*.conf"))
-    for path in paths:
+    for path in filter(Path.is_file, paths):  # a FIFO would keep us waiting
         try:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError:

@@ -20,7 +20,7 @@ NAME_MAX = 15
 PEER_NAME_MAX = 63
 _NAME = re.compile(r"[A-Za-z0-9_=+.-]+")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
-_NOT_A_HOST = re.compile(r"[\s/]")
+_NOT_A_HOST = re.compile(r"[\s/#]")
 #: An interface by name or number; without a colon, which would be the port's.
 _ZONE = re.compile(r"[^\s/:%]{1,15}")
 _DOMAIN = re.compile(r"~?[^\s/:;,~]+")
@@ -127,13 +127,21 @@ def endpoint(text: str) -> Endpoint:
         if not colon or not digits:
             name = (host or digits).strip()
             raise ValueProblem(f"'{text}' has no port", f"write {name or 'HOST'}:51820")
-    if not host or _NOT_A_HOST.search(host):
+    if not _may_be_host(host):
         raise ValueProblem(f"'{text}' has no valid host", "write HOST:PORT")
     value = number(digits)
     if value is None or not 1 <= value <= 65535:
         offset = text.rindex(":") + 1
         raise ValueProblem(f"'{text}' has a port that is not 1-65535", None, offset)
     return Endpoint(host, value)
+
+
+def _may_be_host(text: str) -> bool:
+    """Whether getaddrinfo would look at a host: its labels have 1-63 characters (RFC 1035, section
+    2.3.4), and none is a surrogate, which a byte that is not UTF-8 becomes."""
+    if not text.isprintable() or _NOT_A_HOST.search(text):
+        return False
+    return ":" in text or all(0 < len(label) < 64 for label in text.removesuffix(".").split("."))
 
 
 def _check_ip6(host: str, text: str) -> None:

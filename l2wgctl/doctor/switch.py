@@ -157,6 +157,8 @@ def _flooding(state: SwitchState, peers: Sequence[PeerState], link: Link) -> Ite
 
 
 def _leases(path: Path) -> Iterator[tuple[str, str]]:
+    if not path.is_file():  # a FIFO would keep us waiting
+        return
     try:
         text = path.read_text(errors="replace")
     except OSError:

@@ -48,9 +48,16 @@ def load_options(mesh: str, path: str | None) -> tuple[MeshOptions, str]:
 
 
 def state_folder() -> Path:
-    """Where an admin's memory is (XDG Base Directory Specification)."""
+    """Where an admin's memory is (XDG Base Directory Specification).
+
+    :raises L2wgError: the user has no home.
+    """
     home = os.environ.get("XDG_STATE_HOME")
-    return Path(home or Path.home() / ".local/state") / "l2wg"
+    try:
+        return Path(home or Path.home() / ".local/state") / "l2wg"
+    except RuntimeError:  # neither HOME nor an entry in passwd
+        what = "nobody knows this user's home, where the admin's memory is kept"
+        raise L2wgError(what, "set XDG_STATE_HOME", "mesh") from None
 
 
 class Desk:

@@ -188,7 +188,7 @@ def _address_of(host: str) -> str | None:
     try:
         with signals.waiting():
             return str(socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0][4][0])
-    except OSError:
+    except (OSError, UnicodeError):
         return None
 
 
