@@ -25,6 +25,8 @@ from .store import Changed, Ended, Entry, Event, Listing, Member, Progress, Refu
 SILENT = 60.0
 #: Keys in one answer; a record is some 1,500 bytes, so this stays far below etcd's 2 MiB.
 PAGE = 500
+#: Bytes of memory that a key takes besides its text and its value; tiny ones are many.
+ENTRY = 512
 #: A list is begun anew so often when the store is compacted under it.
 LISTS = 3
 
@@ -112,7 +114,7 @@ class Etcd(Gateway):
                 return Listing(tuple(entries), revision)
             # The bytes of the key: its text may be another one, before or behind it.
             before, last = last, base64.b64decode(kvs[-1]["key"])
-            size += sum(len(entry.key) + len(entry.value) for entry in entries[-len(kvs) :])
+            size += sum(ENTRY + len(e.key) + len(e.value) for e in entries[-len(kvs) :])
             if last <= before:
                 raise ValueError
             if size > MOST:

@@ -60,7 +60,7 @@ def cmd_import(args: argparse.Namespace) -> int:
             place, verdict = book.take_envelope(raw)
         except Invalid as invalid:
             raise L2wgError(f"{invalid.why}: nothing is imported", None, where) from None
-        if verdict.words is not None and not verdict.changed:
+        if verdict.words is not None and not (verdict.changed or verdict.older):
             raise L2wgError(f"{verdict.words}: nothing is imported", None, where)
         if verdict.changed:
             taken.append((place, raw))

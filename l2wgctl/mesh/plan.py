@@ -22,6 +22,8 @@ KEEPALIVE = 25
 #: What a switch takes of one peer (kernel/uapi/l2wg.yaml).
 MACS_OF_PEER = 1024
 RANGES_OF_PEER = 256
+#: And those without a tag.
+EVERY_VLAN = ((0, 4094),)
 #: And of the host itself.
 OWN_MAX = 64
 #: Nothing is given.
@@ -192,7 +194,13 @@ def _all_of(records: Iterable[Record]) -> PeerOptions:
     found = list(records)
     bound = _bound(found)
     count = len(bound.allowed_macs or ()) + (bound.max_macs or 0)
-    return bound._replace(allowed_macs=(), max_macs=min(count, MAX_ENTRIES))
+    vlans = bound.allowed_vlans or ()
+    return bound._replace(
+        allowed_macs=(),
+        max_macs=min(count, MAX_ENTRIES),
+        # More ranges than it takes, and it would refuse its only peer.
+        allowed_vlans=vlans if len(vlans) <= RANGES_OF_PEER else EVERY_VLAN,
+    )
 
 
 def _both(

@@ -21,7 +21,8 @@ class Presence:
     def __init__(self, mesh: str) -> None:
         self._mesh = mesh
         self._raw: dict[str, bytes] = {}
-        self._read: dict[str, tuple[bytes, Key, Alive]] = {}
+        #: What came of it: the sign, or why it is none. False ones are what anybody may write.
+        self._read: dict[str, tuple[bytes, Key, Alive | str]] = {}
         #: By name and host key: who had an older key must not bind who has the new one.
         self._newest: dict[tuple[str, Key], int] = {}
         self.refused: dict[str, str] = {}
@@ -53,19 +54,24 @@ class Presence:
         if raw is None:
             return None
         read = self._read.get(record.name)
-        if read is not None and read[:2] == (raw, record.host_key):
-            return read[2]
-        try:
-            alive = self._verified(raw, record)
-        except Invalid as refused:
-            self.refused[record.name] = refused.why
+        if read is None or read[:2] != (raw, record.host_key):
+            read = (raw, record.host_key, self._verified(raw, record))
+            self._read[record.name] = read
+        found = read[2]
+        if isinstance(found, str):
+            self.refused[record.name] = found
             return None
         self.refused.pop(record.name, None)
-        self._newest[record.name, record.host_key] = alive.sequence
-        self._read[record.name] = (raw, record.host_key, alive)
-        return alive
+        self._newest[record.name, record.host_key] = found.sequence
+        return found
 
-    def _verified(self, raw: bytes, record: Record) -> Alive:
+    def _verified(self, raw: bytes, record: Record) -> Alive | str:
+        try:
+            return self._alive(raw, record)
+        except Invalid as refused:
+            return refused.why
+
+    def _alive(self, raw: bytes, record: Record) -> Alive:
         sealed = unseal_own(raw)
         if sealed.signer != record.host_key:
             raise Invalid("is not signed with the host's key")

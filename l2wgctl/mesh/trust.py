@@ -34,11 +34,17 @@ class Verdict(NamedTuple):
     """What came of something that the store has shown.
 
     `changed`: what is believed is another now, or is to be saved. `words`: a line for the log, what
-    is ignored and why; None if there is nothing to say that was not said before.
+    is ignored and why; None if there is nothing to say that was not said before. `older`: it is a
+    record whose follower is known here.
     """
 
     changed: bool = False
     words: str | None = None
+    older: bool = False
+
+
+class _Older(Invalid):
+    """A record of a smaller serial than one that was seen."""
 
 
 @dataclass
@@ -162,7 +168,8 @@ class Book:
             # What an editor adds is no news.
             changed = take(place.name, raw.removesuffix(b"\n"))
         except Invalid as invalid:
-            return Verdict(False, self._refuse(shown, invalid.why, place.name))
+            words = self._refuse(shown, invalid.why, place.name)
+            return Verdict(False, words, isinstance(invalid, _Older))
         self.refusals.drop(shown)
         words = self.contested.get(place.name) if changed and place.kind == layout.NODES else None
         return Verdict(changed, words and f"{shown} {words}: ignored")
@@ -245,7 +252,7 @@ class Book:
             raise Invalid(f"is the record of {record.name}")
         floor = self._floors.get(name)
         if record.serial < self.serial(name):
-            raise Invalid(
+            raise _Older(
                 f"has the serial {record.serial}, and this host has seen {self.serial(name)}"
             )
         if floor is not None and record.serial == floor.serial and record.present and floor.revoked:

@@ -715,6 +715,22 @@ def test_import(place: Place) -> None:
     assert place.run(*words, copy, "--json").out == "[]\n"
 
 
+def test_import_from_a_host_that_lags(place: Place) -> None:
+    """It has an old record of one host, and news of another."""
+    place.sign(1)
+    book = Book("office", place.keys())
+    old = place.store.entries[layout.node("office", "h1")].value
+    book.take_all([(layout.node("office", "h1"), old)])
+    secret = keyfile.read(str(place.key))
+    new = signing.seal(replace(record_of(1), serial=2).canonical(), secret)
+    book.take_envelope(new)
+    memory.save(memory.file_of("office"), book.snapshot())
+    path = place.folder / "records"
+    path.write_bytes(old + b"\n" + signing.seal(record_of(2).canonical(), secret) + b"\n")
+    done = place.run("mesh", "import", "--file", place.file, "office", path)
+    assert (done.out, done.err) == ("nodes/h2\n", "1 are new here, 1 were known.\n")
+
+
 def test_import_takes_all_or_nothing(place: Place) -> None:
     place.sign(1)
     path = place.folder / "records"

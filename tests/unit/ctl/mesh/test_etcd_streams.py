@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import threading
 from collections.abc import Callable, Iterator
@@ -155,6 +156,22 @@ class TestOddStreams:
         events = list(store.watch("/", 13))
         assert [type(e) for e in events] == [Ended]
         assert isinstance(events[0], Ended) and events[0].why == "broken"
+
+
+def test_very_many_tiny_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry takes memory, however short it is."""
+    store, pages = Etcd(["http://127.0.0.1:9"]), 0
+
+    def ask(path: str, body: object) -> dict[str, object]:
+        nonlocal pages
+        pages += 1
+        keys = (base64.b64encode(b"/%09d" % (1000 * pages + n)).decode() for n in range(500))
+        return {"kvs": [{"key": key} for key in keys], "more": True}
+
+    monkeypatch.setattr(store, "_ask", ask)
+    with pytest.raises(Refused, match="has more than 64 MiB"):
+        store.list("/")
+    assert pages <= (64 << 20) // (500 * 512) + 1
 
 
 def test_a_list_that_is_always_compacted_ends() -> None:

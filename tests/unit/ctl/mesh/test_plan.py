@@ -168,6 +168,33 @@ def test_who_has_no_place() -> None:
     assert plan_of(records, "h5").peers == {}
 
 
+def test_a_host_behind_a_hub_of_a_mesh_with_more_vlans_than_a_switch_takes() -> None:
+    """256 ranges to a key: its only peer would be refused, and it would be cut off."""
+
+    def ranges(count: int) -> object:
+        records = {"hub": replace(record_of(0, hub=True), name="hub")}
+        records["h1"] = replace(record_of(1), name="h1", behind="hub")
+        for number in range(count):
+            name = f"d{number:03d}"
+            records[name] = replace(
+                record_of(2),
+                name=name,
+                key=key_of(number, 4),
+                host_key=key_of(number, 5),
+                addresses=(),
+                macs=(),
+                vlans=tuple((vlan, vlan) for vlan in range(10 * number + 2, 10 * number + 12, 2)),
+            )
+        found = plan_of(records, "h1")
+        assert not found.left_out
+        (peer,) = found.peers.values()
+        return peer.options.allowed_vlans
+
+    most = ranges(51)
+    assert isinstance(most, tuple) and len(most) == 256 and most[0] == (0, 0)
+    assert ranges(52) == ((0, 4094),)
+
+
 def test_a_hub_with_more_macs_than_a_switch_binds() -> None:
     """1,024 to a key: the first by name have a place, at every host the same."""
     records = {"hub": replace(record_of(0, hub=True), name="hub", macs=())}

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from l2wgctl.mesh import presence as presences
 from l2wgctl.mesh import signing
 from l2wgctl.mesh.pace import Backoff, jittered
 from l2wgctl.mesh.presence import Presence
@@ -51,6 +52,29 @@ def test_false_ones(raw: bytes, why: str) -> None:
     assert presence.refused == {"berlin": why}
     presence.gone("berlin")
     assert presence.refused == {}
+
+
+def test_a_false_one_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write to the store could keep all hosts at work otherwise."""
+    asked = []
+
+    def counting(raw: bytes) -> signing.Sealed:
+        asked.append(raw)
+        return signing.unseal_own(raw)
+
+    monkeypatch.setattr(presences, "unseal_own", counting)
+    presence = Presence("office")
+    false = sealed(sign(), OTHER)
+    presence.put("berlin", false)
+    for _ in range(3):
+        assert presence.of(RECORD) is None
+        assert presence.refused == {"berlin": "is not signed with the host's key"}
+    presence.gone("berlin")
+    presence.put("berlin", false)
+    assert presence.of(RECORD) is None and "berlin" in presence.refused
+    assert asked == [false]
+    presence.put("berlin", sealed(sign()))
+    assert presence.of(RECORD) == sign() and presence.refused == {}
 
 
 def test_an_old_one_put_back() -> None:
