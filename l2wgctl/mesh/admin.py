@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..conf.files import kept_if_done
 from ..conf.meshvalues import mesh_name
-from ..errors import L2wgError, Problem, UsageError, ValueProblem, without_keys
+from ..errors import L2wgError, Problem, UsageError, ValueProblem, public, without_keys
 from ..model import Key, MeshOptions
 from ..output import print_json, say
 from . import keyfile, layout, signing
@@ -219,6 +219,29 @@ def cmd_revoke(args: argparse.Namespace) -> int:
     return _done(args, desk, name, "is revoked", serial)
 
 
+def _vouch(desk: Desk, yes: bool) -> None:
+    """Show what this key has not signed: who had the other key may have made it.
+
+    :raises L2wgError: nobody says that it is right.
+    """
+    others = list(desk.signed_by_others())
+    for held in others:
+        made = held.record
+        what = f"key {public(made.key)}" if made.present else "revoked"
+        by = public(held.signer)
+        print(f"{made.name}: record {made.serial}, {what}, signed with {by}", file=sys.stderr)
+    if yes or not others:
+        return
+    what = "1 record is" if len(others) == 1 else f"{len(others)} records are"
+    what += " not signed with this key"
+    hint = "put out what is nobody's (l2wgctl mesh revoke), then add --yes"
+    if not sys.stdin.isatty():
+        raise L2wgError(what, hint, desk.where)
+    print("Is each of these right? (yes) ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise L2wgError(f"nothing is signed: {what}", hint, desk.where)
+
+
 def cmd_resign(args: argparse.Namespace) -> int:
     """Sign all records and the list anew; then the other keys can be taken out of the files."""
     desk = _desk(args)
@@ -226,6 +249,7 @@ def cmd_resign(args: argparse.Namespace) -> int:
     for path in args.source:
         desk.take(path, envelopes(read(path)))
     desk.compare()
+    _vouch(desk, args.yes)
     count, number = desk.sign_anew()
     if args.json:
         print_json({"records": count, "list": number})

@@ -58,6 +58,8 @@ def _resign(parser: Parser) -> None:
     text = "and what this memory.json, or file of records, has; as often as needed"
     add = parser.add_argument
     add("--from", dest="source", action="append", default=[], metavar="FILE", help=text)
+    text = "do not ask about records that another key has signed"
+    add("--yes", action="store_true", help=text)
 
 
 def _import(parser: Parser) -> None:

@@ -8,7 +8,7 @@ The store is not trusted here either. What was signed once is remembered below
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..conf import files
@@ -18,9 +18,9 @@ from ..model import Key, MeshOptions, SecretKey
 from ..output import say
 from . import keyfile, layout, memory, signing, witness
 from .presence import Presence
-from .record import Listed, MeshList, Record, parse_record
+from .record import SERIAL_MAX, Listed, MeshList, Record, parse_list, parse_record
 from .store import Entry, Store
-from .trust import Book
+from .trust import Book, Held
 
 #: Lists that are left in the store; agents need the newest, people may want to compare.
 LISTS_LEFT = 8
@@ -176,13 +176,26 @@ class Desk:
         self.book.take(key, value)
         return True
 
+    def _readable(self, made: Record | MeshList, parse: Callable[[bytes], object]) -> None:
+        """See that hosts can read what is about to be signed.
+
+        :raises L2wgError: they cannot: whoever had a key has used up the serials, for example.
+        """
+        shown = f"the record of {made.name}" if isinstance(made, Record) else "the list"
+        try:
+            assert parse(made.canonical()) == made
+        except signing.Invalid as invalid:
+            hint = None
+            if made.serial > SERIAL_MAX:
+                hint = "somebody has used up the serials: docs/mesh.md, a key that was stolen"
+            raise L2wgError(f"not signed: {shown} {invalid.why}", hint, self.where) from None
+
     def write(self, record: Record) -> None:
         """Sign a record and put it into the store.
 
         :raises L2wgError: somebody has changed it meanwhile; or it has a value that is not valid.
         """
-        # what nobody could read must not be signed
-        assert parse_record(record.canonical()) == record
+        self._readable(record, parse_record)
         raw = signing.seal(record.canonical(), self.secret)
         if not self._put(layout.node(self.mesh, record.name), raw):
             what = f"somebody else has just written the record of {record.name}"
@@ -200,6 +213,7 @@ class Desk:
             hosts = {**self.book.listed(), **self._more(more or {})}
             serial = (self.book.list.serial if self.book.list is not None else 0) + 1
             made = MeshList(self.mesh, serial, dict(sorted(hosts.items())))
+            self._readable(made, parse_list)
             if self._put(
                 layout.mesh_list(self.mesh, serial), signing.seal(made.canonical(), self.secret)
             ):
@@ -235,6 +249,14 @@ class Desk:
             if place and place.kind == layout.LISTS and place.serial <= newest - LISTS_LEFT:
                 self.store.delete(key)
                 del self.entries[key]
+
+    def signed_by_others(self) -> Iterator[Held]:
+        """What is believed, by name, because another key than this one has signed it."""
+        own = signing.public_key(self.secret)
+        for name in sorted(self.book.listed()):
+            held = self.book.held(name)
+            if held is not None and held.signer != own:
+                yield held
 
     def sign_anew(self) -> tuple[int, int]:
         """Put everything into the store, signed with this key; how many records, which list."""

@@ -17,7 +17,7 @@ import pytest
 from l2wgctl.errors import L2wgError
 from l2wgctl.mesh import admin, keyfile, layout, memory, record, signing
 from l2wgctl.mesh.commands import ACTIONS
-from l2wgctl.mesh.record import MeshList, Record, Request
+from l2wgctl.mesh.record import SERIAL_MAX, Listed, MeshList, Record, Request
 from l2wgctl.mesh.store import Listing
 from l2wgctl.mesh.trust import Book
 from l2wgctl.model import Endpoint, Key, SecretKey
@@ -683,13 +683,57 @@ def test_resign_with_the_other_key(place: Place) -> None:
     place.sign(1)
     place.sign(2)
     place.mesh("revoke", "office", "h2")
-    done = place.mesh("resign", "office", key=place.reserve)
+    left = dict(place.store.entries)
+    line = (
+        "mesh resign: 2 records are not signed with this key (put out what is nobody's (l2wgctl "
+        "mesh revoke), then add --yes)"
+    )
+    assert error(place.mesh("resign", "office", key=place.reserve)).endswith(line)
+    assert place.store.entries == left
+    done = place.mesh("resign", "--yes", "office", key=place.reserve)
+    first = place.keys()[0]
+    assert done.err.splitlines() == [
+        f"h1: record 1, key {record_of(1).key}, signed with {first}",
+        f"h2: record 2, revoked, signed with {first}",
+    ]
     assert done.out == "2 records are signed anew in office (list 4).\n"
     only = place.book(place.keys()[1])
     assert [*only.records] == ["h1"] and only.is_revoked("h2") and len(only.refusals) <= 8
     assert only.serial("h1") == 1, "the records are the same"
     again = place.mesh("resign", "office", key=place.reserve)
     assert again.out == "0 records are signed anew in office (list 5).\n"
+
+
+@pytest.mark.parametrize("said", ["yes\n", "no\n", ""])
+def test_what_another_key_has_signed_is_asked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Who had it may have admitted somebody; signed anew, he would stay when that key goes."""
+    place.sign(1)
+    answer(monkeypatch, said)
+    done = place.mesh("resign", "office", key=place.reserve)
+    assert (done.status == 0) is (said == "yes\n")
+    assert [*place.book(place.keys()[1]).records] == (["h1"] if done.status == 0 else [])
+    # what is one's own needs no question
+    answer(monkeypatch, "no\n")
+    assert place.mesh("resign", "office").status == (1 if done.status == 0 else 0)
+
+
+def test_serials_that_are_used_up(place: Place) -> None:
+    """By who has stolen a key; one line, and nothing that no host can read."""
+    place.sign(1)
+    secret = keyfile.read(str(place.key))
+    last = MeshList("office", SERIAL_MAX, {"h1": Listed(SERIAL_MAX, True)})
+    key = layout.mesh_list("office", SERIAL_MAX)
+    place.store.put(key, signing.seal(last.canonical(), secret))
+    before = dict(place.store.entries)
+    for done in (place.sign(1, max_macs=4), place.mesh("resign", "office")):
+        assert done.status == 1 and done.err.splitlines()[-1].endswith(
+            "(somebody has used up the serials: docs/mesh.md, a key that was stolen)"
+        )
+        assert not done.err.count("Traceback")
+    kept = [entry for entry in before if layout.REQUESTS not in entry]
+    assert all(place.store.entries[entry] == before[entry] for entry in kept)
 
 
 # -- import ----------------------------------------------------------------------------------------
