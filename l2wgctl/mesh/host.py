@@ -26,6 +26,8 @@ from .record import UNTAGGED, Request, Vlans, check
 from .signing import Invalid
 from .status import RUNTIME
 
+#: What the file of a new private key ends with, until the mesh knows it.
+NEXT = ".next"
 ALL_VLANS: Vlans = ((0, 4094),)
 #: Learned MACs behind a host with a bridge: the module's own limit of a peer.
 BRIDGED_MACS = 256
@@ -49,7 +51,7 @@ class Host(NamedTuple):
     def next_key_file(self) -> str | None:
         """The file with the new private key; None: the file holds the key itself."""
         named = self.config.link.private_key_file
-        return None if named is None else f"{located(named, self.where)}.next"
+        return None if named is None else f"{located(named, self.where)}{NEXT}"
 
     @property
     def memory_file(self) -> Path:

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from ..conf.files import create_private
 from ..conf.keyfiles import located
+from ..conf.parse import parse
 from ..errors import L2wgError
 from ..keys import generate_private_key
 from ..model import SecretKey
 from ..output import print_json
 from . import layout, signing
 from .access import opener
-from .host import Host, host_key, load, request_of, through_the_link
+from .host import NEXT, Host, host_key, load, request_of, through_the_link
 from .signing import Invalid
 from .store import Store
 
@@ -50,12 +52,33 @@ def _new_key(host: Host) -> SecretKey:
         raise L2wgError(
             "holds the PrivateKey itself, which --renew cannot change", hint, host.where
         )
+    others = _who_share(host, path)
+    if others:
+        what = f"{', '.join(others)} would lose this key: PrivateKeyFile is the same"
+        raise L2wgError(what, "give each file a key of its own", host.where)
     hint = f"l2wgctl mesh join {host.mesh} asks again; or remove that file"
     if os.path.lexists(path):
         raise L2wgError("a new key waits already to be signed", hint, path)
     key = generate_private_key()
     create_private(path, f"{key.reveal()}\n", hint)
     return key
+
+
+def _who_share(host: Host, next_file: str) -> list[str]:
+    """Files beside the host's own that name the key file, which the agent will overwrite."""
+    ours = os.path.realpath(next_file.removesuffix(NEXT))
+    here = Path(host.where)
+    found = []
+    for path in sorted(here.parent.glob("*.conf")):
+        if path.name == here.name or not path.is_file():  # a FIFO would keep us waiting
+            continue
+        try:
+            named = parse(path.read_text(errors="replace"), str(path)).link.private_key_file
+        except (L2wgError, OSError):
+            continue  # a neighbour's mistake is the neighbour's
+        if named is not None and os.path.realpath(located(named, str(path))) == ours:
+            found.append(path.name)
+    return found
 
 
 def _not_taken(store: Store, place: str, host: Host, signer: SecretKey) -> int:

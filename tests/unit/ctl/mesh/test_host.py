@@ -198,6 +198,23 @@ def test_names_that_differ_or_are_taken(place: Place) -> None:
     )
 
 
+def test_a_key_that_two_files_name_cannot_be_renewed(place: Place) -> None:
+    """The agent of one would overwrite what the other one needs at its next start."""
+    (place.file.parent / "broken.conf").write_text("[Interface\n")
+    (place.file.parent / "folder.conf").mkdir()
+    beside = place.file.with_name("home.conf")
+    (place.file.parent / "same.key").symlink_to(place.key)
+    for named in ("office.key", place.key, "same.key"):
+        beside.write_text(f"[Interface]\nPrivateKeyFile = {named}\n")
+        assert place.error("join", "--renew") == (
+            "l2wgctl: /etc/l2wg/office.conf: home.conf would lose this key: PrivateKeyFile is the "
+            "same (give each file a key of its own)"
+        )
+        assert place.load().next_key() is None
+    beside.write_text("[Interface]\nPrivateKeyFile = home.key\n")
+    assert place.mesh("join", "--renew").status == 0
+
+
 def test_a_private_key_in_the_file_cannot_be_renewed(place: Place) -> None:
     line = f"PrivateKey = {SECRET.reveal()}"
     place.write(lambda text: text.replace("PrivateKeyFile = office.key", line))
