@@ -32,7 +32,7 @@ from .feed import (
     Whole,
     Written,
 )
-from .kernel import Change, LinkNow, Replace, SetPeer, SetPrivateKey
+from .kernel import Change, LinkNow, Remove, Replace, SetPeer, SetPrivateKey
 from .plan import KEEPALIVE, Plan, WantedPeer, plan
 from .presence import Presence
 from .reconcile import reconcile
@@ -261,7 +261,11 @@ class Agent:
             wanted = Plan()
         self.plan = wanted
         own = self.book.records.get(self.me.name)
-        if wanted is not None:
+        self._has_record(link, wanted is not None)
+        if wanted is None:
+            gone = self.book.revoked_keys() & link.peers.keys() - self.me.manual
+            made.changes += [Remove(key) for key in sorted(gone)]
+        else:
             wanted = replace(wanted, peers=self._with_addresses(wanted.peers.values(), made))
             hints = self._hints(wanted, link, now)
             made.changes += reconcile(link, wanted, hints, self.me.manual)
@@ -272,6 +276,16 @@ class Agent:
         made.sign = self._news(own, link)
         made.save, self._save = self._save, False
         return made
+
+    def _has_record(self, link: LinkNow, has: bool) -> None:
+        """Without a record of its own a host keeps the peers that it has; somebody must know."""
+        what = (
+            "no trusted key has signed its record: its peers stay, but for those that are revoked"
+        )
+        hint = "see TrustedKeys; l2wgctl mesh join, and have an admin sign it"
+        bad = not has and bool(link.peers.keys() - self.me.manual)
+        problem = Problem(self.me.name, what, hint) if bad else None
+        self.faults.put("record", problem, "its record is signed with a trusted key again")
 
     def _see_new_keys(self, link: LinkNow) -> None:
         """Rule 5: the first handshake of a new key moves the bindings."""

@@ -109,6 +109,11 @@ class Book:
         # Of one serial, what revokes wins, in whatever order the store shows them.
         return _gone(held) or (held.record.serial == floor.serial and floor.revoked)
 
+    def revoked_keys(self) -> set[Key]:
+        """Keys of hosts that are gone, which no present host has."""
+        gone = {held.record.key for name, held in self._held.items() if self.is_revoked(name)}
+        return gone - {k for r in self.records.values() for k in (r.key, r.previous)}
+
     def serial(self, name: str) -> int:
         """The newest serial of a host that was seen here, 0: none."""
         floor, held = self._floors.get(name), self._held.get(name)

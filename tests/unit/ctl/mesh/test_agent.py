@@ -109,6 +109,33 @@ def test_rule_4_the_disk_holds_through_a_restart() -> None:
     assert stage.me.sees(*stage.others)
 
 
+def test_rule_4_without_a_trusted_record_its_peers_stay_but_for_who_is_revoked() -> None:
+    """The key that has signed its record has left the file, and the new record is withheld."""
+    stage = Stage(3).settle()
+    manual = MeshHost(9, stage.admin).key
+    stage.me.kernel.apply([SetPeer(manual)])
+    first, stage.admin = stage.admin, Admin()
+    stage.me.admin = stage.admin
+    stage.agent = stage.me.agent()
+    stage.agent.me = stage.agent.me._replace(manual=frozenset({manual}))
+    before = set(stage.me.kernel.now.peers)
+    assert stage.decide().changes == []
+    assert "record" in stage.agent.faults.now and "no trusted key" in stage.log[-1]
+    gone, kept, again = stage.others
+    stage.agent.take(told(stage.admin.sign(gone.record.revoked())))
+    stage.agent.take(told(first.sign(kept.record.revoked())))
+    stage.agent.take(told(stage.admin.sign(again.record.revoked())))
+    back = replace(again.record, serial=3)
+    stage.agent.take(told(stage.admin.sign(back)))
+    assert stage.decide().changes == [Remove(gone.key)]
+    assert set(stage.me.kernel.now.peers) == before - {gone.key}
+    for host in (stage.me, kept):
+        stage.agent.take(told(stage.admin.sign(replace(host.record, serial=2))))
+    stage.decide()
+    assert set(stage.me.kernel.now.peers) == {manual, kept.key, again.key}
+    assert "record" not in stage.agent.faults.now
+
+
 def test_rule_4_a_host_that_is_revoked_has_no_peers() -> None:
     stage = Stage().settle()
     stage.agent.take(told(stage.admin.sign(stage.me.record.revoked())))
