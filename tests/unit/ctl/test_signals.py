@@ -26,10 +26,12 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT as a terminal's program has it; a shell's background job ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals as a terminal's program has them; background jobs and nohup ignore some."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("interruptible")
