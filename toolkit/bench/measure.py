@@ -36,7 +36,7 @@ from toolkit.lab.vm import Vm
 from toolkit.run import say
 
 WHERE = paths.ROOT / "docs/bench"
-LIMIT = 2400  # seconds for one guest
+LIMIT = 2400  # seconds for one round of a guest
 
 #: One instruction is one nanosecond of guest time, and an idle guest waits in real time. The string
 #: instructions `rep movsb` and `stosb` count as one each, however many bytes they move. Without
@@ -217,7 +217,7 @@ def run_guest(
         result = lab.run(
             ["python3", "-m", module, str(folder / "plan.json"), str(folder / "results")],
             folder=folder,
-            timeout=LIMIT,
+            timeout=LIMIT * rounds,
             prefix=f"[{name}] ",
             vm=COUNTING if counting else TIMED,
         )

@@ -4,6 +4,7 @@
  * what that costs. One process for each end, so that the two can share memory.
  *
  *	bench-packets udp NS_A NS_B ADDRESS SIZE COUNT WINDOW [SPAN]
+ *	bench-packets gso NS_A NS_B ADDRESS SIZE COUNT WINDOW
  *	bench-packets pps NS_A NS_B ADDRESS SIZE MILLISECONDS WINDOW
  *	bench-packets rtt NS_A NS_B ADDRESS SIZE COUNT
  *	bench-packets tcp NS_A NS_B ADDRESS STREAMS MILLISECONDS
@@ -15,7 +16,9 @@
  * in turn. It prints one line of JSON, times in nanoseconds:
  * `idle` is the part of `elapsed` in which the processors slept, all added up.
  *
- * udp and pps never have more than WINDOW packets on their way, so that nothing
+ * gso is udp with UDP_SEGMENT: half a window of packets in each system call.
+ *
+ * udp, gso and pps never have more than WINDOW packets on their way, so that nothing
  * is lost. Otherwise we would measure how fast packets can be dropped.
  * A packet that does not come within a second is given up and counted in `lost`.
  *
@@ -33,6 +36,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 #include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
@@ -223,10 +227,13 @@ static unsigned long wait_for_room(unsigned long sent, unsigned long lost,
 	return lost;
 }
 
-/* Half a window at a time, as a program does that has much to send. */
-static int run_udp(const char *ns_b, const char *to, unsigned long size,
-		   unsigned long count, unsigned long window, unsigned long span, int64_t limit)
+/* Half a window at a time, as a program does that has much to send; if `joined`, in one
+ * system call, as one that sends a video or a file by QUIC does.
+ */
+static int run_udp(const char *ns_b, const char *to, unsigned long size, unsigned long count,
+		   unsigned long window, unsigned long span, int64_t limit, bool joined)
 {
+	int segment = size - HEADERS, step = joined ? window / 2 : 1;
 	unsigned long sent = 0, lost = 0, before;
 	int64_t start, slept, end;
 	pid_t pid;
@@ -237,6 +244,8 @@ static int run_udp(const char *ns_b, const char *to, unsigned long size,
 		receive_udp(udp_socket(to, NULL));
 	wait_until_ready();
 	fd = udp_socket(NULL, to);
+	if (joined && setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)))
+		die("UDP_SEGMENT");
 	/* for what has to be resolved or agreed on, and code that is not in memory yet */
 	while (sent < 2 * window) {
 		send_packet(fd, size - HEADERS);
@@ -250,9 +259,9 @@ static int run_udp(const char *ns_b, const char *to, unsigned long size,
 	start = now();
 	end = limit ? start + limit : INT64_MAX;
 	while (sent - before < count && now() < end) {
-		for (unsigned long i = 0; i < window / 2 && sent - before < count; i++) {
-			send_packet(fd, size - HEADERS + (span ? (sent - before) % span : 0));
-			sent++;
+		for (unsigned long i = 0; i < window / 2 && sent - before < count; i += step) {
+			send_packet(fd, step * segment + (span ? (sent - before) % span : 0));
+			sent += step;
 		}
 		lost = wait_for_room(sent, lost, window / 2 + 1);
 	}
@@ -625,9 +634,11 @@ int main(int argc, char **argv)
 	}
 	enter(argv[2]);
 	if (!strcmp(mode, "udp") && numbers >= 3 && n[2] >= 2)
-		return run_udp(argv[3], argv[4], n[0], n[1], n[2], n[3], 0);
+		return run_udp(argv[3], argv[4], n[0], n[1], n[2], n[3], 0, false);
+	if (!strcmp(mode, "gso") && numbers == 3 && n[2] >= 2 && n[0] * n[2] / 2 <= PACKET_MAX)
+		return run_udp(argv[3], argv[4], n[0], n[1], n[2], 0, 0, true);
 	if (!strcmp(mode, "pps") && numbers == 3 && n[2] >= 2)
-		return run_udp(argv[3], argv[4], n[0], ~0UL, n[2], 0, n[1] * 1000000LL);
+		return run_udp(argv[3], argv[4], n[0], ~0UL, n[2], 0, n[1] * 1000000LL, false);
 	if (!strcmp(mode, "rtt") && numbers == 2)
 		return run_rtt(argv[3], argv[4], n[0], n[1]);
 	if (!strcmp(mode, "raw") && numbers == 4)

@@ -69,9 +69,17 @@ TABLES = {
         "tcp_goodput_4_streams",
         "instructions_per_frame",
         "instructions_per_frame_64",
+        "instructions_per_segment",
     ),
     "TCP over other cards": ("tcp_goodput_joined", "tcp_goodput_apart"),
-    "Latency beside a TCP stream": ("rtt_median_loaded", "rtt_p99_loaded"),
+    "Latency beside a TCP stream": (
+        "rtt_median_loaded",
+        "rtt_p99_loaded",
+        "rtt_median_uplink",
+        "rtt_p99_uplink",
+        "rtt_median_forwarded",
+        "rtt_p99_forwarded",
+    ),
     "Many peers on one link": (
         "instructions_per_frame",
         "instructions_per_frame_100_peers",

@@ -36,6 +36,7 @@ WINDOW = {"icount": 32, "wall": 64}  # packets on their way at once
 SIZES = range(1200, 1216)  # each remainder of padding to 16 bytes once
 EACH = 16  # packets of each size
 MEGABYTE = 1_000_000  # bytes
+UPLINK = "10mbit"  # of a slow line
 FOR_EVER = 3_600_000  # milliseconds, for what is ended when it has served
 SOME_FAILED = 3  # exit status; a crash has another
 
@@ -86,15 +87,17 @@ def packets(*arguments: object, timeout: float = 600) -> dict[str, int]:
     return found
 
 
-def per_frame(to: str, sizes: range, plan: Plan) -> float:
+def per_frame(to: str, sizes: range, plan: Plan, *, joined: bool = False) -> float:
     """Instructions of a packet from A's program to B's, with everything in between.
 
     :param sizes: bytes of the IP packets, which come in turn; ``plan.frames`` are multiples.
+    :param joined: all of the first size, and half a window in one system call (UDP_SEGMENT).
     """
     many, few = plan.frames
     busy = {}
     for count in (few, many):
-        found = packets("udp", "A", "B", to, sizes.start, count, WINDOW["icount"], len(sizes))
+        asked = (sizes.start, count, WINDOW["icount"], *([] if joined else [len(sizes)]))
+        found = packets("gso" if joined else "udp", "A", "B", to, *asked)
         busy[count] = found["elapsed"] - found["idle"]
     return (busy[many] - busy[few]) / (many - few)
 
@@ -148,8 +151,12 @@ def by_instructions(a: Host, b: Host, c: Contender, plan: Plan, record: Record) 
     record("tcp_goodput", statistics.median(one), "Mbit/s")
     record("tcp_goodput_4_streams", goodput(c.address, 4, plan), "Mbit/s")
     if c.module:
+        joined = per_frame(c.address, FRAMES, plan, joined=True)
+        record("instructions_per_segment", joined, "instructions")
         cards(a, b, c, plan, record)
-        beside_a_stream(a, c, plan, record)
+        beside_a_stream(a, c.address, plan, record, "loaded")
+        with uplink(a, "eth0"):
+            beside_a_stream(a, c.address, plan, record, "uplink")
     if c.name == "l2wireguard":
         verified(b, c, plan, record)
     if c.module and c.link == "wg1":
@@ -171,20 +178,35 @@ def cards(a: Host, b: Host, c: Contender, plan: Plan, record: Record) -> None:
         host.run("ethtool", "-K", "eth0", feature, usual, check=False)
 
 
-def beside_a_stream(a: Host, c: Contender, plan: Plan, record: Record) -> None:
-    """Round trips while one TCP stream takes all that it can get."""
+@contextlib.contextmanager
+def uplink(host: Host, link: str) -> Iterator[None]:
+    """A slow line: a host's cable has 10 Mbit/s, and a large buffer is one unit of its queue."""
+    host.run(*f"tc qdisc add dev {link} root handle 1: htb default 1".split())
+    host.run(*f"tc class add dev {link} parent 1: classid 1:1 htb rate {UPLINK}".split())
+    host.run(*f"tc qdisc add dev {link} parent 1:1 fq_codel".split())
+    try:
+        yield
+    finally:
+        host.run("tc", "qdisc", "del", "dev", link, "root", check=False)
+
+
+def beside_a_stream(a: Host, to: str, plan: Plan, record: Record, what: str) -> None:
+    """Round trips while one TCP stream takes all that it can get.
+
+    :param what: the end of the measures' names.
+    """
     before = on_the_wire(a)
     stream = subprocess.Popen(
-        [PACKETS, "tcp", "A", "B", c.address, "1", str(FOR_EVER)], stdout=subprocess.DEVNULL
+        [PACKETS, "tcp", "A", "B", to, "1", str(FOR_EVER)], stdout=subprocess.DEVNULL
     )
     try:
         eventually(lambda: on_the_wire(a) - before > MEGABYTE, "the stream does not flow")
-        found = packets("rtt", "A", "B", c.address, SMALL, plan.echoes // 2)
+        found = packets("rtt", "A", "B", to, SMALL, plan.echoes // 2)
     finally:
         stream.kill()  # its other processes go with it
         stream.wait()
-    record("rtt_median_loaded", found["median"] / 1e3, "us")
-    record("rtt_p99_loaded", found["p99"] / 1e3, "us")
+    record(f"rtt_median_{what}", found["median"] / 1e3, "us")
+    record(f"rtt_p99_{what}", found["p99"] / 1e3, "us")
 
 
 def verified(receiver: Host, c: Contender, plan: Plan, record: Record) -> None:
@@ -273,6 +295,9 @@ def through_a_hub(contender: Contender, plan: Plan, record: Record) -> None:
         record("hub_instructions_per_frame", per_frame(B, FRAMES, plan), "instructions")
         runs = [goodput(B, 1, plan) for _ in range(3)]
         record("hub_tcp_goodput", statistics.median(runs), "Mbit/s")
+        if contender.module:
+            with uplink(place.hub, "eth2"):
+                beside_a_stream(place.a, B, plan, record, "forwarded")
 
 
 def flooding(plan: Plan, record: Record) -> None:
