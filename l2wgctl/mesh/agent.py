@@ -33,7 +33,8 @@ from .feed import (
     Written,
 )
 from .kernel import Change, LinkNow, Remove, Replace, SetPeer, SetPrivateKey
-from .plan import KEEPALIVE, Plan, WantedPeer, plan
+from .places import Places
+from .plan import KEEPALIVE, Plan, plan
 from .presence import Presence
 from .reconcile import reconcile
 from .record import Alive, Record
@@ -106,7 +107,7 @@ class Agent:
         self.hurry = False
         self._say = say
         self._endpoints = Endpoints()
-        self._resolved: dict[Endpoint, tuple[Endpoint, ...]] = {}
+        self._places = Places()
         self._dirty = True
         self._lazy = False
         self._save = False
@@ -130,9 +131,7 @@ class Agent:
             self._own_sign()
             self._lazy = True
         elif isinstance(message, Resolved):
-            if any(self._resolved.get(name) != found for name, found in message.found.items()):
-                self._resolved.update(message.found)
-                self._dirty = True
+            self._dirty |= self._places.learn(message.found)
         elif isinstance(message, Imported):
             self._imported(message)
         elif isinstance(message, Stirred):
@@ -266,8 +265,9 @@ class Agent:
             gone = self.book.revoked_keys() & link.peers.keys() - self.me.manual
             made.changes += [Remove(key) for key in sorted(gone)]
         else:
-            wanted = replace(wanted, peers=self._with_addresses(wanted.peers.values(), made))
-            hints = self._hints(wanted, link, now)
+            peers, made.names = self._places.addressed(wanted.peers.values(), self.alive)
+            wanted = replace(wanted, peers=peers)
+            hints = self._endpoints.hints(wanted, link, now)
             made.changes += reconcile(link, wanted, hints, self.me.manual)
             # The module may have kept options of the new key; the next look sees to them.
             self._dirty = any(isinstance(change, Replace) for change in made.changes)
@@ -294,34 +294,6 @@ class Agent:
             if peer is not None and peer.session == UP and self.book.renewed(name, record.key):
                 self._say(f"{name} uses its new key {record.key}")
                 self._save = True
-
-    def _with_addresses(self, peers: Iterable[WantedPeer], made: Decision) -> dict[Key, WantedPeer]:
-        """The peers with addresses in place of names, and where they say that they are now."""
-        names: set[Endpoint] = set()
-        found = {}
-        for peer in peers:
-            alive = self.alive(peer.name)
-            places: dict[Endpoint, None] = {}
-            for endpoint in (*(alive.endpoints if alive else ()), *peer.endpoints):
-                if is_address(endpoint):
-                    places[endpoint] = None
-                else:
-                    names.add(endpoint)
-                    places.update(dict.fromkeys(self._resolved.get(endpoint, ())))
-            found[peer.key] = replace(peer, endpoints=tuple(places))
-        made.names = frozenset(names)
-        return found
-
-    def _hints(self, wanted: Plan, link: LinkNow, now: float) -> dict[Key, Endpoint]:
-        made: dict[Key, Endpoint] = {}
-        for key, peer in wanted.peers.items():
-            is_now = link.peers.get(key)
-            present, session = (None, None) if is_now is None else (is_now.endpoint, is_now.session)
-            choice = self._endpoints.choose(key, peer.endpoints, present, session, now)
-            if choice is not None:
-                made[key] = choice
-        self._endpoints.forget(set(wanted.peers))
-        return made
 
     # -- this host's own key and sign --------------------------------------------------------------
 
@@ -402,12 +374,6 @@ class Agent:
         key, serial, newest = said
         assert isinstance(key, Key) and isinstance(serial, int) and isinstance(newest, int)
         return Alive(self.me.mesh, self.me.name, self.sequence, key, serial, newest)
-
-
-def is_address(endpoint: Endpoint) -> bool:
-    """Whether the host of an endpoint is an address and no name."""
-    host = endpoint.host
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _signs(entries: Iterable[Entry]) -> dict[str, bytes]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import Endpoint, Key
+from .kernel import LinkNow
+from .plan import Plan
 
 #: Seconds for one endpoint: three initiations of WireGuard's, 5 s apart.
 PATIENCE = 15.0
@@ -69,6 +71,18 @@ class Endpoints:
         at = (places.index(present) + 1) % len(places) if present in places else 0
         self._tries[key] = _Try(places, at, now)
         return places[at] if places[at] != present else None
+
+    def hints(self, wanted: Plan, link: LinkNow, now: float) -> dict[Key, Endpoint]:
+        """The endpoints to set now, and nothing is known any more of who is no peer."""
+        made: dict[Key, Endpoint] = {}
+        for key, peer in wanted.peers.items():
+            is_now = link.peers.get(key)
+            present, session = (None, None) if is_now is None else (is_now.endpoint, is_now.session)
+            choice = self.choose(key, peer.endpoints, present, session, now)
+            if choice is not None:
+                made[key] = choice
+        self.forget(set(wanted.peers))
+        return made
 
     def next_look(self) -> float | None:
         """When the next place will be due at the earliest; None: nothing is being tried."""

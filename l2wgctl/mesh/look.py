@@ -12,10 +12,10 @@ from typing import Any
 from ..errors import KernelError, L2wgError, Problem
 from ..output import colour, print_json
 from .access import opener
-from .agent import is_address
 from .endpoints import UP
 from .host import Host, is_running, load, through_the_link
 from .kernel import LinkNow, PeerNow
+from .places import is_address
 from .plan import Plan, WantedPeer, plan
 from .record import Record
 from .status import Report
