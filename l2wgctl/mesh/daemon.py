@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Sequence
+from typing import Callable
 
 from ..conf.files import write_private
 from ..conf.keyfiles import located
@@ -17,6 +18,7 @@ from ..output import say as warn
 from . import memory, run
 from .access import opener
 from .agent import Agent, Me
+from .etcd import Etcd
 from .host import Host, alone, host_key, load, through_the_link
 from .status import Report
 from .trust import Book
@@ -99,6 +101,21 @@ def look_up(endpoint: Endpoint) -> list[Endpoint]:
     return found(endpoint)
 
 
+def store_of(host: Host, known: bool) -> Callable[[], Etcd]:
+    """Makes clients of the host's store.
+
+    :param known: the host remembers its mesh, which holds without a store as well (rule 4). What
+        cannot be used then is said by the agent's watch, and read again at each try.
+    :raises L2wgError: a file that `[Mesh]` names cannot be used, and nothing is known.
+    """
+    try:
+        return opener(host.options, host.where)
+    except L2wgError:
+        if not known:
+            raise
+    return lambda: opener(host.options, host.where)()
+
+
 def cmd_run(args: argparse.Namespace) -> int:
     """Be the agent until interrupted."""
     from .link import Link
@@ -115,7 +132,7 @@ def cmd_run(args: argparse.Namespace) -> int:
         agent.sequence = memory.load_sequence(host.memory_file)
         outside = run.Outside(
             Link(host.mesh),
-            opener(host.options, host.where),
+            store_of(host, bool(book.records)),
             host_key(host),
             Disk(host),
             look_up,

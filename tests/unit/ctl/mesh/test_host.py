@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from l2wgctl.errors import L2wgError
 from l2wgctl.keys import generate_private_key, public_key
 from l2wgctl.mesh import access, host, keyfile, layout, signing
-from l2wgctl.mesh.daemon import Disk, remembered
+from l2wgctl.mesh.daemon import Disk, remembered, store_of
 from l2wgctl.mesh.record import parse_request
 from l2wgctl.mesh.run import Runner
 from l2wgctl.model import MeshOptions
@@ -102,6 +103,22 @@ def test_join_publishes_what_the_file_says(place: Place) -> None:
     again = place.mesh("join", "--as", "berlin", "--json")
     assert json.loads(again.out)["fingerprint"] == signing.fingerprint(sealed.record)
     assert SECRET.reveal() not in entry.value.decode() + result.out
+
+
+@pytest.mark.program("openssl")
+def test_a_certificate_that_cannot_be_read_when_the_agent_starts(place: Place) -> None:
+    """A host that knows its mesh has its peers all the same, and comes in when it is mended."""
+    place.write(lambda text: text.replace("http:", "https:") + "CA = ca.pem\n")
+    mine = place.load()
+    ca = place.file.with_name("ca.pem")
+    with pytest.raises(L2wgError, match="ca.pem"):
+        store_of(mine, known=False)
+    makes = store_of(mine, known=True)
+    with pytest.raises(L2wgError, match="ca.pem"):
+        makes()
+    words = "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=CA"
+    subprocess.run(["openssl", *words.split()], cwd=ca.parent, check=True, capture_output=True)
+    makes().close()
 
 
 def test_two_hosts_that_ask_for_one_name_at_one_time(place: Place) -> None:
