@@ -8,13 +8,11 @@ from collections.abc import Iterator
 
 from ..conf import files
 from ..errors import L2wgError
-from ..mesh.access import opener
-from ..mesh.host import Host, is_running, through_the_link
+from ..mesh.asked import Asked, ask
+from ..mesh.host import Host, is_running
 from ..mesh.status import reports
 from .finding import FAIL, OK, WARN, Finding
 
-#: Seconds that a member may take.
-PATIENCE = 2.0
 #: A clock before this is wrong: TLS fails then, and so does WireGuard after a boot in the past,
 #: because the others have seen later time stamps in its handshakes. 2026-01-01.
 EARLIEST = 1_767_225_600
@@ -37,22 +35,18 @@ def check_mesh(name: str, now: float | None = None) -> Iterator[Finding]:
     host = Host(name, str(path), config, config.mesh, config.mesh.node)
     if (time.time() if now is None else now) < EARLIEST:
         yield Finding(FAIL, "clock", "is years behind", "set it: timedatectl set-ntp true")
-    yield from _store(host)
-    way = through_the_link(host)
-    if way is not None:
-        yield Finding(WARN, "store", way.what, way.hint)
+    asked = ask(host)
+    yield from _store(asked)
+    if asked.way is not None:
+        yield Finding(WARN, "store", asked.way.what, asked.way.hint)
     yield from _agent(host)
 
 
-def _store(host: Host) -> Iterator[Finding]:
-    try:
-        members = opener(host.options, host.where, PATIENCE)().members()
-    except L2wgError as error:
-        problem = error.problems[0]
+def _store(asked: Asked) -> Iterator[Finding]:
+    if problem := asked.problem:
         where = f"{problem.where}: " if problem.where else ""
         yield Finding(FAIL, "store", f"{where}{problem.what}", problem.hint)
-        return
-    for member in members:
+    for member in asked.members:
         if member.alarms:
             said = f"{member.url} has the alarm {' '.join(member.alarms)}"
             hint = 'etcdctl compact, defrag and alarm disarm; docs/mesh.md, "etcd"'

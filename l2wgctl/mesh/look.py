@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import KernelError, L2wgError, Problem
+from ..errors import KernelError, Problem
 from ..output import colour, print_json
-from .access import opener
+from .asked import ask
 from .endpoints import UP
-from .host import Host, is_running, load, through_the_link
+from .host import Host, is_running, load
 from .kernel import LinkNow, PeerNow
 from .places import is_address
 from .plan import Plan, WantedPeer, plan
@@ -21,8 +21,6 @@ from .record import Record
 from .status import Report
 from .trust import Book
 
-#: Seconds for the store, when a person waits.
-PATIENCE = 2.0
 #: Seconds between two looks of `--watch`.
 WATCH = 2.0
 #: Characters of a key that are shown; enough to tell the admins' keys apart.
@@ -211,16 +209,6 @@ def _of_agent(found: dict[str, Any]) -> Iterator[str]:
 # -- the command -----------------------------------------------------------------------------------
 
 
-def _members(host: Host) -> tuple[list[dict[str, Any]], str | None]:
-    store = opener(host.options, host.where, PATIENCE)()
-    try:
-        return [member._asdict() for member in store.members()], None
-    except L2wgError as error:
-        return [], str(error)
-    finally:
-        store.close()
-
-
 def _report(host: Host) -> Report | None:
     try:
         return Report.read(host.report_file.read_text())
@@ -247,9 +235,10 @@ def look(host: Host) -> dict[str, Any]:
     found = describe(host.name, book, wanted, link, report, time.time())
     found["mesh"] = host.mesh
     found["running"] = is_running(host)
-    found["store"], found["store_problem"] = _members(host)
-    way = through_the_link(host)
-    found["warnings"] = [*lost, *(str(problem) for problem in (trouble, way) if problem)]
+    asked = ask(host)
+    found["store"] = [member._asdict() for member in asked.members]
+    found["store_problem"] = str(asked.problem) if asked.problem else None
+    found["warnings"] = [*lost, *(str(problem) for problem in (trouble, asked.way) if problem)]
     return found
 
 

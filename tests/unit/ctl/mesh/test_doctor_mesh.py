@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from l2wgctl.doctor import mesh as doctor
 from l2wgctl.keys import generate_private_key
-from l2wgctl.mesh import host, signing, status
+from l2wgctl.mesh import asked, host, look, signing, status
 from l2wgctl.mesh.host import alone
 from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Member, Unreachable
@@ -26,6 +28,9 @@ class Members:
         if not self._members:
             raise Unreachable("nobody listens there", "is etcd running?", "http://127.0.0.1:2379")
         return self._members
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -44,8 +49,16 @@ def folder(etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def answered() -> Iterator[threading.Event]:
+    """Set when the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
 def said(monkeypatch: pytest.MonkeyPatch, *members: Member, now: float = 2e9) -> list[str]:
-    monkeypatch.setattr(doctor, "opener", lambda *_: lambda: Members(*members))
+    monkeypatch.setattr(asked, "opener", lambda *_: lambda: Members(*members))
     found = doctor.check_mesh("office", now)
     return [f"{f.level} {f.check}: {f.what} ({f.mend})" for f in found]
 
@@ -75,6 +88,29 @@ def test_what_is_wrong(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(monkeypatch)[0] == (
         "FAIL store: http://127.0.0.1:2379: nobody listens there (is etcd running?)"
     )
+
+
+def test_name_servers_that_do_not_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, answered: threading.Event
+) -> None:
+    """Nobody can interrupt a look-up; people get the rest without it, in doctor and status."""
+    monkeypatch.setattr(asked, "MOST", 0.1)
+    monkeypatch.setattr(asked, "_ask", lambda _: answered.wait())
+    text = "the store, or the name servers, do not answer in 0 seconds"
+    assert (
+        f"FAIL store: {host.load('office', None).where}: {text} (see /etc/resolv.conf; "
+        in (said(monkeypatch)[0])
+    )
+    found = look.look(host.load("office", None))
+    assert found["store"] == [] and text in found["store_problem"]
+
+
+def test_a_certificate_that_cannot_be_read(folder: Path, etc: Path) -> None:
+    """`status` shows what it knows, and says it."""
+    path = etc / "office.conf"
+    path.write_text(path.read_text().replace("http:", "https:") + "CA = gone.pem\n")
+    found = look.look(host.load("office", None))
+    assert found["store"] == [] and "gone.pem" in found["store_problem"]
 
 
 def test_a_fault_of_the_agent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
