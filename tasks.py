@@ -294,15 +294,16 @@ def mesh_test(_c: Context, kernel: str | None = None, etcd: str | None = None) -
     help={
         "all": "all of tests/vm and WireGuard's netns.sh, not only what reaches most of the C",
         "write": "put the tables into docs/reliability.md",
+        "minutes": "of storms on several processors with KCSAN (default 5); 0: without that kernel",
     }
 )
 @friendly
-def sanitize(_c: Context, all: bool = False, write: bool = False) -> None:
-    """Run the tests on a kernel with KASAN, lockdep, kmemleak and the like; print what it found."""
+def sanitize(_c: Context, all: bool = False, write: bool = False, minutes: float = 5.0) -> None:
+    """Run the tests on kernels with KASAN, lockdep, KCSAN and the like; print what they found."""
     needs("sanitize")
     from toolkit.checks import sanitize as sanitizing
 
-    if not sanitizing.sanitize(whole=all, write=write):
+    if not sanitizing.sanitize(whole=all, write=write, minutes=minutes):
         raise Exit(code=1)
 
 

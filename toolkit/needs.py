@@ -91,7 +91,7 @@ RIVALS = ("n2n", "openssl", "openvpn", "tinc")
 PACKAGE = ("debhelper", "dh-dkms", "dh-python", "dpkg-dev", "fakeroot", "lintian", "python3")
 
 #: What builds a kernel.
-OWN_KERNEL = ("bison", "flex")
+OWN_KERNEL = ("bison", "flex", "libelf-dev")
 
 #: task -> packages beyond what the script `./inv` itself needs (python3, python3-venv)
 NEEDS: dict[str, tuple[str, ...]] = {

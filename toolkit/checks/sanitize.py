@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,6 +33,10 @@ CORE = re.compile(
 )
 #: They take minutes, and only here.
 ALONE = re.compile(r"test_(allocations|netlink_fuzz)\.py$")
+#: What processors do to each other at the same time: storms, and the tests with the most threads.
+STORMS = "tests/vm/races.py"
+CROWDED = re.compile(r"test_(batch|switch_(floods|peers|table))\.py$")
+MINUTES = 5
 DOCUMENT = Path("docs/reliability.md")
 
 
@@ -55,16 +60,20 @@ class Row:
     again: str = ""
 
 
-def sanitize(*, whole: bool = False, write: bool = False) -> bool:
+def sanitize(*, whole: bool = False, write: bool = False, minutes: float = MINUTES) -> bool:
     """Run all parts, print the tables, and say whether nothing was found.
 
     :param whole: all of tests/vm, and WireGuard's ``netns.sh``.
+    :param minutes: of storms on the kernel with several processors; 0: without that kernel.
     :param write: put the tables into DOCUMENT, unless something was found.
     """
     lab = labs.make(kernels.resolve(KERNEL))
     for old in paths.LOGS.glob("sanitize-*"):
         paths.fresh(old)
     jobs = parts(lab, whole=whole)
+    if minutes > 0:
+        os.environ["L2WG_MINUTES"] = str(minutes)  # the guest has it, too
+        jobs += several()
     with process.pool(2) as pool:
         rows = list(pool.map(lambda job: _row(*job), jobs))
     ran = table(rows)
@@ -88,11 +97,26 @@ def parts(lab: Lab, *, whole: bool) -> list[tuple[str, Callable[[], Row]]]:
     alone = [file for file in files if ALONE.search(file)]
     shares = [[file] for file in alone]
     shares += guests.shares([file for file in files if file not in alone])
-    jobs = [(_short(share), _tests(lab, number, share)) for number, share in enumerate(shares)]
+    jobs = [(_short(share), _tests(lab, str(number), share)) for number, share in enumerate(shares)]
     jobs.append(("WireGuard's self-tests at load", lambda: self_tests(lab)))
     if whole:
         jobs.append(("WireGuard's netns.sh, shortened", lambda: _netns(lab)))
     return jobs
+
+
+def several() -> list[tuple[str, Callable[[], Row]]]:
+    """What runs on several processors: (what, how). Each job makes that kernel's lab."""
+    crowded = [file for file in guests.files() if CROWDED.search(file)]
+    shares = [[STORMS], *guests.shares(crowded)]
+
+    def job(number: int, share: Sequence[str]) -> Callable[[], Row]:
+        def run() -> Row:
+            lab = labs.make(kernels.resolve(own.SMP.name))
+            return _tests(lab, f"{own.SMP.name}-{number}", share, own.SMP.name)()
+
+        return run
+
+    return [(f"{_short(share)}, {own.SMP.name}", job(n, share)) for n, share in enumerate(shares)]
 
 
 def _short(share: Sequence[str]) -> str:
@@ -122,10 +146,10 @@ def _row(what: str, job: Callable[[], Row]) -> Row:
         return Row(what, KERNEL, "0", findings=(error.what,), again=error.again)
 
 
-def _tests(lab: Lab, number: int, share: Sequence[str]) -> Callable[[], Row]:
+def _tests(lab: Lab, name: str, share: Sequence[str], kernel: str = KERNEL) -> Callable[[], Row]:
     def job() -> Row:
-        folder = paths.LOGS / f"sanitize-{number}"
-        done = guests.run(lab, share, folder, kernel=KERNEL)
+        folder = paths.LOGS / f"sanitize-{name}"
+        done = guests.run(lab, share, folder, kernel=kernel)
         skipped = f", {done.skipped} skipped" if done.skipped else ""
         runs = f"{done.passed + done.failed} tests{skipped}{_figures(folder)}"
         what, release = _short(share), lab.kernel.release

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolkit import needs, paths
@@ -36,16 +36,20 @@ LEFT_OUT = (
 )
 SOURCES = ("c", "h", "S", "rst", "txt", "yaml", "dts", "dtsi", "dtso", "json")
 
+#: The part of every configuration that the tests ask for.
+NETWORK = "network.config"
+
 #: What modules are built with, of a tree that has been built; and the driver's source and test.
+#: (objtool is a program, of some architectures only.)
 KEPT = ("arch", "include", "scripts")
-WHOLE = ("drivers/net/wireguard", "tools/testing/selftests/wireguard")
+WHOLE = ("drivers/net/wireguard", "tools/testing/selftests/wireguard", "tools/objtool/objtool")
 #: Which of their files are built into the kernel, or what that left.
 BUILT = (".o", ".a", ".S", ".cmd", ".ko", ".mod")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a kernel of our own is made; ``NAME.config`` beside this file is a part of it.
+    """How a kernel of our own is made; ``NAME.config`` and NETWORK beside this file belong to it.
 
     :ivar name: what ``--kernel`` calls it.
     :ivar arch: kbuild's ``ARCH``.
@@ -53,6 +57,9 @@ class Recipe:
     :ivar image: where that is then in the tree.
     :ivar series: of Debian's ``linux-source-SERIES``.
     :ivar codename: the Debian release that serves it.
+    :ivar words: more for kbuild, when the kernel is made; not when a module is.
+    :ivar program: it runs as a program here, and not in QEMU.
+    :ivar counts: it counts which lines of our module have run (gcov).
     """
 
     name: str
@@ -61,26 +68,37 @@ class Recipe:
     image: str
     series: str
     codename: str
+    words: tuple[str, ...] = field(default=(), repr=False)
+    program: bool = field(default=False, repr=False)
+    counts: bool = field(default=False, repr=False)
 
     @property
     def configuration(self) -> str:
         """What differs from the defaults, as the lines of a ``.config``."""
-        return (Path(__file__).parent / f"{self.name}.config").read_text()
+        here = Path(__file__).parent
+        _license, network = (here / NETWORK).read_text().split("\n", 1)
+        return (here / f"{self.name}.config").read_text() + network
 
     def digest(self) -> str:
         """Of all that decides what comes out, but for the source."""
         compiler = run(["gcc", "--version"], hint="apt-get install gcc").stdout
-        parts = [str(RECIPE), repr(self), self.configuration, compiler]
+        parts = [str(RECIPE), repr(self), self.configuration, compiler, *self.words]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 #: Linux as a program on this machine: native speed without KVM. It is preemptible from 6.7 on,
 #: without which there is no DEBUG_ATOMIC_SLEEP.
 #: Of the architectures of ours, it has been ported to x86 alone.
-UML = Recipe("uml", "um", "linux", "linux", "6.12", "bookworm")
+UML = Recipe("uml", "um", "linux", "linux", "6.12", "bookworm", program=True, counts=True)
+#: Several processors at the same time, for races. KCSAN watches what our module does alone: the
+#: rest of Linux would cost much, and what it would find is not ours.
+SMP = Recipe(
+    *("smp", "x86_64", "bzImage", "arch/x86/boot/bzImage", "6.12", "bookworm"),
+    words=("KCSAN_SANITIZE=n",),
+)
 
 RUNS_ON = "amd64"
-RECIPES = {recipe.name: recipe for recipe in (UML,)}
+RECIPES = {recipe.name: recipe for recipe in (UML, SMP)}
 
 
 @dataclass(frozen=True)
@@ -163,7 +181,7 @@ def _build(recipe: Recipe, deb: Path, work: Path) -> None:
 
     def kbuild(*words: str) -> None:
         jobs = f"-j{len(os.sched_getaffinity(0))}"
-        make = ["make", "-s", jobs, "-C", str(tree), f"ARCH={recipe.arch}", *words]
+        make = ["make", "-s", jobs, "-C", str(tree), f"ARCH={recipe.arch}", *recipe.words, *words]
         run(make, env={"KCONFIG_ALLCONFIG": str(wanted)}, log=log)
 
     kbuild("alldefconfig")
@@ -227,7 +245,8 @@ def prune(tree: Path) -> None:
     for entry in [*tree.iterdir()]:
         if entry.is_dir() and entry.name not in KEPT:
             with tempfile.TemporaryDirectory(dir=tree.parent) as aside:
-                for name in (n for n in WHOLE if n.startswith(f"{entry.name}/")):
+                whole = (n for n in WHOLE if n.startswith(f"{entry.name}/"))
+                for name in (n for n in whole if (tree / n).exists()):
                     (Path(aside) / name).parent.mkdir(parents=True)
                     (tree / name).rename(Path(aside) / name)
                 shutil.rmtree(entry)

@@ -173,7 +173,7 @@ def make_argv(kernel: Kernel, driver: Path, compiler: str, *more: str) -> list[s
         *([f"ARCH={cross.linux}", f"CROSS_COMPILE={cross_prefix(kernel)}"] if cross else []),
         f"KCFLAGS={_anywhere(kernel, driver)}",
         # which lines have run: of ours alone, the kernel's own would be slow
-        *(["GCOV_PROFILE=y"] if own.of(kernel.build) else []),
+        *(["GCOV_PROFILE=y"] if (mine := own.of(kernel.build)) and mine.recipe.counts else []),
         *more,
         "modules",
     ]

@@ -39,8 +39,11 @@ from toolkit.run import say
 
 BOOT = paths.ROOT / "toolkit/guest/boot.sh"
 DEFAULT = Vm()
-#: Variables that a guest has as they are here: which etcd it runs.
-GIVEN = ("L2WG_ETCD",)
+#: Of a guest whose processors run at the same time: more than most machines here have cores, so
+#: that the host interrupts each of them anywhere.
+PROCESSORS = 4
+#: Variables that a guest has as they are here: which etcd it runs, and how long races last.
+GIVEN = ("L2WG_ETCD", "L2WG_MINUTES")
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,17 @@ class Program(Lab):
 
 
 @dataclass(frozen=True)
+class Several(Lab):
+    """A kernel whose processors may run at the same time without KVM: nothing patches its text."""
+
+    def argv(self, folder: Path, vm: Vm, *options: str, terminal: bool = False) -> list[str | Path]:
+        """As :meth:`Lab.argv`, with PROCESSORS, each in a thread of its own."""
+        more = (*vm.append, "noreplace-smp")
+        vm = dataclasses.replace(vm, cpus=PROCESSORS, memory="2G", parallel=True, append=more)
+        return super().argv(folder, vm, *options, terminal=terminal)
+
+
+@dataclass(frozen=True)
 class Foreign(Lab):
     """A kernel of another architecture, on a Debian of that."""
 
@@ -316,8 +330,13 @@ def make(kernel: Kernel, *, debug: bool = False) -> Lab:
                 images.lay_out(work, module.kernel, image, modules, module.file)
                 (work / stamp.name).write_text(digest)
         paths.keep(root)
-    kind = Program if own.of(kernel.build) else Foreign if kernel.foreign else Lab
-    return kind(module, root)
+    return _kind(kernel)(module, root)
+
+
+def _kind(kernel: Kernel) -> type[Lab]:
+    if mine := own.of(kernel.build):
+        return Program if mine.recipe.program else Several
+    return Foreign if kernel.foreign else Lab
 
 
 def _digest(module: build.Module, image: Path, modules: Path) -> str:

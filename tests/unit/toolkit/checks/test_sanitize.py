@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from toolkit import paths
 from toolkit.checks import guests, marked, sanitize
 from toolkit.errors import ToolError
 from toolkit.lab.lab import Lab
@@ -26,6 +27,13 @@ def test_what_runs(whole: bool) -> None:
     assert ("WireGuard's netns.sh" in named) is whole
     assert "WireGuard's self-tests at load" in named
     assert not whole or files <= set(named)
+
+
+def test_what_runs_on_several_processors() -> None:
+    named = [what for what, _ in sanitize.several()]
+    assert named[0] == "races, smp"
+    assert any("switch_floods" in what for what in named)
+    assert (paths.ROOT / sanitize.STORMS).exists()
 
 
 def test_a_part_that_cannot_run_is_a_finding() -> None:

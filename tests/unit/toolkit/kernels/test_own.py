@@ -40,12 +40,23 @@ def test_what_kconfig_does_not_take_is_named() -> None:
 def test_the_configuration_has_what_finds_faults(recipe: own.Recipe) -> None:
     lines = recipe.configuration.splitlines()
     assert len(set(lines) - {""}) == len([x for x in lines if x]), "a line stands twice"
+    finds = {
+        own.UML: ("KASAN", "UBSAN", "DEBUG_KMEMLEAK", "FAULT_INJECTION", "FAILSLAB"),
+        own.SMP: ("KCSAN", "SMP", "DEBUG_SPINLOCK"),
+    }[recipe]
     for option in (
-        *("KASAN", "PROVE_LOCKING", "PROVE_RCU", "DEBUG_ATOMIC_SLEEP", "DEBUG_OBJECTS", "UBSAN"),
-        *("DEBUG_KMEMLEAK", "DEBUG_NET", "FAULT_INJECTION", "FAILSLAB", "WIREGUARD"),
+        *("PROVE_LOCKING", "PROVE_RCU", "DEBUG_ATOMIC_SLEEP", "DEBUG_OBJECTS", "DEBUG_NET"),
+        *("WIREGUARD", "BRIDGE", "NF_TABLES", *finds),
     ):
         assert any(x in (f"CONFIG_{option}=y", f"CONFIG_{option}=m") for x in lines), option
     assert not [x for x in lines if x.startswith("CONFIG_") and x.endswith("=n")]
+
+
+def test_nothing_patches_the_text_of_processors_that_run() -> None:
+    """Or QEMU would need a lock around them: docs/kernels.md."""
+    lines = own.SMP.configuration.splitlines()
+    for option in ("JUMP_LABEL", "FTRACE", "KPROBES", "PREEMPT_DYNAMIC"):
+        assert f"# CONFIG_{option} is not set" in lines
 
 
 def test_another_recipe_is_another_kernel() -> None:
@@ -104,6 +115,7 @@ def test_what_builds_modules_is_kept(tmp_path: Path) -> None:
         *("Makefile", ".config", "Module.symvers", "include/net/sock.h", "scripts/Makefile.build"),
         *("arch/um/Makefile", "scripts/mod/modpost", "drivers/net/wireguard/main.c"),
         *("tools/testing/selftests/wireguard/netns.sh", "scripts/mod/modpost.c"),
+        "tools/objtool/objtool",
     )
     lose = (
         *("vmlinux", "linux", "net/core/dev.c", "net/core/dev.o", "drivers/net/veth.c"),

@@ -30,7 +30,9 @@ BAD = [
     "kernel BUG at net/core/skbuff.c:109!",
     "Oops: 0000 [#1] SMP NOPTI",
     "KASAN: null-ptr-deref in range [0x0000000000000000-0x0000000000000007]",
-    "BUG: KCSAN: data-race in wg_packet_send_keepalive / wg_packet_send_staged_packets",
+    "BUG: KCSAN: data-race in l2wg_table_find / l2wg_table_learn",
+    "BUG: KCSAN: data-race in wg_packet_rx_poll / l2wg_receive+0x10/0x20 [l2wireguard]",
+    "BUG: KCSAN: assert: race in l2wg_flood_work",
     "UBSAN: shift-out-of-bounds in net/ipv4/tcp.c:1:2",
     "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
     "possible recursive locking detected",
@@ -100,6 +102,13 @@ def test_a_complaint_is_found(line: str) -> None:
 
 def test_a_healthy_log_has_none() -> None:
     assert complaints(HARMLESS) == []
+
+
+def test_a_data_race_counts_where_we_have_a_hand_in_it() -> None:
+    others = "[    1.0] BUG: KCSAN: data-race in wg_packet_receive / wg_packet_rx_poll\n"
+    assert complaints(others) == []
+    itself = "[    1.0] BUG: KCSAN: data-race in l2wg_decrypted / wg_index_hashtable_lookup\n"
+    assert complaints(itself) == []
 
 
 @pytest.mark.parametrize("error", [-12, -22])
