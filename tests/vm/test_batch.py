@@ -169,6 +169,9 @@ def test_mixtures_arrive_in_order(ends: tuple[Host, Host]) -> None:
         sizes = [700] * 4 + [1200, 1, 1] + [1000] * 5 + [999, 200]
         sizes = sizes * 6 + [0, 0, 0, 0, 1300, 1300, 1300, 1300, 1]
         payloads = [(hashlib.sha256(bytes([i])).digest() * 50)[:n] for i, n in enumerate(sizes)]
+        # B answers when all have been sent. Otherwise two processors may send at one time, what has
+        # waited and what comes next, and WireGuard promises no order of these.
+        b.run("ip", "link", "set", LINK[outer], "down")
         a.run("ip", "link", "set", LINK[outer], "down")
         a.run("ip", "link", "set", LINK[outer], "up")
         to = INSIDE[outer]
@@ -179,6 +182,7 @@ def test_mixtures_arrive_in_order(ends: tuple[Host, Host]) -> None:
             with inside(a), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 for payload in payloads:
                     sock.sendto(payload, (to, 9000))
+            b.run("ip", "link", "set", LINK[outer], "up")
             arrive(receiving, payloads)
 
 
