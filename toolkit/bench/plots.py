@@ -20,12 +20,14 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 NAMES = {c.name: c.label for c in CONTENDERS.values() if c.label}
+#: Our own links.
+ETHERNET = ("l2wireguard", "l2wgswitch")
 OURS, IP, OTHERS, INK, GREY = "#1a7f37", "#8b949e", "#b35900", "#24292f", "#6e7781"
 
 
 def colour(contender: str) -> str:
     """One colour each for ours, for links that carry IP only, and for other Ethernet links."""
-    if contender == "l2wireguard":
+    if contender in ETHERNET:
         return OURS
     return IP if contender.startswith("wireguard") else OTHERS
 
@@ -57,11 +59,11 @@ def bars(
             place,
             label(f),
             va="center",
-            weight="bold" if f.contender == "l2wireguard" else "normal",
+            weight="bold" if f.contender in ETHERNET else "normal",
         )
     axes.set_yticks(places, [NAMES.get(f.contender, f.contender) for f in figures])
     for tick, f in zip(axes.get_yticklabels(), figures):
-        tick.set_weight("bold" if f.contender == "l2wireguard" else "normal")
+        tick.set_weight("bold" if f.contender in ETHERNET else "normal")
     axes.invert_yaxis()
     axes.set_xlim(0, most * 1.13)
     axes.set_xticks([])
