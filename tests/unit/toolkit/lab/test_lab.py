@@ -13,6 +13,7 @@ import pytest
 
 from toolkit.errors import ToolError
 from toolkit.guest.dmesg import complaints
+from toolkit.kernels import own
 from toolkit.lab import lab as labs
 from toolkit.lab import process, uml
 from toolkit.lab.lab import Lab
@@ -285,6 +286,26 @@ def test_emulated_processors_share_a_thread(
     lab = lab_of(monkeypatch, tmp_path, "7.3.4")
     argv = lab.argv(tmp_path, Vm(kvm=kvm, parallel=parallel))
     assert any("thread=single" in str(a) for a in argv) == expected
+
+
+@pytest.mark.parametrize(("name", "kind"), [("uml", labs.Program), ("smp", labs.Several)])
+def test_which_lab_a_kernel_of_our_own_gets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, kind: type[Lab]
+) -> None:
+    mine = own.Own(own.RECIPES[name], tmp_path)
+    monkeypatch.setattr(labs.own, "of", lambda _: mine)
+    kernel = SimpleNamespace(build=tmp_path, foreign=None)
+    assert labs._kind(kernel) is kind  # type: ignore[arg-type]
+
+
+def test_processors_that_nothing_patches_run_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab = lab_of(monkeypatch, tmp_path, "6.12")
+    argv = [str(a) for a in labs.Several(lab.module, lab.root).argv(tmp_path, Vm(kvm=False))]
+    assert argv[argv.index("--cpus") + 1] == str(labs.PROCESSORS)
+    assert "--append=noreplace-smp" in argv
+    assert not any("thread=single" in a for a in argv)
 
 
 def test_the_script_that_starts_a_guest_again(
