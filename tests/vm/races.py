@@ -35,6 +35,7 @@ Step = Callable[[random.Random], object]
 MINUTES = float(os.environ.get("L2WG_MINUTES", "0.5"))
 ROUND = 30  # seconds of a storm
 ROUNDS = max(1, round(MINUTES * 60 / ROUND))
+ALL = {"links", "bursts", "peers", "entries", "reads", "visits", "modes"}
 TCP_PORT = 5001
 TALK = list(wire.talk().values())
 #: What KCSAN has counted since the kernel started.
@@ -161,7 +162,7 @@ def frames(rng: random.Random) -> None:
     """Frames of any kind, also broadcasts and of stations behind the host."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind(("wg1", 0))
-        for _ in range(64):
+        for _ in range(16):
             source = f"02:99:00:00:00:{rng.randrange(16):02x}"
             sock.send(rng.choice(TALK))
             sock.send(station.eth(station.BROADCAST, source, station.NOTHING, b"all" * 20))
@@ -255,9 +256,9 @@ def test_a_storm(hosts: Hosts, batching: None, seed: int) -> None:
     before = watched() if KCSAN.exists() else 0
     with storm(everybody, seed) as made:
         made.over.wait(ROUND)
+        # on a busy machine it lasts until each has been done
+        eventually(lambda: ALL <= made.done.keys(), "all is done at least once")
     print(dict(made.done))
-    lacking = {"links", "bursts", "peers", "entries", "reads", "visits", "modes"} - made.done.keys()
-    assert not lacking, f"never done: {lacking}"
     for name, number in made.done.items():
         failing.figure(number, name)
     if KCSAN.exists():
