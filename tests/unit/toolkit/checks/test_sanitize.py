@@ -67,6 +67,16 @@ def test_what_tests_have_counted(tmp_path: Path) -> None:
     assert sanitize._figures(tmp_path) == ", 1,234 messages, 7 accepted by it"
 
 
+def test_what_another_build_has_counted_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """gcov would refuse it: it has stamps of its own."""
+    monkeypatch.setattr(paths, "LOGS", tmp_path)
+    for name in ("sanitize-0", "sanitize-10", sanitize.LOAD):
+        (tmp_path / name / "gcda").mkdir(parents=True)
+    assert [p.parent.name for p in sanitize._counted()] == ["sanitize-0", "sanitize-10"]
+
+
 def test_the_document_has_room_for_them() -> None:
     for part in ("sanitize", "lines"):
         marked.tables(part, sanitize.DOCUMENT)
