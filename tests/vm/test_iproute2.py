@@ -47,6 +47,13 @@ def test_bridge_fdb(hosts: Hosts, bridge: str) -> None:
     assert entry["vlan"] == 7 and entry["state"] == "permanent" and entry["dst"] == dst[1]
     with pytest.raises(Failed, match="the address is bound already"):
         a.run("bridge", "fdb", "add", new, "dev", "wg1", *dst, "vlan", "7", "self")
+    # it asks where a frame would go: nowhere, since C may not use VLAN 7
+    with pytest.raises(Failed, match="no peer is known to have this address"):
+        a.run("bridge", "fdb", "get", new, "dev", "wg1", "vlan", "7", "self")
+    silent = "02:00:00:00:00:78"
+    a.run("bridge", "fdb", "add", silent, "dev", "wg1", *dst, "self")
+    asked = a.run("bridge", "fdb", "get", silent, "dev", "wg1", "self")
+    assert dst[1] in asked
     other = ("dst", l2wg.handle(b))
     a.run("bridge", "fdb", "append", new, "dev", "wg1", *other, "vlan", "7", "self")
     assert len([x for x in shown(a) if x["mac"] == new]) == 2

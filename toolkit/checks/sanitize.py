@@ -29,7 +29,8 @@ AT_LOAD = ("allowedips", "nonce counter")
 #: Tests that reach most of our C in a quarter of an hour. The others are of l2wgctl and meshes, or
 #: of what is around the module (tunnels that carry it, sums, captures).
 CORE = re.compile(
-    r"test_(allocations|netlink_fuzz|batch\w*|frames|hostile|link|loop|switch\w*)\.py$"
+    r"test_(allocations|netlink_fuzz|batch\w*|ctl_switch|frames|hostile|iproute2|link|loop"
+    r"|switch\w*)\.py$"
 )
 #: They take minutes, and only here.
 ALONE = re.compile(r"test_(allocations|netlink_fuzz)\.py$")
