@@ -31,11 +31,20 @@ class Asked(NamedTuple):
 
 def ask(host: Host) -> Asked:
     """Ask the members of the store that a host's file names."""
-    found: list[Asked] = []
-    thread = threading.Thread(target=lambda: found.append(_ask(host)), daemon=True)
+    found: list[Asked | Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(_ask(host))
+        except Exception as error:  # a fault of ours, which is no name server's
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(MOST)
     if found:
+        if isinstance(found[0], Exception):
+            raise found[0]
         return found[0]
     what = f"the store, or the name servers, do not answer in {MOST:.0f} seconds"
     return Asked(problem=Problem(host.where, what, "see /etc/resolv.conf; Engine takes addresses"))

@@ -105,6 +105,17 @@ def test_name_servers_that_do_not_answer(
     assert found["store"] == [] and text in found["store_problem"]
 
 
+def test_a_fault_of_ours_is_not_called_one_of_the_name_servers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(_: host.Host) -> asked.Asked:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(asked, "_ask", faulty)
+    with pytest.raises(ZeroDivisionError):
+        said(monkeypatch)
+
+
 def test_a_certificate_that_cannot_be_read(folder: Path, etc: Path) -> None:
     """`status` shows what it knows, and says it."""
     path = etc / "office.conf"
