@@ -117,7 +117,7 @@ def several() -> list[tuple[str, Callable[[], Row]]]:
             lab = labs.make(kernels.resolve(own.SMP.name))
             return _tests(lab, f"{own.SMP.name}-{number}", share, own.SMP.name)()
 
-        return run
+        return lambda: _row(_short(share), run, own.SMP.name)
 
     return [(f"{_short(share)}, {own.SMP.name}", job(n, share)) for n, share in enumerate(shares)]
 
@@ -141,12 +141,12 @@ def _counted() -> list[Path]:
     return [p for p in sorted(paths.LOGS.glob("sanitize-*/gcda")) if p.parent.name != LOAD]
 
 
-def _row(what: str, job: Callable[[], Row]) -> Row:
+def _row(what: str, job: Callable[[], Row], kernel: str = KERNEL) -> Row:
     try:
         return job()
     except ToolError as error:
         say(f"l2wg: {what}: {error}")
-        return Row(what, KERNEL, "0", findings=(error.what,), again=error.again)
+        return Row(what, kernel, "0", findings=(error.what,), again=error.again)
 
 
 def _tests(lab: Lab, name: str, share: Sequence[str], kernel: str = KERNEL) -> Callable[[], Row]:

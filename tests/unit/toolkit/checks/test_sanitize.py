@@ -36,6 +36,15 @@ def test_what_runs_on_several_processors() -> None:
     assert (paths.ROOT / sanitize.STORMS).exists()
 
 
+def test_a_part_that_cannot_run_there_names_that_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise ToolError("no such kernel")
+
+    monkeypatch.setattr(sanitize.kernels, "resolve", fails)
+    (_, job), *_rest = sanitize.several()
+    assert job() == sanitize.Row("races", "smp", "0", findings=("no such kernel",))
+
+
 def test_a_part_that_cannot_run_is_a_finding() -> None:
     def fails() -> sanitize.Row:
         raise ToolError("the guest ended", again="sh again")
