@@ -548,8 +548,14 @@ static bool l2wg_flood_some(struct l2wg_flood *flood, unsigned int limit)
 static bool l2wg_ring_is_busy(const struct l2wg_switch *sw)
 {
 	const struct ptr_ring *ring = &sw->wg->encrypt_queue.ring;
-	int used = READ_ONCE(ring->producer) - READ_ONCE(ring->consumer_head);
+	int head, used;
 
+	/* The consumer's first, or one that has just caught up would seem to be a
+	 * whole ring behind.
+	 */
+	head = data_race(READ_ONCE(ring->consumer_head));
+	/* The same race */
+	used = data_race(READ_ONCE(ring->producer)) - head;
 	if (used < 0)
 		used += ring->size;
 	return used > ring->size / 2;

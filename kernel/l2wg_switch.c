@@ -335,6 +335,9 @@ static void l2wg_relay_flood(struct l2wg_member *from, struct sk_buff *skb,
 		l2wg_switch_count(from->sw, from, L2WG_COUNTER_RX_NO_MEMORY, 1);
 		return;
 	}
+	/* It must not overtake what has come before it. */
+	if (from->slots_used)
+		l2wg_relay_flush(from);
 	l2wg_relay_prepare(copy);
 	l2wg_flood(from, copy, info);
 }
@@ -391,17 +394,23 @@ bool l2wg_switch_receive(struct sk_buff *skb, struct wg_peer *peer)
 		if (!to && !l2wg_is_host_mac(sw, dest))
 			l2wg_relay_flood(m, skb, &info);
 	}
+	/* GRO writes into what it is given, and copies for others share it. Past GRO it
+	 * would overtake the frames that wait there.
+	 */
+	skb = skb_unshare(skb, GFP_ATOMIC);
+	if (unlikely(!skb)) {
+		l2wg_switch_count(sw, m, L2WG_COUNTER_RX_NO_MEMORY, 1);
+		rcu_read_unlock();
+		DEV_STATS_INC(sw->dev, rx_dropped);
+		return false;
+	}
 	mark = READ_ONCE(m->mark);
 	rcu_read_unlock();
 
 	if (info.vid && !info.tagged)
 		__vlan_hwaccel_put_tag(skb, htons(ETH_P_8021Q), info.vid);
 	skb->mark = mark;
-	/* GRO writes into what it is given, and copies for others share it. */
-	if (unlikely(skb_cloned(skb)))
-		netif_receive_skb(skb);
-	else
-		napi_gro_receive(&peer->napi, skb);
+	napi_gro_receive(&peer->napi, skb);
 	return true;
 
 drop:

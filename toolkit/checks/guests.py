@@ -47,6 +47,7 @@ SECONDS = {
     "test_link.py": 190,
     "test_loop.py": 130,
     "test_netlink_fuzz.py": 1,  # skipped there
+    "test_netlink_states.py": 1,  # skipped there
     "test_readme.py": 30,
     "test_replay.py": 110,
     "test_scenarios.py": 140,
@@ -54,6 +55,7 @@ SECONDS = {
     "test_switch.py": 180,
     "test_switch_guards.py": 80,
     "test_switch_host.py": 60,
+    "test_switch_order.py": 20,
     "test_switch_peers.py": 130,
     "test_switch_floods.py": 5,
     "test_switch_rule.py": 130,
