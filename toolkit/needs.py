@@ -51,6 +51,7 @@ VAGRANT = ("vagrant", "vagrant-libvirt")
 TEST_UNIT = (
     "etcd-server",
     "git",
+    "libssl-dev",
     "openssl",
     "perl",
     "sparse",
@@ -64,6 +65,7 @@ TEST_VM = (
     "ethtool",
     "iperf3",
     "iptables",
+    "libssl-dev",
     "libteam-utils",
     "ncat",
     "nftables",

@@ -24,6 +24,8 @@ from toolkit.errors import ToolError
 from toolkit.kernels.archive import Archive
 from toolkit.run import run, say
 
+HERE = Path(__file__).parent
+
 #: How a kernel is made and what is kept of it; raise it when either changes.
 RECIPE = 1
 
@@ -37,7 +39,7 @@ LEFT_OUT = (
 SOURCES = ("c", "h", "S", "rst", "txt", "yaml", "dts", "dtsi", "dtso", "json")
 
 #: The part of every configuration that the tests ask for.
-NETWORK = "network.config"
+NETWORK = "network"
 
 #: What modules are built with, of a tree that has been built; and the driver's source and test.
 #: (objtool is a program, of some architectures only.)
@@ -49,7 +51,7 @@ BUILT = (".o", ".a", ".S", ".cmd", ".ko", ".mod")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a kernel of our own is made; ``NAME.config`` and NETWORK beside this file belong to it.
+    """How a kernel of our own is made.
 
     :ivar name: what ``--kernel`` calls it.
     :ivar arch: kbuild's ``ARCH``.
@@ -57,7 +59,10 @@ class Recipe:
     :ivar image: where that is then in the tree.
     :ivar series: of Debian's ``linux-source-SERIES``.
     :ivar codename: the Debian release that serves it.
+    :ivar parts: of its configuration, ``PART.config`` beside this file.
     :ivar words: more for kbuild, when the kernel is made; not when a module is.
+    :ivar header: a file beside this one that is put into the tree, for ``words`` to name.
+    :ivar boot: of its command line.
     :ivar program: it runs as a program here, and not in QEMU.
     :ivar counts: it counts which lines of our module have run (gcov).
     """
@@ -68,37 +73,54 @@ class Recipe:
     image: str
     series: str
     codename: str
+    parts: tuple[str, ...] = field(repr=False)
     words: tuple[str, ...] = field(default=(), repr=False)
+    header: str = field(default="", repr=False)
+    boot: tuple[str, ...] = field(default=(), repr=False)
     program: bool = field(default=False, repr=False)
     counts: bool = field(default=False, repr=False)
 
     @property
     def configuration(self) -> str:
         """What differs from the defaults, as the lines of a ``.config``."""
-        here = Path(__file__).parent
-        _license, network = (here / NETWORK).read_text().split("\n", 1)
-        return (here / f"{self.name}.config").read_text() + network
+        first, *others = ((HERE / f"{part}.config").read_text() for part in self.parts)
+        # the license once
+        return first + "".join(text.split("\n", 1)[1] for text in others)
 
     def digest(self) -> str:
         """Of all that decides what comes out, but for the source."""
         compiler = run(["gcc", "--version"], hint="apt-get install gcc").stdout
         parts = [str(RECIPE), repr(self), self.configuration, compiler, *self.words]
+        if self.header:
+            parts.append((HERE / self.header).read_text())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 #: Linux as a program on this machine: native speed without KVM. It is preemptible from 6.7 on,
 #: without which there is no DEBUG_ATOMIC_SLEEP.
 #: Of the architectures of ours, it has been ported to x86 alone.
-UML = Recipe("uml", "um", "linux", "linux", "6.12", "bookworm", program=True, counts=True)
+PROGRAM = ("um", "linux", "linux", "6.12", "bookworm")
+UML = Recipe(
+    *("uml", *PROGRAM, ("um", "uml", NETWORK)),
+    words=("CFLAGS_stacktrace.o=-include frames.h",),
+    header="frames.h",
+    program=True,
+    counts=True,
+)
+#: The same for millions of frames, which would take days with all that UML finds faults with. Its
+#: slabs have sanity checks and red zones.
+NATIVE = Recipe(
+    *("native", *PROGRAM, ("um", "native", NETWORK)), boot=("slab_debug=FZ",), program=True
+)
 #: Several processors at the same time, for races. KCSAN watches what our module does alone: the
 #: rest of Linux would cost much, and what it would find is not ours.
 SMP = Recipe(
-    *("smp", "x86_64", "bzImage", "arch/x86/boot/bzImage", "6.12", "bookworm"),
+    *("smp", "x86_64", "bzImage", "arch/x86/boot/bzImage", "6.12", "bookworm", ("smp", NETWORK)),
     words=("KCSAN_SANITIZE=n",),
 )
 
 RUNS_ON = "amd64"
-RECIPES = {recipe.name: recipe for recipe in (UML, SMP)}
+RECIPES = {recipe.name: recipe for recipe in (UML, NATIVE, SMP)}
 
 
 @dataclass(frozen=True)
@@ -178,6 +200,8 @@ def _build(recipe: Recipe, deb: Path, work: Path) -> None:
     log = paths.LOGS / f"kernel-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     wanted = tree / "wanted.config"
     wanted.write_text(recipe.configuration)
+    if recipe.header:
+        shutil.copy(HERE / recipe.header, tree)
 
     def kbuild(*words: str) -> None:
         jobs = f"-j{len(os.sched_getaffinity(0))}"

@@ -43,7 +43,7 @@ DEFAULT = Vm()
 #: that the host interrupts each of them anywhere.
 PROCESSORS = 4
 #: Variables that a guest has as they are here: which etcd it runs, and how long races last.
-GIVEN = ("L2WG_ETCD", "L2WG_MINUTES")
+GIVEN = ("L2WG_ETCD", "L2WG_MINUTES", "L2WG_PLAINTEXTS")
 
 
 @dataclass(frozen=True)
@@ -242,6 +242,8 @@ class Program(Lab):
 
     def argv(self, folder: Path, vm: Vm, *options: str, terminal: bool = False) -> list[str | Path]:
         """What starts it. It has one processor; ``options``, which are vng's, do not apply."""
+        mine = own.of(self.kernel.build)
+        vm = dataclasses.replace(vm, append=(*vm.append, *(mine.recipe.boot if mine else ())))
         return uml.argv(self.image, self.root / "lib/modules", folder, vm, terminal=terminal)
 
 

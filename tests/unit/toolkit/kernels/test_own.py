@@ -40,14 +40,13 @@ def test_what_kconfig_does_not_take_is_named() -> None:
 def test_the_configuration_has_what_finds_faults(recipe: own.Recipe) -> None:
     lines = recipe.configuration.splitlines()
     assert len(set(lines) - {""}) == len([x for x in lines if x]), "a line stands twice"
+    locks = ("PROVE_LOCKING", "PROVE_RCU", "DEBUG_ATOMIC_SLEEP", "DEBUG_OBJECTS")
     finds = {
-        own.UML: ("KASAN", "UBSAN", "DEBUG_KMEMLEAK", "FAULT_INJECTION", "FAILSLAB"),
-        own.SMP: ("KCSAN", "SMP", "DEBUG_SPINLOCK"),
+        own.UML: (*locks, "KASAN", "UBSAN", "DEBUG_KMEMLEAK", "FAULT_INJECTION", "FAILSLAB"),
+        own.NATIVE: ("UBSAN", "SLUB_DEBUG"),
+        own.SMP: (*locks, "KCSAN", "SMP", "DEBUG_SPINLOCK"),
     }[recipe]
-    for option in (
-        *("PROVE_LOCKING", "PROVE_RCU", "DEBUG_ATOMIC_SLEEP", "DEBUG_OBJECTS", "DEBUG_NET"),
-        *("WIREGUARD", "BRIDGE", "NF_TABLES", *finds),
-    ):
+    for option in ("WIREGUARD", "BRIDGE", "NF_TABLES", "DEBUG_NET", *finds):
         assert any(x in (f"CONFIG_{option}=y", f"CONFIG_{option}=m") for x in lines), option
     assert not [x for x in lines if x.startswith("CONFIG_") and x.endswith("=n")]
 
@@ -59,9 +58,16 @@ def test_nothing_patches_the_text_of_processors_that_run() -> None:
         assert f"# CONFIG_{option} is not set" in lines
 
 
-def test_another_recipe_is_another_kernel() -> None:
-    digests = {own.UML.digest(), replace(own.UML, series="6.1").digest()}
-    assert len(digests) == 2
+def test_another_recipe_is_another_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    others = (replace(own.UML, series="6.1"), replace(own.UML, words=("A=b",)))
+    digests = {x.digest() for x in (own.UML, own.NATIVE, own.SMP, *others)}
+    assert len(digests) == 5
+    for file in own.HERE.glob("*.config"):
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / own.UML.header).write_text("another")
+    monkeypatch.setattr(own, "HERE", tmp_path)
+    assert own.UML.digest() not in digests
+    assert own.NATIVE.digest() in digests
 
 
 def made(version: str, recipe: own.Recipe = own.UML) -> Path:
