@@ -295,15 +295,23 @@ def mesh_test(_c: Context, kernel: str | None = None, etcd: str | None = None) -
         "all": "all of tests/vm and WireGuard's netns.sh, not only what reaches most of the C",
         "write": "put the tables into docs/reliability.md",
         "minutes": "of storms on several processors with KCSAN (default 5); 0: without that kernel",
+        "plaintexts": "of hostile peers at full speed (default 5e6); 0: none",
     }
 )
 @friendly
-def sanitize(_c: Context, all: bool = False, write: bool = False, minutes: float = 5.0) -> None:
+def sanitize(
+    _c: Context,
+    all: bool = False,
+    write: bool = False,
+    minutes: float = 5.0,
+    plaintexts: float = 5e6,
+) -> None:
     """Run the tests on kernels with KASAN, lockdep, KCSAN and the like; print what they found."""
     needs("sanitize")
     from toolkit.checks import sanitize as sanitizing
 
-    if not sanitizing.sanitize(whole=all, write=write, minutes=minutes):
+    asked = {"minutes": minutes, "plaintexts": plaintexts}
+    if not sanitizing.sanitize(whole=all, write=write, **asked):
         raise Exit(code=1)
 
 

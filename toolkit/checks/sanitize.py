@@ -29,15 +29,18 @@ AT_LOAD = ("allowedips", "nonce counter")
 #: Tests that reach most of our C in a quarter of an hour. The others are of l2wgctl and meshes, or
 #: of what is around the module (tunnels that carry it, sums, captures).
 CORE = re.compile(
-    r"test_(allocations|netlink_fuzz|batch\w*|ctl_switch|frames|hostile|iproute2|link|loop"
+    r"test_(allocations|netlink_\w+|batch\w*|ctl_switch|frames|hostile|iproute2|link|loop"
     r"|switch\w*)\.py$"
 )
 #: They take minutes, and only here.
-ALONE = re.compile(r"test_(allocations|netlink_fuzz)\.py$")
+ALONE = re.compile(r"test_(allocations|netlink_\w+)\.py$")
 #: What processors do to each other at the same time: storms, and the tests with the most threads.
 STORMS = "tests/vm/races.py"
-CROWDED = re.compile(r"test_(batch|switch_(floods|peers|table))\.py$")
+CROWDED = re.compile(r"test_(batch|switch_(order|peers|table))\.py$")
 MINUTES = 5
+#: Hostile peers: most of them at native speed.
+ATTACKS = "tests/vm/attacks.py"
+PLAINTEXTS = 5e6
 #: The folder of the guest that loads the debug module.
 LOAD = "sanitize-load"
 DOCUMENT = Path("docs/reliability.md")
@@ -63,20 +66,31 @@ class Row:
     again: str = ""
 
 
-def sanitize(*, whole: bool = False, write: bool = False, minutes: float = MINUTES) -> bool:
+def sanitize(
+    *,
+    whole: bool = False,
+    write: bool = False,
+    minutes: float = MINUTES,
+    plaintexts: float = PLAINTEXTS,
+) -> bool:
     """Run all parts, print the tables, and say whether nothing was found.
 
     :param whole: all of tests/vm, and WireGuard's ``netns.sh``.
     :param minutes: of storms on the kernel with several processors; 0: without that kernel.
+    :param plaintexts: of hostile peers; 0: none.
     :param write: put the tables into DOCUMENT, unless something was found.
     """
     lab = labs.make(kernels.resolve(KERNEL))
     for old in paths.LOGS.glob("sanitize-*"):
         paths.fresh(old)
-    jobs = parts(lab, whole=whole)
+    # the guests have them, too
+    os.environ.update(L2WG_MINUTES=str(minutes), L2WG_PLAINTEXTS=str(plaintexts))
+    jobs = parts(lab, whole=whole, attacks=plaintexts > 0)
+    # what takes longest first
     if minutes > 0:
-        os.environ["L2WG_MINUTES"] = str(minutes)  # the guest has it, too
-        jobs += several()
+        jobs = [*several(), *jobs]
+    if plaintexts > 0:
+        jobs = [*on(own.NATIVE.name, [[ATTACKS]]), *jobs]
     with process.pool(2) as pool:
         rows = list(pool.map(lambda job: _row(*job), jobs))
     ran = table(rows)
@@ -94,11 +108,11 @@ def sanitize(*, whole: bool = False, write: bool = False, minutes: float = MINUT
     return good
 
 
-def parts(lab: Lab, *, whole: bool) -> list[tuple[str, Callable[[], Row]]]:
+def parts(lab: Lab, *, whole: bool, attacks: bool = True) -> list[tuple[str, Callable[[], Row]]]:
     """What there is to run: (what, how)."""
     files = [file for file in guests.files() if whole or CORE.search(file)]
     alone = [file for file in files if ALONE.search(file)]
-    shares = [[file] for file in alone]
+    shares = [[file] for file in (alone + [ATTACKS] if attacks else alone)]
     shares += guests.shares([file for file in files if file not in alone])
     jobs = [(_short(share), _tests(lab, str(number), share)) for number, share in enumerate(shares)]
     jobs.append(("WireGuard's self-tests at load", lambda: self_tests(lab)))
@@ -108,18 +122,22 @@ def parts(lab: Lab, *, whole: bool) -> list[tuple[str, Callable[[], Row]]]:
 
 
 def several() -> list[tuple[str, Callable[[], Row]]]:
-    """What runs on several processors: (what, how). Each job makes that kernel's lab."""
+    """What runs on several processors."""
     crowded = [file for file in guests.files() if CROWDED.search(file)]
-    shares = [[STORMS], *guests.shares(crowded)]
+    return on(own.SMP.name, [[STORMS], *guests.shares(crowded)])
+
+
+def on(kernel: str, shares: Sequence[Sequence[str]]) -> list[tuple[str, Callable[[], Row]]]:
+    """What runs on another kernel of our own: (what, how). Each job makes that kernel's lab."""
 
     def job(number: int, share: Sequence[str]) -> Callable[[], Row]:
         def run() -> Row:
-            lab = labs.make(kernels.resolve(own.SMP.name))
-            return _tests(lab, f"{own.SMP.name}-{number}", share, own.SMP.name)()
+            lab = labs.make(kernels.resolve(kernel))
+            return _tests(lab, f"{kernel}-{number}", share, kernel)()
 
-        return lambda: _row(_short(share), run, own.SMP.name)
+        return lambda: _row(_short(share), run, kernel)
 
-    return [(f"{_short(share)}, {own.SMP.name}", job(n, share)) for n, share in enumerate(shares)]
+    return [(f"{_short(share)}, {kernel}", job(n, share)) for n, share in enumerate(shares)]
 
 
 def _short(share: Sequence[str]) -> str:

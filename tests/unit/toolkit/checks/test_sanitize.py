@@ -32,8 +32,15 @@ def test_what_runs(whole: bool) -> None:
 def test_what_runs_on_several_processors() -> None:
     named = [what for what, _ in sanitize.several()]
     assert named[0] == "races, smp"
-    assert any("switch_floods" in what for what in named)
+    assert any("switch_order" in what for what in named)
     assert (paths.ROOT / sanitize.STORMS).exists()
+
+
+@pytest.mark.parametrize("attacks", [False, True])
+def test_hostile_peers_have_a_guest_of_their_own(attacks: bool) -> None:
+    named = [what for what, _ in sanitize.parts(LAB, whole=False, attacks=attacks)]
+    assert ("attacks" in named) is attacks
+    assert (paths.ROOT / sanitize.ATTACKS).exists()
 
 
 def test_a_part_that_cannot_run_there_names_that_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
