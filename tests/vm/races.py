@@ -3,10 +3,10 @@
 
     A, C  switches        B, D  wires to A        N  a host that comes and goes
 
-Each round ends with the removal of all links and the module. Nothing here says what must
-come of a single step, for many of them meet a link that another thread has just taken away. What
-judges is the kernel (lockdep, KCSAN, references, the caches' own check at removal), and that all
-works when the storm is over. It is made for processors that run at the same time:
+The module goes under full traffic again and again, and all links with it. Nothing here says what
+must come of a single step, for many of them meet a link that another thread has just taken away.
+What judges is the kernel (lockdep, KCSAN, references, the caches' own check at removal), and that
+all works when the storm is over. It is made for processors that run at the same time:
 
     L2WG_MINUTES=5 ./inv test tests/vm/races.py --kernel smp
 """
@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pytest
 
+from l2wgctl.errors import KernelError
 from tests.vm import failing, flows, l2wg, station, wire
 from tests.vm.test_switch import ip_of, link, mac_of, peer, underlay
 from toolkit.guest.hosts import Failed, Host, eventually, inside, keys, sh
@@ -33,13 +34,20 @@ Hosts = Callable[..., list[Host]]
 Step = Callable[[random.Random], object]
 
 MINUTES = float(os.environ.get("L2WG_MINUTES", "0.5"))
-ROUND = 30  # seconds of a storm
+#: Seconds of a storm: ten storms in all, but none of less than half a minute or more than three.
+ROUND = min(180.0, max(30.0, MINUTES * 6))
 ROUNDS = max(1, round(MINUTES * 60 / ROUND))
-ALL = {"links", "bursts", "peers", "entries", "reads", "visits", "modes"}
+#: Seconds that the module stays, by chance.
+STAYS = (4, 12)
+ALL = {"links", "bursts", "peers", "entries", "reads", "visits", "modes", "removals"}
+#: What is gone, or not there yet, is what this is about. (KernelError: the whole module.)
+GONE = (Failed, OSError, l2wg.Refused, KernelError)
 TCP_PORT = 5001
 TALK = list(wire.talk().values())
 #: What KCSAN has counted since the kernel started.
 KCSAN = Path("/sys/kernel/debug/kcsan")
+#: The program by which the kernel loads modules (kernel/module/kmod.c).
+AUTOLOAD = Path("/proc/sys/kernel/modprobe")
 KINDS = {"A": "l2wgswitch", "B": "l2wireguard", "C": "l2wgswitch", "D": "l2wireguard"}
 
 
@@ -64,8 +72,7 @@ class Storm:
             try:
                 with inside(at) if at else contextlib.nullcontext():
                     while not self.over.is_set():
-                        # what is gone, or not there yet, is what this is about
-                        with contextlib.suppress(Failed, OSError, l2wg.Refused):
+                        with contextlib.suppress(*GONE):
                             step(rng)
                             self.done[name] += 1
             except BaseException as error:
@@ -103,7 +110,8 @@ def links(host: Host, number: int, everybody: Sequence[Host]) -> Step:
     )
 
     def step(rng: random.Random) -> None:
-        host.ip("link delete wg1")
+        # it may have gone with the module
+        host.run("ip", "link", "delete", "wg1", check=False)
         build(host, number, everybody)
         for _ in range(rng.randrange(6)):
             host.ip(rng.choice(changes))
@@ -221,6 +229,30 @@ def modes(rng: random.Random) -> None:
     flows.mode(rng.choice(("off", "ethernet", "all")))
 
 
+def removals(host: Host, everybody: Sequence[Host], over: threading.Event) -> Step:
+    """The module goes with all that uses it, and comes again; the host's link, too."""
+
+    def step(rng: random.Random) -> None:
+        over.wait(rng.uniform(*STAYS))
+        sh("rmmod", "l2wireguard")
+        sh("modprobe", "l2wireguard")
+        host.run("ip", "link", "delete", "wg1", check=False)
+        build(host, 1, everybody)
+
+    return step
+
+
+@contextlib.contextmanager
+def no_autoload() -> Iterator[None]:
+    """The kernel loads no module by itself: while ours is away, `wg` would have it load another."""
+    before = AUTOLOAD.read_text()
+    AUTOLOAD.write_text("/bin/false")
+    try:
+        yield
+    finally:
+        AUTOLOAD.write_text(before)
+
+
 @contextlib.contextmanager
 def storm(everybody: Sequence[Host], seed: int) -> Iterator[Storm]:
     """All of it at once."""
@@ -242,6 +274,7 @@ def storm(everybody: Sequence[Host], seed: int) -> Iterator[Storm]:
         made.add("streams", streams(ip_of(1)), at=c)
         made.add("visits", visitor(visiting, 9, everybody))
         made.add("modes", modes)
+        made.add("removals", removals(a, everybody, made.over))
         yield made
     finally:
         made.end()
@@ -254,7 +287,7 @@ def test_a_storm(hosts: Hosts, batching: None, seed: int) -> None:
     for number, host in enumerate(everybody, 1):
         build(host, number, everybody)
     before = watched() if KCSAN.exists() else 0
-    with storm(everybody, seed) as made:
+    with no_autoload(), storm(everybody, seed) as made:
         made.over.wait(ROUND)
         # on a busy machine it lasts until each has been done
         eventually(lambda: ALL <= made.done.keys(), "all is done at least once")
