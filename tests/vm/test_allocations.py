@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -141,11 +142,12 @@ def test_a_link_is_made_or_not(netlink: Netlink, kind: str) -> None:
     make = netlink.link(RTM_NEWLINK, NLM_F_CREATE, add(kind))
     delete = netlink.link(RTM_DELLINK, 0, name("wg1"))
     netlink.ask(netlink.link(RTM_NEWLINK, NLM_F_CREATE, add(kind, "wg0")))
-    invalid = 0
+    tries, invalid = itertools.count(), list[int]()
 
     def after(error: OSError | None) -> None:
-        nonlocal invalid
-        invalid += error is not None and error.errno == errno.EINVAL
+        number = next(tries)
+        if error is not None and error.errno == errno.EINVAL:
+            invalid.append(number)
         # without memory for the answer it may be there all the same
         assert there() == (error is None) or (error and error.errno == errno.ENOBUFS and there())
         if there():
@@ -154,9 +156,11 @@ def test_a_link_is_made_or_not(netlink: Netlink, kind: str) -> None:
     netlink.ask(make)  # loads modules
     netlink.ask(delete)
     number = fail_each(lambda: netlink.ask(make), after, failing.NO_MEMORY | {errno.EINVAL})
-    failing.figure(invalid, "times EINVAL")
+    failing.figure(len(invalid), "times EINVAL")
     assert number > 30
-    assert invalid <= 3
+    # the one name, and what the allocator itself needs for it (a slab, and what notes that)
+    print("EINVAL", invalid)
+    assert not invalid or invalid[-1] - invalid[0] < 10
 
 
 def test_a_link_goes(configured: Configured) -> None:
