@@ -41,7 +41,9 @@ from toolkit.guest.hosts import LONG, Host, eventually, inside, no_more_memory, 
 
 #: Each attack has its share of them, in rounds of at most ROUND: a guest's tests have to end.
 PLAINTEXTS = int(float(os.environ.get("L2WG_PLAINTEXTS", "5e6")))
-if failing.FAIL_NTH.exists():
+#: On the kernel uml.
+SLOW = failing.FAIL_NTH.exists()
+if SLOW:
     PLAINTEXTS //= 20
 ROUND = 2_000_000
 #: How the others fare is measured in each so-many-th round.
@@ -184,7 +186,8 @@ def test_an_attack(war: War, name: str, number: int) -> None:
             kept = share(war, attack, number)
             print(f"{kept:.2f} of the goodput is kept")
             assert kept >= LEAST
-            if not number:
+            # where a stream hardly moves within a second, it says little
+            if not number and not SLOW:
                 failing.figure(round(kept * 100), f"% of the others' goodput during {name}")
         settle()
     failing.figure(found["sent"], "plaintexts")
