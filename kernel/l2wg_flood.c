@@ -550,8 +550,8 @@ static bool l2wg_ring_is_busy(const struct l2wg_switch *sw)
 	const struct ptr_ring *ring = &sw->wg->encrypt_queue.ring;
 	int head, used;
 
-	/* The consumer's first, or one that has just caught up would seem to be a
-	 * whole ring behind.
+	/* The consumer's first: one that catches up in between would seem to be a
+	 * whole ring behind. It still may, seldom; then a flood is left to the worker.
 	 */
 	head = data_race(READ_ONCE(ring->consumer_head));
 	/* The same race */

@@ -151,10 +151,13 @@ static bool is_answer(uint8_t *message, size_t len)
 	       !memcmp(plain, answer.data, answer.len);
 }
 
-/* Ask until there is an answer; how often it took. */
+/* Ask until there is an answer; how often it took. Each question has one: what is left
+ * of them would be taken for that to the next question.
+ */
 static unsigned int ask(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
+	unsigned int answers = 0;
 	uint8_t message[65536];
 	ssize_t n;
 
@@ -166,9 +169,11 @@ static unsigned int ask(int fd)
 			n = recv(fd, message, sizeof(message), 0);
 			if (n < 0)
 				die("recv");
-			if (is_answer(message, n))
+			if (is_answer(message, n) && ++answers == tries)
 				return tries;
 		}
+		if (answers)	/* the others are lost */
+			return tries;
 	}
 	errno = ETIMEDOUT;
 	die("the link does not answer");

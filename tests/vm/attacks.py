@@ -52,8 +52,6 @@ MILLISECONDS = 1000
 #: What they keep of their goodput, at least. The attackers, the others and A share one processor.
 LEAST = 0.02
 ROOM, DEFAULT, TABLE = 1 << 20, 256, 8192
-#: kB. What an attack keeps, if it keeps a byte of each plaintext, is as much.
-MEMORY = ROUND // 1024
 #: In the guest's folder: what each attack came to.
 LOG = "attacks"
 SLABS = Path("/sys/kernel/slab")
@@ -85,6 +83,15 @@ ATTACKS = {
     "sources": Attack([eth(TO_HOST, ALL, station.NOTHING, bytes(46))], sources=ANY),
     "moves": Attack(
         [eth(TO_HOST, ALL, station.NOTHING, bytes(46))], ("E1", "E2"), sources=STATIONS
+    ),
+    "claims": Attack(
+        [
+            *(eth(TO_HOST, mac_of(n), station.NOTHING, bytes(46)) for n in (1, 2, 3)),
+            *(
+                eth(ALL, OWN[0], station.ARP, station.arp(OWN[0], ip_of(n), ip_of(99)))
+                for n in (2, 3)
+            ),
+        ]
     ),
     "floods": Attack(
         [
@@ -129,7 +136,8 @@ def war() -> Iterator[War]:
     program = attacker.build(Path("/tmp/attacker"), paths.ROOT)
     a, b, c, e = underlay(make, "A", "B", "C", "E")
     link(a, 1, "l2wgswitch", quiet=True)
-    peer(a, (2, b), (3, c))
+    for number, spoke in ((2, b), (3, c)):
+        peer(a, (number, spoke), allowed=f"{ip_of(number)}/32")
     for number, spoke in ((2, b), (3, c)):
         l2wg.set_peer(a, spoke, relay=1, allowed_macs=l2wg.macs(mac_of(number)))
         link(spoke, number, "l2wireguard", quiet=True)
@@ -172,15 +180,17 @@ def war() -> Iterator[War]:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack(war: War, name: str, number: int) -> None:
     attack = ATTACKS[name]
-    # each other one may fill the table
-    most = ROOM if number % 2 else DEFAULT
+    # in each other one they may fill the table
+    most = DEFAULT if number % 2 else ROOM
     for peer_of in ("E1", "E2"):
         l2wg.set_peer(war.a, war.public[peer_of], max_macs=most)
     count = min(ROUND, PLAINTEXTS // len(ATTACKS))
+    counted = l2wg.link_counters(war.a)
     # what is learned is learned, and what is kept for the next time
     _attack(war, attack, count // 10, seed=number * 2)
     settle()
-    with no_more_memory(MEMORY):
+    # kB: an attack of ROUND that keeps a byte of each plaintext keeps as much
+    with no_more_memory(max(1000, count // 1024)):
         found = _attack(war, attack, count, seed=number * 2 + 1)
         if number % MEASURED == 0:
             kept = share(war, attack, number)
@@ -191,8 +201,14 @@ def test_an_attack(war: War, name: str, number: int) -> None:
                 failing.figure(round(kept * 100), f"% of the others' goodput during {name}")
         settle()
     failing.figure(found["sent"], "plaintexts")
-    print(name, dict(found), l2wg.link_counters(war.a))
-    _nothing_is_taken(war, most)
+    after = l2wg.link_counters(war.a)
+    print(name, dict(found), after)
+    learned = _nothing_is_taken(war, most)
+    if name == "sources" and most == ROOM and count > TABLE:
+        assert learned == TABLE
+    if name == "claims":
+        for counter in ("rx_mac_bound", "rx_own_mac", "rx_ip_bound"):
+            assert after[counter] > counted.get(counter, 0), counter
 
 
 def _attack(war: War, attack: Attack, count: int, seed: int) -> Counter[str]:
@@ -256,7 +272,10 @@ def share(war: War, attack: Attack, seed: int) -> float:
     at = war.a.stat("eth0", "rx_packets")
     thread.start()
     try:
-        eventually(lambda: war.a.stat("eth0", "rx_packets") > at + 2000, "the attack goes on")
+        eventually(
+            lambda: bool(trouble) or war.a.stat("eth0", "rx_packets") > at + 2000,
+            "the attack goes on",
+        )
         during = goodput()
     finally:
         over.set()
@@ -278,19 +297,23 @@ def settle() -> None:
         cache.write_text("1")
 
 
-def _nothing_is_taken(war: War, most: int) -> None:
+def _nothing_is_taken(war: War, most: int) -> int:
     """Tables have their bounds, and what is bound to others is theirs.
 
     :param most: addresses that each of the hostile peers has room for.
+    :returns: how many addresses are learned.
     """
     table = l2wg.fdb(war.a)
+    hostile = {l2wg.key(war.public[name]) for name in ("E1", "E2")}
+    theirs = {mac for (mac, _), x in table.items() if x.get(l2wg.Fdb.PUBLIC_KEY) in hostile}
+    assert not theirs & {TO_HOST, mac_of(2), mac_of(3)}
     learned = [x for x in table.values() if l2wg.number(x[l2wg.Fdb.STATE]) == l2wg.LEARNED]
     # what is bound needs no room
     assert len(learned) <= TABLE
     owners = Counter(x[l2wg.Fdb.PUBLIC_KEY] for x in learned)
-    for name in ("E1", "E2"):
-        assert owners[l2wg.key(war.public[name])] <= most
+    assert all(owners[key] <= most for key in hostile)
     for number, spoke in ((2, war.b), (3, war.c)):
         entry = table[mac_of(number), None]
         assert entry[l2wg.Fdb.PUBLIC_KEY] == l2wg.key(spoke)
         spoke.ping(ip_of(1), count=1)
+    return len(learned)

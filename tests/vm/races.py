@@ -234,8 +234,11 @@ def removals(host: Host, everybody: Sequence[Host], over: threading.Event) -> St
 
     def step(rng: random.Random) -> None:
         over.wait(rng.uniform(*STAYS))
-        sh("rmmod", "l2wireguard")
-        sh("modprobe", "l2wireguard")
+        sh("rmmod", "l2wireguard", check=False)
+        try:
+            sh("modprobe", "l2wireguard")
+        except Failed as error:
+            raise RuntimeError("the module cannot come again") from error
         host.run("ip", "link", "delete", "wg1", check=False)
         build(host, 1, everybody)
 

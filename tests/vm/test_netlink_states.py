@@ -5,8 +5,8 @@
                model has after each step
     C --- D    meanwhile two threads send C what nobody would send (grammar.py), and traffic flows
 
-Now and then a message about a link of A or B is spoilt, too. Then the model learns from the kernel.
-A failure comes again and is as short as Hypothesis can make it.
+Now and then a message about a link of A or B is spoilt, too. Then the model learns from the kernel
+which options there are. A failure comes again and is as short as Hypothesis can make it.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ class Machine(RuleBasedStateMachine):
         self.model: dict[tuple[str, str], Link] = {}
 
     def teardown(self) -> None:
-        for (space, link), _ in self.model.items():
-            at = self.spaces[space].netlink
-            at.ask(at.link(RTM_DELLINK, 0, name(link)))
+        # what the kernel has: the next run begins with nothing, also after a failure
+        for space in self.spaces.values():
+            for link in space.links():
+                space.netlink.ask(space.netlink.link(RTM_DELLINK, 0, name(link)))
         assert not any(space.links() for space in self.spaces.values())
 
     # ---- steps ------------------------------------------------------------------------------
@@ -151,7 +152,11 @@ class Machine(RuleBasedStateMachine):
     def size(self, at: tuple[str, str], mtu: int) -> None:
         netlink = self.spaces[at[0]].netlink
         text = name(at[1]) + attribute(IFLA_MTU, struct.pack("=I", mtu))
-        if accepted(lambda: netlink.ask(netlink.link(RTM_NEWLINK, 0, text))):
+        done = accepted(lambda: netlink.ask(netlink.link(RTM_NEWLINK, 0, text)))
+        if mtu in (1280, 1406):
+            assert done is (at in self.model)
+        assert not (done and mtu == 1 << 31)
+        if done:
             self.model[at].mtu = mtu
 
     @rule(at=where)
@@ -221,8 +226,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(at=where, mac=st.sampled_from(MACS), key=key)
     def free(self, at: tuple[str, str], mac: bytes, key: bytes) -> None:
-        if self._neighbour(at, failing.RTM_DELNEIGH, 0, mac, key):
-            del self.model[at].static[mac]
+        of = self.model.get(at)
+        possible = of is not None and of.static.get(mac) == key
+        done = self._neighbour(at, failing.RTM_DELNEIGH, 0, mac, key)
+        assert done is possible
+        if of and done:
+            del of.static[mac]
 
     @rule(at=where)
     def flush(self, at: tuple[str, str]) -> None:

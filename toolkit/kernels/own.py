@@ -108,9 +108,9 @@ UML = Recipe(
     counts=True,
 )
 #: The same for millions of frames, which would take days with all that UML finds faults with. Its
-#: slabs have sanity checks and red zones.
+#: slabs have sanity checks, red zones and poison.
 NATIVE = Recipe(
-    *("native", *PROGRAM, ("um", "native", NETWORK)), boot=("slab_debug=FZ",), program=True
+    *("native", *PROGRAM, ("um", "native", NETWORK)), boot=("slab_debug=FZP",), program=True
 )
 #: Several processors at the same time, for races. KCSAN watches what our module does alone: the
 #: rest of Linux would cost much, and what it would find is not ours.
