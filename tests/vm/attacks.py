@@ -186,8 +186,8 @@ def test_an_attack(war: War, name: str, number: int) -> None:
         l2wg.set_peer(war.a, war.public[peer_of], max_macs=most)
     count = min(ROUND, PLAINTEXTS // len(ATTACKS))
     counted = l2wg.link_counters(war.a)
-    # what is learned is learned, and what is kept for the next time
-    _attack(war, attack, count // 10, seed=number * 2)
+    # what is learned is learned, the table full, and kept what is for the next time
+    _attack(war, attack, max(count // 10, 2 * TABLE), seed=number * 2)
     settle()
     # kB: an attack of ROUND that keeps a byte of each plaintext keeps as much
     with no_more_memory(max(1000, count // 1024)):

@@ -42,8 +42,8 @@ DEFAULT = Vm()
 #: Of a guest whose processors run at the same time: more than most machines here have cores, so
 #: that the host interrupts each of them anywhere.
 PROCESSORS = 4
-#: Variables that a guest has as they are here: which etcd it runs, how long races last, and how many
-#: plaintexts hostile peers send.
+#: Variables that a guest has as they are here: which etcd it runs, how long races last, and how
+#: many plaintexts hostile peers send.
 GIVEN = ("L2WG_ETCD", "L2WG_MINUTES", "L2WG_PLAINTEXTS")
 
 
