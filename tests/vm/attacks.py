@@ -138,7 +138,6 @@ def war() -> Iterator[War]:
     link(a, 1, "l2wgswitch", quiet=True)
     for number, spoke in ((2, b), (3, c)):
         peer(a, (number, spoke), allowed=f"{ip_of(number)}/32")
-    for number, spoke in ((2, b), (3, c)):
         l2wg.set_peer(a, spoke, relay=1, allowed_macs=l2wg.macs(mac_of(number)))
         link(spoke, number, "l2wireguard", quiet=True)
         peer(spoke, (1, a), allowed="0.0.0.0/0,::/0")

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from tests.vm import l2wg, station
-from tests.vm.flows import one_processor
+from tests.vm import l2wg, station, wire
+from tests.vm.flows import SO_RCVBUFFORCE, one_processor
 from tests.vm.test_switch import hub, ip_of, mac_of
 from toolkit.guest.hosts import Host, eventually, inside
 
@@ -24,8 +24,7 @@ Hosts = Callable[..., list[Host]]
 #: Of two senders at once: as many floods as may wait for the worker.
 FRAMES = 32
 ROUNDS = 25
-SO_RCVBUFFORCE = 33
-KIND = 0x88B6  # IEEE 802 local experimental EtherType 2
+KIND = wire.MARK
 
 
 def steer(everybody: Sequence[Host]) -> None:
@@ -118,7 +117,7 @@ def test_floods_stay_in_order(hosts: Hosts) -> None:
 def test_what_is_for_all_overtakes_nothing(hosts: Hosts) -> None:
     """B sends to one and to all in turn; at A and at C all of it is in order.
 
-    Few at once: a flood that finds the sender's ring half full waits, and what is for one does not.
+    Few at once: a flood that finds the link's ring half full waits, and what is for one does not.
     """
     with star(hosts) as (everybody, ears, send):
         a, b, c, d = everybody
