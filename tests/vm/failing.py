@@ -98,14 +98,21 @@ def every(interval: int) -> contextlib.AbstractContextManager[Callable[[], int]]
     return _within(text[0][0], text[-1][0] + 4096, interval, MANY)
 
 
+def every_of(
+    function: str, interval: int, most: int = MANY
+) -> contextlib.AbstractContextManager[Callable[[], int]]:
+    """The same for one function of our module, and for what it calls."""
+    text = _text()
+    at = [name for _, name in text].index(function)
+    return _within(text[at][0], text[at + 1][0], interval, most)
+
+
 def first_of(function: str) -> contextlib.AbstractContextManager[Callable[[], int]]:
     """During the block the first allocation in a function fails, and the first whole page.
 
     Yields what says how many have failed.
     """
-    text = _text()
-    at = [name for _, name in text].index(function)
-    return _within(text[at][0], text[at + 1][0], 1, 1)
+    return every_of(function, 1, 1)
 
 
 class Netlink:

@@ -10,18 +10,21 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
 from tests.vm import failing, l2wg, station
 from tests.vm.spokes import FREE, more
-from tests.vm.test_switch import hub, ip_of
+from tests.vm.test_switch import hub, ip_of, mac_of
 from toolkit.guest.hosts import Host, eventually, inside
 
 pytestmark = failing.needs_failures
 quiet_failures = failing.quiet_failures
 
 Hosts = Callable[..., list[Host]]
+#: Of which some find no memory.
+FLOODS = 28
 NOBODY = "02:00:00:00:99:99"
 SOL_PACKET, PACKET_VNET_HDR = 263, 15  # linux/if_packet.h
 NEEDS_CSUM, TCPV4 = 1, 1  # linux/virtio_net.h
@@ -53,6 +56,10 @@ class Ears:
                 while True:
                     self.frames.append(ear.recv(1 << 17))
         return self.frames
+
+
+def _has(ears: Ears, frame: bytes) -> bool:
+    return frame in ears.heard()
 
 
 def buffer(payload: int, each: int) -> bytes:
@@ -120,3 +127,37 @@ def test_a_copy_that_fails_is_counted(hosts: Hosts) -> None:
         failing.fail_each(lambda: sock.send(frame), after)
     # How often is not sure: now and then a new page for an object is an allocation more.
     assert set(failed) == {0, 1} and failed[-1] == 0, failed
+
+
+@pytest.mark.usefixtures("quiet_failures")
+def test_a_flood_that_the_host_misses_is_counted(hosts: Hosts) -> None:
+    """B's broadcast is for C, and for the hub's own host, which gets a buffer of its own.
+
+    Whichever allocation fails: each of the two has the frame, or that is counted, once.
+    """
+    a, (b, c) = connected(hosts, "A", "B", "C")
+    l2wg.set_peer(a, b, relay=1)
+    ears = {host.name: Ears([host], station.NOTHING) for host in (a, c)}
+    missed: dict[str, int] = dict.fromkeys(ears, 0)
+    with inside(b), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("wg1", 0))
+        for number in range(FLOODS):
+            before = l2wg.link_counters(a)
+            broadcast, *last = (
+                station.eth(to, mac_of(2), station.NOTHING, number.to_bytes(60, "big"))
+                for to in (station.BROADCAST, mac_of(1), mac_of(3))
+            )
+            with failing.every_of("l2wg_switch_receive", (2, 3, 5, 7)[number % 4]):
+                for frame in (broadcast, *last):
+                    sock.send(frame)
+                for ear, frame in zip(ears.values(), last, strict=True):
+                    eventually(partial(_has, ear, frame), "what is sent behind it has come")
+            lost = [name for name, ear in ears.items() if broadcast not in ear.frames]
+            changed = more(before, l2wg.link_counters(a), "")
+            counted = {name: n for name, n in changed.items() if name.endswith("_no_memory")}
+            assert sum(counted.values()) == len(lost), (lost, counted)
+            assert counted.get("rx_no_memory", 0) >= ("A" in lost), (lost, counted)
+            for name in lost:
+                missed[name] += 1
+    failing.figure(sum(missed.values()), "failed allocations")
+    assert all(0 < times < FLOODS for times in missed.values()), missed
