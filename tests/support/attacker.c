@@ -39,6 +39,10 @@
 
 #include "../../kernel/l2wg_frame.h"
 
+#ifndef PATIENCE
+#define PATIENCE 5000	/* ms until a question is repeated */
+#endif
+
 enum {
 	FRAMES_MAX = 4096,
 	FRAME_MAX = 2048,	/* with what a change adds */
@@ -47,7 +51,6 @@ enum {
 	TAG = 16,
 	DATA = 4,
 	AT_ONCE = 64,		/* messages in one system call */
-	PATIENCE = 5000,	/* ms until a question is repeated */
 	TRIES = 60,
 };
 

@@ -23,14 +23,16 @@ WINDOW = 512
 ANY = 1 << 32
 
 
-def build(into: Path, root: Path) -> Path:
+def build(into: Path, root: Path, *options: str) -> Path:
     """Compile it, with the module's length function.
 
     :param root: of this repository.
+    :param options: of the compiler; ``-DPATIENCE=`` milliseconds until a question is repeated.
     :raises subprocess.CalledProcessError: the compiler refuses.
     """
     length = root / "kernel/l2wg_frame.c"
-    command = ["cc", "-O2", "-Wall", "-o", *map(str, (into, SOURCE, length)), "-lcrypto"]
+    files = map(str, (into, SOURCE, length))
+    command = ["cc", "-O2", "-Wall", *options, "-o", *files, "-lcrypto"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return into
 

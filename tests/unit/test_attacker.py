@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,32 +28,54 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return attacker.build(tmp_path_factory.mktemp("attacker") / "attacker", ROOT)
 
 
+class Answers:
+    """A peer in this program, which keeps what it gets and answers questions.
+
+    :ivar got: what came, but for questions.
+    :ivar asked: after how many others each question came.
+    :ivar times: how often each of the first questions is answered; others are, once.
+    """
+
+    def __init__(self, peer: UdpPeer) -> None:
+        self.peer = peer
+        self.got: list[bytes] = []
+        self.asked: list[int] = []
+        self.times: list[int] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            try:
+                plaintext = self.peer.receive(0.2)
+            except TimeoutError:
+                continue
+            if plaintext != QUESTION:
+                self.got.append(plaintext)
+                continue
+            self.asked.append(len(self.got))
+            for _ in range(self.times.pop(0) if self.times else 1):
+                self.peer.send(ANSWER)
+
+
 @pytest.fixture
-def victim(program: Path) -> Iterator[tuple[Attacker, list[bytes]]]:
-    """An attacker of a peer in this program, and what that has got."""
+def victims(program: Path) -> Iterator[tuple[Attacker, Answers]]:
+    """An attacker, and whom it attacks."""
     ours, its = generate(), generate()
-    got: list[bytes] = []
-    over = threading.Event()
     with UdpPeer(its, public(ours)) as peer:
+        answers = Answers(peer)
         remote = ("127.0.0.1", peer.port)
-
-        def answer() -> None:
-            while not over.is_set():
-                try:
-                    plaintext = peer.receive(0.2)
-                except TimeoutError:
-                    continue
-                if plaintext == QUESTION:
-                    peer.send(ANSWER)
-                else:
-                    got.append(plaintext)
-
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answers.run)
         thread.start()
         with UdpPeer(ours, public(its), remote=remote) as attacking:
-            yield Attacker(program, attacking, QUESTION, ANSWER, WINDOW), got
-        over.set()
+            yield Attacker(program, attacking, QUESTION, ANSWER, WINDOW), answers
+        answers.over.set()
         thread.join()
+
+
+@pytest.fixture
+def victim(victims: tuple[Attacker, Answers]) -> tuple[Attacker, list[bytes]]:
+    """An attacker, and what it has sent."""
+    return victims[0], victims[1].got
 
 
 Victim = tuple[Attacker, list[bytes]]
@@ -90,6 +113,29 @@ def test_changes(victim: Victim) -> None:
     assert len(set(got)) > 1900
     assert found["malformed"] == sum(parse(x).verdict is Verdict.MALFORMED for x in got)
     assert 200 < found["malformed"] < 1800
+
+
+@pytest.mark.parametrize(
+    ("times", "repeated"),
+    [
+        pytest.param([1, 0, 1], [2], id="a question is lost"),
+        pytest.param([1, 0, 2, 0, 1], [2, 3], id="an answer is late, and the next one is lost"),
+    ],
+)
+def test_a_question_is_repeated(
+    victims: tuple[Attacker, Answers], tmp_path: Path, times: list[int], repeated: list[int]
+) -> None:
+    """After a while; until then nothing else goes out, and no old answer counts afterwards."""
+    attacking, answers = victims
+    attacking.program = attacker.build(tmp_path / "hasty", ROOT, "-DPATIENCE=500")
+    answers.times = times
+    found = attacking.attack(FRAMES, 4 * WINDOW)
+    assert len(answers.got) == 4 * WINDOW
+    after = Counter(answers.asked)
+    assert sorted(after) == [WINDOW * n for n in (1, 2, 3, 4)]
+    # at least: a machine that is busy may answer too late by itself
+    assert all(after[window * WINDOW] >= 2 for window in repeated)
+    assert found["asked"] >= 4 + len(repeated)
 
 
 def test_a_link_that_is_silent(program: Path) -> None:
