@@ -211,7 +211,8 @@ def _build(recipe: Recipe, deb: Path, work: Path) -> None:
     kbuild("alldefconfig")
     if refused := disagreements(recipe.configuration, (tree / ".config").read_text()):
         raise ToolError(
-            f"{recipe.name}.config: Linux {recipe.series} does not take {', '.join(refused)}",
+            f"toolkit/kernels/{{{','.join(recipe.parts)}}}.config: "
+            f"Linux {recipe.series} does not take {', '.join(refused)}",
             "mend the line, or give what that option depends on",
         )
     kbuild(recipe.target, "modules")
