@@ -13,6 +13,7 @@ from pathlib import Path
 from toolkit.guest.hosts import LONG, Failed, Host, inside
 
 MODE = Path("/sys/module/l2wireguard/parameters/batch")
+LEAST_SEGMENTS = Path("/proc/sys/net/ipv4/tcp_min_tso_segs")
 SOL_UDP, UDP_SEGMENT, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 17, 103, 32, 33
 
 
@@ -91,15 +92,21 @@ def burst(
 
 
 def stream(a: Host, b: Host, to: str, size: int) -> None:
-    """That many bytes by TCP; all arrive, and nothing else."""
+    """That many bytes by TCP; all arrive, and nothing else.
+
+    The slower the way, the smaller TCP makes its buffers, down to two segments, which the module
+    leaves alone (tcp_tso_autosize() in net/ipv4/tcp_output.c). Here they have up to 16 anyway.
+    """
     data = hashlib.sha512(b"l2wg").digest() * (size // 64 + 1)
     with inside(b), socket.create_server((to, 0)) as server:
         port = server.getsockname()[1]
         pid = os.fork()
         if not pid:
             try:
-                with inside(a), socket.create_connection((to, port), LONG) as sock:
-                    sock.sendall(data)
+                with inside(a):
+                    LEAST_SEGMENTS.write_text("16")
+                    with socket.create_connection((to, port), LONG) as sock:
+                        sock.sendall(data)
             finally:
                 os._exit(0)
         server.settimeout(LONG)
