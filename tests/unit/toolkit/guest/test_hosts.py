@@ -77,3 +77,30 @@ def test_a_capture_ends_when_all_is_written(tmp_path: Path) -> None:
         threading.Timer(0.5, go_on).start()
         hosts._settle(tmp_path / "x.pcap", process, still=0, limit=60)
         assert went_on.is_set()
+
+
+def pinging(*received: int) -> tuple[hosts.Host, list[int]]:
+    """A host whose pings get so many echoes, and those that are left."""
+    left = list(received)
+
+    def shell(*argv: str, check: bool = True, **_: object) -> str:
+        number = left.pop(0)
+        if check and not number:
+            raise hosts.Failed(f"{' '.join(argv)}: status 1")  # as ping(8) has it
+        return f"3 packets transmitted, {number} received"
+
+    return hosts.Host("A", sh=shell), left
+
+
+def test_a_ping_is_tried_again_until_every_echo_comes_back() -> None:
+    host, left = pinging(0, 2, 3, 3)
+    assert "3 received" in host.ping("192.0.2.1")
+    assert left == [3]
+
+
+def test_a_ping_that_never_comes_back() -> None:
+    host, left = pinging(3, 0, 0, 2, 3)
+    host.ping("192.0.2.1")
+    with pytest.raises(hosts.Failed, match=r"^ping 192\.0\.2\.1 from A:\n.* 2 received$"):
+        host.ping("192.0.2.1")
+    assert left == [3]
