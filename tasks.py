@@ -296,6 +296,7 @@ def mesh_test(_c: Context, kernel: str | None = None, etcd: str | None = None) -
         "write": "put the tables into docs/reliability.md",
         "minutes": "of storms on several processors with KCSAN (default 5); 0: without that kernel",
         "plaintexts": "of hostile peers at full speed (default 5e6); 0: none",
+        "only": "parts with this in their name (races, attacks, ctl_bridge)",
     }
 )
 @friendly
@@ -305,13 +306,14 @@ def sanitize(
     write: bool = False,
     minutes: float = 5.0,
     plaintexts: float = 5e6,
+    only: str = "",
 ) -> None:
     """Run the tests on kernels with KASAN, lockdep, KCSAN and the like; print what they found."""
     needs("sanitize")
     from toolkit.checks import sanitize as sanitizing
 
     asked = {"minutes": minutes, "plaintexts": plaintexts}
-    if not sanitizing.sanitize(whole=all, write=write, **asked):
+    if not sanitizing.sanitize(whole=all, write=write, only=only, **asked):
         raise Exit(code=1)
 
 

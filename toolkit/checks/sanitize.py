@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ DOCUMENT = Path("docs/reliability.md")
 
 @dataclass(frozen=True)
 class Row:
-    """What one part came to.
+    """What one part came to, today.
 
     :ivar what: the part.
     :ivar kernel: the release that it ran on.
@@ -72,17 +73,18 @@ def sanitize(
     write: bool = False,
     minutes: float = MINUTES,
     plaintexts: float = PLAINTEXTS,
+    only: str = "",
 ) -> bool:
     """Run all parts, print the tables, and say whether nothing was found.
 
     :param whole: all of tests/vm, and WireGuard's ``netns.sh``.
     :param minutes: of storms on the kernel with several processors; 0: without that kernel.
     :param plaintexts: of hostile peers; 0: none.
-    :param write: put the tables into DOCUMENT, unless something was found.
+    :param only: parts with this in their name; no lines are counted then.
+    :param write: put the tables into DOCUMENT. The rows of parts that did not run stay there.
+    :raises ToolError: no part has that name.
     """
     lab = labs.make(kernels.resolve(KERNEL))
-    for old in paths.LOGS.glob("sanitize-*"):
-        paths.fresh(old)
     # the guests have them, too
     os.environ.update(L2WG_MINUTES=str(minutes), L2WG_PLAINTEXTS=str(plaintexts))
     jobs = parts(lab, whole=whole, attacks=plaintexts > 0)
@@ -91,21 +93,49 @@ def sanitize(
         jobs = [*several(), *jobs]
     if plaintexts > 0:
         jobs = [*on(own.NATIVE.name, [[ATTACKS]]), *jobs]
+    chosen = [job for job in jobs if only in job[0]]
+    if not chosen:
+        known = "; ".join(name for name, _ in jobs)
+        raise ToolError(f"--only {only}: no part has that in its name", f"the parts are: {known}")
+    if not only:
+        for old in paths.LOGS.glob("sanitize-*"):
+            paths.fresh(old)
+
+    def run(job: tuple[str, Callable[[], Row]]) -> Row:
+        row = _row(*job)
+        if write:
+            # others take an hour perhaps, and may be interrupted
+            remember([row])
+        return row
+
     with process.pool(2) as pool:
-        rows = list(pool.map(lambda job: _row(*job), jobs))
+        rows = list(pool.map(run, chosen))
     ran = table(rows)
     tables.show(ran, bad=[place for place, row in enumerate(rows, 1) if row.findings])
     for row in rows:
         if row.findings and row.again:
             print(f"again: {row.again}")
-    counts = lines.count(lab.module.file.parent / "gcno", _counted())
-    reached = coverage(counts)
-    tables.show(reached)
-    good = not any(row.findings for row in rows)
-    if write and good:
-        marked.put("sanitize", tables.markdown(ran), DOCUMENT)
-        marked.put("lines", tables.markdown(reached), DOCUMENT)
-    return good
+    if not only:
+        counts = lines.count(lab.module.file.parent / "gcno", _counted())
+        reached = coverage(counts)
+        tables.show(reached)
+        if write:
+            marked.put("sanitize", tables.markdown(ran), DOCUMENT)
+            marked.put("lines", tables.markdown(reached), DOCUMENT)
+    return not any(row.findings for row in rows)
+
+
+def remember(rows: Sequence[Row]) -> None:
+    """Put rows into DOCUMENT, in the places of the same parts on the same kernels."""
+    with paths.alone(paths.BUILD / "sanitize"):
+        made = table(rows)
+        # a release has the kernel's name at its end (6.12.117-uml)
+        kept = {
+            (row[0], row[1].split("-")[-1]): row
+            for known in (*marked.tables("sanitize", DOCUMENT), made)
+            for row in known[1:]
+        }
+        marked.put("sanitize", tables.markdown([made[0], *kept.values()]), DOCUMENT)
 
 
 def parts(lab: Lab, *, whole: bool, attacks: bool = True) -> list[tuple[str, Callable[[], Row]]]:
@@ -202,12 +232,13 @@ def self_tests(lab: Lab) -> Row:
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """What ran and what it found."""
-    head = ["what", "kernel", "runs", "seconds", "findings"]
-    cells = [
-        [row.what, row.kernel, row.runs, f"{row.seconds:.0f}", "; ".join(row.findings) or "none"]
-        for row in rows
-    ]
-    return [head, *cells]
+    head = ["what", "kernel", "runs", "seconds", "findings", "run on"]
+    today = time.strftime("%Y-%m-%d")
+    made = [head]
+    for row in rows:
+        found = "; ".join(row.findings) or "none"
+        made.append([row.what, row.kernel, row.runs, f"{row.seconds:.0f}", found, today])
+    return made
 
 
 def coverage(counts: lines.Counts) -> list[list[str]]:

@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from toolkit import paths
+from toolkit import paths, tables
 from toolkit.checks import guests, marked, sanitize
 from toolkit.errors import ToolError
 from toolkit.lab.lab import Lab
 
-LAB = cast(Lab, SimpleNamespace(kernel=SimpleNamespace(release="6.12.1-uml")))
+LAB = cast(
+    Lab,
+    SimpleNamespace(
+        kernel=SimpleNamespace(release="6.12.1-uml"),
+        module=SimpleNamespace(file=Path("l2wireguard.ko")),
+    ),
+)
 CTL = "tests/vm/test_ctl_up.py"
 
 
@@ -57,24 +65,92 @@ def test_a_part_that_cannot_run_is_a_finding() -> None:
         raise ToolError("the guest ended", again="sh again")
 
     row = sanitize._row("links", fails)
-    assert sanitize.table([row])[1:] == [["links", "uml", "0", "0", "the guest ended"]]
+    assert sanitize.table([row])[1][:5] == ["links", "uml", "0", "0", "the guest ended"]
     assert row.again == "sh again"
 
 
-def test_the_tables() -> None:
+def test_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         sanitize.Row("links", "6.12", "3 tests, 1 skipped", 61.4),
         sanitize.Row("frames", "6.12", "2 tests", 1, ("tests/vm/test_x.py::test_y", "z")),
     ]
+    monkeypatch.setattr(time, "strftime", lambda _: "today")
     assert sanitize.table(rows)[1:] == [
-        ["links", "6.12", "3 tests, 1 skipped", "61", "none"],
-        ["frames", "6.12", "2 tests", "1", "tests/vm/test_x.py::test_y; z"],
+        ["links", "6.12", "3 tests, 1 skipped", "61", "none", "today"],
+        ["frames", "6.12", "2 tests", "1", "tests/vm/test_x.py::test_y; z", "today"],
     ]
     assert sanitize.coverage({"l2wg_b.c": {1: 2, 2: 0}, "l2wg_a.c": {7: 1, 8: 1}})[1:] == [
         ["`kernel/l2wg_a.c`", "2/2 (100.00 %)", ""],
         ["`kernel/l2wg_b.c`", "1/2 (50.00 %)", "2"],
         ["all", "3/4 (75.00 %)", ""],
     ]
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What has run, of a run without guests; it writes into a document that knows three parts."""
+    ran: list[str] = []
+
+    def part(what: str, kernel: str) -> tuple[str, Callable[[], sanitize.Row]]:
+        def job() -> sanitize.Row:
+            ran.append(what)
+            if what == "bad":
+                raise ToolError("a warning")
+            return sanitize.Row(what, f"6.12.2-{kernel}", "1 tests")
+
+        return f"{what}, {kernel}", job
+
+    (tmp_path / "docs").mkdir()
+    for module, name, value in (
+        (paths, "ROOT", tmp_path),
+        (paths, "LOGS", tmp_path / "logs"),
+        (paths, "BUILD", tmp_path / "build"),
+        (sanitize.labs, "make", lambda _: LAB),
+        (sanitize.kernels, "resolve", lambda _: None),
+        (sanitize, "parts", lambda *_, **__: [part("links", "uml"), part("bad", "uml")]),
+        (sanitize, "several", lambda: [part("links", "smp")]),
+        (sanitize.lines, "count", lambda *_: {"l2wg_a.c": {7: 1}}),
+        (time, "strftime", lambda _: "today"),
+    ):
+        monkeypatch.setattr(module, name, value)
+    rows = [["links", "6.12.1-uml"], ["links", "6.12.1-smp"], ["gone", "6.12.1-uml"]]
+    before = tables.markdown([["what", "kernel"], *rows])
+    marks = ("<!-- sanitize -->", before, "<!-- end of sanitize -->", "<!-- lines -->", "x")
+    (tmp_path / sanitize.DOCUMENT).write_text("\n".join([*marks, "<!-- end of lines -->", ""]))
+    return ran
+
+
+def written() -> list[list[str]]:
+    """What the document has, without heads and dates."""
+    return [row[:2] + row[4:5] for row in marked.tables("sanitize", sanitize.DOCUMENT)[0][1:]]
+
+
+def test_one_part_takes_its_own_row(ran: list[str]) -> None:
+    assert sanitize.sanitize(only="links, smp", plaintexts=0, write=True)
+    assert ran == ["links"]
+    new = ["links", "6.12.2-smp", "none"]
+    assert written() == [["links", "6.12.1-uml"], new, ["gone", "6.12.1-uml"]]
+    assert not marked.tables("lines", sanitize.DOCUMENT)
+
+
+def test_all_parts_make_a_new_table(ran: list[str]) -> None:
+    """What was found is in it."""
+    assert not sanitize.sanitize(plaintexts=0, write=True)
+    assert sorted(ran) == ["bad", "links", "links"]
+    assert written() == [
+        ["links", "6.12.2-smp", "none"],
+        ["links", "6.12.2-uml", "none"],
+        ["bad, uml", "uml", "a warning"],
+    ]
+    assert marked.tables("lines", sanitize.DOCUMENT)
+
+
+def test_no_part_has_that_name(ran: list[str]) -> None:
+    with pytest.raises(ToolError) as error:
+        sanitize.sanitize(only="lniks", plaintexts=0)
+    assert error.value.what == "--only lniks: no part has that in its name"
+    assert "links, smp; links, uml; bad, uml" in str(error.value)
+    assert not ran
 
 
 def test_what_tests_have_counted(tmp_path: Path) -> None:
