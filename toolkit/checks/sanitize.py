@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,15 +102,14 @@ def sanitize(
         for old in paths.LOGS.glob("sanitize-*"):
             paths.fresh(old)
 
-    def run(job: tuple[str, Callable[[], Row]]) -> Row:
-        row = _row(*job)
-        if write:
-            # others take an hour perhaps, and may be interrupted
-            remember([row])
-        return row
-
     with process.pool(2) as pool:
-        rows = list(pool.map(run, chosen))
+        running = [pool.submit(_row, *job) for job in chosen]
+        for done in as_completed(running):
+            # The others take an hour perhaps, and may be interrupted. A guest that is ended by that
+            # has found nothing: so this thread writes, which is interrupted first.
+            if write:
+                remember(done.result())
+    rows = [done.result() for done in running]
     ran = table(rows)
     tables.show(ran, bad=[place for place, row in enumerate(rows, 1) if row.findings])
     for row in rows:
@@ -125,15 +125,15 @@ def sanitize(
     return not any(row.findings for row in rows)
 
 
-def remember(rows: Sequence[Row]) -> None:
-    """Put rows into DOCUMENT, in the places of the same parts on the same kernels."""
+def remember(row: Row) -> None:
+    """Put a row into DOCUMENT, in the place of the same part on the same kernel."""
     with paths.alone(paths.BUILD / "sanitize"):
-        made = table(rows)
+        made = table([row])
         # a release has the kernel's name at its end (6.12.117-uml)
         kept = {
-            (row[0], row[1].split("-")[-1]): row
+            (cells[0], cells[1].split("-")[-1]): cells
             for known in (*marked.tables("sanitize", DOCUMENT), made)
-            for row in known[1:]
+            for cells in known[1:]
         }
         marked.put("sanitize", tables.markdown([made[0], *kept.values()]), DOCUMENT)
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from toolkit import paths, tables
 from toolkit.checks import guests, marked, sanitize
 from toolkit.errors import ToolError
+from toolkit.lab import process
 from toolkit.lab.lab import Lab
 
 LAB = cast(
@@ -143,6 +146,32 @@ def test_all_parts_make_a_new_table(ran: list[str]) -> None:
         ["bad, uml", "uml", "a warning"],
     ]
     assert marked.tables("lines", sanitize.DOCUMENT)
+
+
+def test_what_is_interrupted_has_found_nothing(
+    ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, remember = threading.Event(), sanitize.remember
+
+    def note(row: sanitize.Row) -> None:
+        remember(row)
+        first.set()
+
+    def ended() -> sanitize.Row:
+        # all parts have been begun by now
+        first.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        while not all(pool.failed for pool in process._here.pools):
+            time.sleep(0.01)
+        raise ToolError("the guest ended before the command did")
+
+    whole = ("whole", lambda: sanitize.Row("whole", "6.12.2-uml", "1 tests"))
+    monkeypatch.setattr(sanitize, "parts", lambda *_, **__: [whole, ("links", ended)])
+    monkeypatch.setattr(sanitize, "remember", note)
+    before = written()
+    with pytest.raises(KeyboardInterrupt):
+        sanitize.sanitize(minutes=0, plaintexts=0, write=True)
+    assert written() == [*before, ["whole", "6.12.2-uml", "none"]]
 
 
 def test_no_part_has_that_name(ran: list[str]) -> None:
