@@ -55,7 +55,9 @@ def here(name: str, select: Sequence[str], *options: str) -> Outcome:
 
 def unit(select: Sequence[str] = ("tests/unit",), only: Sequence[str] = ()) -> Outcome:
     """The tests that need neither root nor a guest, among them the linters."""
-    return here("unit tests", select, "-q", *only).tried_by()
+    # one that hangs is named, and the others run
+    limit = f"--timeout={guests.TEST_LIMIT}"
+    return here("unit tests", select, "-q", limit, *only).tried_by()
 
 
 def netns_selftest(made: Labs, kernel: str) -> Outcome:

@@ -148,6 +148,7 @@ def test_all_parts_make_a_new_table(ran: list[str]) -> None:
     assert marked.tables("lines", sanitize.DOCUMENT)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_what_is_interrupted_has_found_nothing(
     ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

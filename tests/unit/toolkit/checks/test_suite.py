@@ -355,6 +355,18 @@ def test_a_real_run_that_is_cut_short(tmp_path: Path, monkeypatch: pytest.Monkey
         )
 
 
+def test_a_test_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(guests, "TEST_LIMIT", 1)
+    test = tmp_path / "test_x.py"
+    test.write_text(
+        "import threading\ndef test_hangs(): threading.Event().wait()\ndef test_good(): pass\n"
+    )
+    ran = suite.unit([str(test)], ["-p", "no:cacheprovider", f"--rootdir={tmp_path}"])
+    assert str(ran) == "1 passed, 1 failed" and "test_hangs" in ran.failures[0]
+    assert "Timeout" in ran.why[ran.failures[0]]
+
+
 def test_an_interruption_ends_the_tests_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
