@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -23,18 +22,6 @@ with suppress(ImportError):  # a Debian that runs some of these tests may lack i
 
 #: What our own code says of a program that is not there.
 MISSING = re.compile(r"(\S+): program not found|no C compiler '(\S+)'|no (clang)$")
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Signals as a terminal's program has them; background jobs and nohup ignore some."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def lacking(error: BaseException) -> str | None:

@@ -10,18 +10,28 @@ from pathlib import Path
 import pytest
 
 from l2wgctl.updown import record, steps
-from tests.unit.conftest import ENDING
 from tests.unit.ctl.conftest import Result
 from tests.unit.ctl.fakelinks import FakeLinks
 from tests.unit.ctl.test_updown import BRIDGE
 
 Run = Callable[..., Result]
 Conf = Callable[..., Path]
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Signals as a terminal's program has them; background jobs and nohup ignore some."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("interruptible")

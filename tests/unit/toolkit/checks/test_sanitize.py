@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -148,26 +147,27 @@ def test_all_parts_make_a_new_table(ran: list[str]) -> None:
     assert marked.tables("lines", sanitize.DOCUMENT)
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_what_is_interrupted_has_found_nothing(
     ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, remember = threading.Event(), sanitize.remember
+    begun, remember = threading.Event(), sanitize.remember
 
-    def note(row: sanitize.Row) -> None:
-        remember(row)
-        first.set()
+    def whole() -> sanitize.Row:
+        begun.wait()
+        return sanitize.Row("whole", "6.12.2-uml", "1 tests")
 
     def ended() -> sanitize.Row:
-        # all parts have been begun by now
-        first.wait()
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        begun.set()
         while not all(pool.failed for pool in process._here.pools):
             time.sleep(0.01)
         raise ToolError("the guest ended before the command did")
 
-    whole = ("whole", lambda: sanitize.Row("whole", "6.12.2-uml", "1 tests"))
-    monkeypatch.setattr(sanitize, "parts", lambda *_, **__: [whole, ("links", ended)])
+    def note(row: sanitize.Row) -> None:
+        # A real signal that comes just before a thread blocks does not wake it.
+        remember(row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sanitize, "parts", lambda *_, **__: [("whole", whole), ("links", ended)])
     monkeypatch.setattr(sanitize, "remember", note)
     before = written()
     with pytest.raises(KeyboardInterrupt):
