@@ -360,7 +360,10 @@ def test_a_test_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(guests, "TEST_LIMIT", 1)
     test = tmp_path / "test_x.py"
     test.write_text(
-        "import threading\ndef test_hangs(): threading.Event().wait()\ndef test_good(): pass\n"
+        "import pytest, threading\n"
+        "def test_hangs(): threading.Event().wait()\n"
+        "@pytest.mark.timeout(0)\n"
+        "def test_good(): pass\n"
     )
     ran = suite.unit([str(test)], ["-p", "no:cacheprovider", f"--rootdir={tmp_path}"])
     assert str(ran) == "1 passed, 1 failed" and "test_hangs" in ran.failures[0]
