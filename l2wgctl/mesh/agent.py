@@ -140,20 +140,23 @@ class Agent:
             self._dirty |= self.hurry
             self._lazy = True
         elif isinstance(message, Through):
-            self.faults.put("way", message.problem, "")
-            self._lazy = True
+            self._fault("way", message.problem, "")
         elif isinstance(message, Broken):
             self._say(f"{message.problem}")
         elif isinstance(message, Lost):
             self._touch(False)
-            self.faults.put("store", message.problem, "")
+            self._fault("store", message.problem, "")
         elif isinstance(message, Here):
             self._touch(True)
-            self.faults.put("store", None, "the store answers again")
+            self._fault("store", None, "the store answers again")
         elif isinstance(message, Written):
             # While the store is away the watch says so, and once is enough.
             problem = message.problem if self.in_touch else None
-            self.faults.put("alive", problem, "the sign of life is in the store again")
+            self._fault("alive", problem, "the sign of life is in the store again")
+
+    def _fault(self, about: str, problem: Problem | None, over: str) -> None:
+        """What is wrong outside; the next report, soon, says it."""
+        self._lazy |= self.faults.put(about, problem, over)
 
     def _touch(self, there: bool) -> None:
         """Whether the store is there; the next report says it."""

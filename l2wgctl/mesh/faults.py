@@ -15,8 +15,8 @@ class Faults:
         self._say = say
         self.now: dict[str, Problem] = {}
 
-    def put(self, about: str, problem: Problem | None, over: str) -> None:
-        """The state of one thing.
+    def put(self, about: str, problem: Problem | None, over: str) -> bool:
+        """The state of one thing; whether that is news, which the next report has to have.
 
         :param problem: None: it is well.
         :param over: what to say when it is well again.
@@ -29,3 +29,4 @@ class Faults:
         elif before is not None:
             del self.now[about]
             self._say(over)
+        return problem != before

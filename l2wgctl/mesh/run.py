@@ -152,7 +152,7 @@ class Runner:
                 self._tell()
 
     def _imports(self) -> bool:
-        """Take what `mesh import` has laid ready; whether there was something."""
+        """Take what `mesh import` has laid ready; whether something is to be done or reported."""
         problem: Problem | None = None
         envelopes: tuple[bytes, ...] = ()
         self._next_import = self._outside.clock() + IMPORTS
@@ -160,11 +160,11 @@ class Runner:
             envelopes = tuple(self._outside.keeper.imports())
         except L2wgError as error:
             problem = error.problems[0]
-        self.agent.faults.put("import", problem, "what is imported can be read again")
+        news = self.agent.faults.put("import", problem, "what is imported can be read again")
         if envelopes:
             self.agent.take(Imported(envelopes))
         self._imported |= bool(envelopes)
-        return bool(envelopes)
+        return news or bool(envelopes)
 
     def _tell(self) -> None:
         state = "in touch with the store" if self.agent.in_touch else "the store is away"

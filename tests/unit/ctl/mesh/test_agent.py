@@ -10,7 +10,17 @@ import pytest
 from l2wgctl.errors import Problem
 from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import AGAIN, HOUR, LINES, LOOK, PATIENCE, REST
-from l2wgctl.mesh.feed import Broken, Here, Lost, Resolved, Signs, Stirred, Told, Written
+from l2wgctl.mesh.feed import (
+    Broken,
+    Here,
+    Lost,
+    Resolved,
+    Signs,
+    Stirred,
+    Through,
+    Told,
+    Written,
+)
 from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
 from l2wgctl.mesh.record import Alive, Record
 from l2wgctl.mesh.status import Report
@@ -266,6 +276,31 @@ def test_that_the_store_is_away_is_reported_soon() -> None:
     assert stage.agent.due(stage.now) > 1
     stage.agent.take(Lost(TROUBLE))
     assert stage.agent.due(stage.now) == 1
+
+
+@pytest.mark.parametrize("kind", [Lost, Through])
+def test_what_is_wrong_is_reported_soon(kind: type[Lost | Through]) -> None:
+    """Also that a store is away which was not there before."""
+    stage = Stage().settle()
+    assert not stage.agent.in_touch and stage.agent.due(stage.now) == LOOK
+    stage.agent.take(kind(TROUBLE))
+    assert stage.agent.due(stage.now) == REST
+    # said again it is no news; but if something else is wrong with it, that is
+    stage.decide(REST)
+    stage.agent.take(kind(TROUBLE))
+    assert stage.agent.due(stage.now) == LOOK
+    stage.agent.take(kind(TROUBLE._replace(what="says no")))
+    assert stage.agent.due(stage.now) == REST
+
+
+def test_what_is_wrong_with_its_sign_of_life_is_reported_soon() -> None:
+    stage = Stage().settle()
+    stage.agent.take(Here())
+    for problem in (TROUBLE, None):
+        stage.decide(REST)
+        assert stage.agent.due(stage.now) == LOOK
+        stage.agent.take(Written(problem))
+        assert stage.agent.due(stage.now) == REST
 
 
 def test_its_sign_of_life_is_news_when_it_says_something_else() -> None:

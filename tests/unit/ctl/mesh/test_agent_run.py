@@ -16,6 +16,7 @@ from l2wgctl.mesh import layout
 from l2wgctl.mesh.etcd import Etcd
 from l2wgctl.mesh.feed import Message, Stirred
 from l2wgctl.mesh.kernel import Change, LinkNow
+from l2wgctl.mesh.run import IMPORTS
 from tests.unit.ctl.mesh.stage import Stage, told, whole
 from toolkit.bench.mesh_hosts import MESH, Admin, FakeKernel, Memory, MeshHost
 from toolkit.lab.etcd import Cluster
@@ -255,6 +256,32 @@ class _Once:
 
     def get(self, timeout: float) -> Message:
         return self.left.pop()
+
+
+def test_what_cannot_be_imported_is_in_the_report_soon() -> None:
+    stage = Stage().settle()
+    me = stage.me
+    runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+    runner.agent = stage.agent
+    runner._messages = _Once()  # type: ignore[assignment]
+    now = 1000.0
+    runner._outside.clock = lambda: now
+    runner._decide()
+    problem = L2wgError("permission denied", "run it as root")
+    imports = me.memory.imports
+
+    def fails() -> Sequence[bytes]:
+        raise problem
+
+    me.memory.imports = fails  # type: ignore[method-assign]
+    runner._wait()
+    runner._decide()
+    assert me.memory.report_ is not None and "import" in me.memory.report_.faults
+    now += IMPORTS
+    me.memory.imports = imports  # type: ignore[method-assign]
+    runner._wait()
+    runner._decide()
+    assert "import" not in me.memory.report_.faults
 
 
 def test_a_new_key_that_shakes_hands_is_not_kept_waiting() -> None:
