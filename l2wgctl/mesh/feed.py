@@ -34,6 +34,8 @@ WAITING = 64
 VALUE_MAX = LIST_MAX * 4 // 3 + 513
 #: Names of endpoints are looked up anew after this.
 NAMES = 60.0
+#: Seconds that sessions are listened to at a time, and until it is tried again where that fails.
+SESSIONS, AGAIN = 30.0, 5.0
 #: Whether the store is reached through the link is asked again after this.
 WAY = 300.0
 
@@ -340,14 +342,18 @@ class Stir(_Thread):
         self._kernel = kernel
 
     def _run(self) -> None:
+        listens = False
         while not self._ending.is_set():
             try:
-                if self._kernel.wait(30):
+                # What has changed before it listened, the link tells now: that is worth a look.
+                if self._kernel.wait(SESSIONS if listens else 0) or not listens:
+                    listens = True
                     self._messages.put(Stirred())
                     # A mesh that comes up has hundreds of these in a second; one look sees all.
                     self._ending.wait(0.2)
             except L2wgError:
-                self._ending.wait(5)
+                listens = False
+                self._ending.wait(AGAIN)
 
 
 class Names(_Thread):

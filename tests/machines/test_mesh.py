@@ -169,7 +169,8 @@ def test_traffic_goes_on_without_the_store(town: Town) -> None:
     town.until_ping()
     # both have noticed, however fast the machines are
     for host in town.hosts:
-        eventually(lambda host=host: "store" in town.report(host)["faults"], "the store is away")  # type: ignore[misc]
+        away = f"{host.name} reports that the store is away"
+        eventually(lambda host=host: "store" in town.report(host)["faults"], away)  # type: ignore[misc]
     town.stage.start()
     for host in town.hosts:
         town.until_said(host, "the store answers again")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 from collections.abc import Iterator
@@ -10,14 +11,25 @@ from itertools import count
 
 import pytest
 
+from l2wgctl.errors import KernelError
 from l2wgctl.mesh import feed, layout
-from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Beat, Names, Resolved, Told, Watcher
+from l2wgctl.mesh.feed import (
+    VALUE_MAX,
+    WAITING,
+    Beat,
+    Names,
+    Resolved,
+    Stir,
+    Stirred,
+    Told,
+    Watcher,
+)
 from l2wgctl.mesh.seals import Seals
 from l2wgctl.mesh.signing import LIST_MAX, Invalid
 from l2wgctl.mesh.store import Changed, Ended, Event, Listing, Progress, Unreachable
 from l2wgctl.model import Endpoint
 from tests.support.memory_store import MemoryStore
-from toolkit.bench.mesh_hosts import MESH, Admin
+from toolkit.bench.mesh_hosts import MESH, Admin, FakeKernel
 
 JUNK = layout.prefix(MESH, layout.NODES) + "junk"
 
@@ -146,3 +158,33 @@ def test_a_name_server_that_is_slow_holds_back_no_other_name() -> None:
     second = messages.get(timeout=60)
     assert isinstance(second, Resolved) and [*second.found] == looked[1:]
     names.stop()
+
+
+class Deaf(FakeKernel):
+    """Fails to listen at first, and then again; nothing ever happens while it listens."""
+
+    def __init__(self, *failures: bool) -> None:
+        super().__init__(None)
+        self.failures = iter(failures)
+
+    def wait(self, seconds: float) -> bool:
+        if next(self.failures, False):
+            raise KernelError(errno.EMFILE, "too many open files")
+        return super().wait(seconds)
+
+
+@pytest.mark.parametrize("failures", [[], [True, False, True]])
+def test_a_session_may_change_before_anybody_listens(
+    monkeypatch: pytest.MonkeyPatch, failures: list[bool]
+) -> None:
+    """The first look at the link is before that, and so are the handshakes that it starts."""
+    monkeypatch.setattr(feed, "AGAIN", 0.01)
+    monkeypatch.setattr(feed, "SESSIONS", 0.01)
+    messages = queue.SimpleQueue[feed.Message]()
+    stir = Stir(Deaf(*failures), messages)
+    stir.start()
+    for _ in range(1 + len(failures) // 2):
+        assert messages.get(timeout=60) == Stirred()
+    stir.stop()
+    stir._thread.join(60)
+    assert not stir._thread.is_alive() and messages.empty()
