@@ -51,7 +51,7 @@ LOOK = 300.0
 REST = 1.0
 #: Lines of the log in an hour about what is ignored: whoever writes to the store can write a lot.
 LINES, HOUR = 300, 3600.0
-#: Seconds until a kernel that has refused is asked again.
+#: Seconds until a kernel that has refused is asked again, and a file that could not be written.
 AGAIN = 10.0
 
 
@@ -151,8 +151,9 @@ class Agent:
             self._fault("store", None, "the store answers again")
         elif isinstance(message, Written):
             # While the store is away the watch says so, and once is enough.
-            problem = message.problem if self.in_touch else None
-            self._fault("alive", problem, "the sign of life is in the store again")
+            if message.problem is None or self.in_touch:
+                over = "the sign of life is in the store again"
+                self._fault("alive", message.problem, over)
 
     def _fault(self, about: str, problem: Problem | None, over: str) -> None:
         """What is wrong outside; the next report, soon, says it."""
@@ -232,11 +233,19 @@ class Agent:
         """The kernel has refused what was decided, or to be read: it is asked again later."""
         self.faults.put("kernel", problem, "")
         self._dirty = self._lazy = self.hurry = False
-        self._looked, self._next = now, now + AGAIN
+        self._looked = now
+        self.again()
+
+    def again(self) -> None:
+        """Something could not be read or written: the next decision is not far."""
+        at = self._looked + AGAIN
+        if not self._looked < self._next < at:
+            self._next = at
 
     def unsaved(self) -> None:
         """What is believed could not be written: the next decision says to save again."""
         self._save = True
+        self.again()
 
     def worked(self) -> None:
         """The kernel has done it."""
@@ -336,6 +345,7 @@ class Agent:
             secret = self.me.next_key()
         except L2wgError as error:
             self.faults.put("new key", error.problems[0], "")
+            self.again()
             return None
         self.faults.put("new key", None, "the new key can be read again")
         return secret

@@ -61,15 +61,17 @@ class Disk:
         except OSError as error:
             raise from_os_error(error, new, True) from None
 
-    def report(self, report: Report) -> None:
-        """Leave the report, unless it says what the last one does."""
+    def report(self, report: Report) -> bool:
+        """Leave the report, unless it says what the last one does; whether it is there."""
         if self._said is not None and self._said._replace(written=report.written) == report:
-            return
-        self._said = report
+            return True
         try:
             write_private(str(self._host.report_file), report.text() + "\n")
         except L2wgError:
-            self._said = None  # it is for people; the next one may succeed
+            self._said = None
+            return False
+        self._said = report
+        return True
 
 
 def remembered(host: Host, aside: bool = True) -> tuple[Book, list[str]]:

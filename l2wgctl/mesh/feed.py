@@ -376,16 +376,24 @@ class Names(_Thread):
             self._news.set()
 
     def _run(self) -> None:
+        backoff = Backoff()
+        pause = 0.0
         while not self._ending.is_set():
-            self._news.wait(jittered(NAMES))
+            self._news.wait(pause)
             self._news.clear()
+            pause = jittered(NAMES)
             for name in self._wanted:
                 try:
                     found = tuple(self._look_up(name))
                 except (OSError, UnicodeError):
+                    pause = 0.0
                     continue  # what it was before goes on to hold
                 # Each by itself: a name server that is slow does not hold back the others' names.
                 self._messages.put(Resolved({name: found}))
+            if pause:
+                backoff.worked()
+            else:
+                pause = backoff.failed()
 
     def stop(self) -> None:
         """End."""

@@ -54,8 +54,8 @@ class Keeper(Protocol):
     def switched(self) -> None:
         """The link has the new private key: it is the one of the file from now on."""
 
-    def report(self, report: Report) -> None:
-        """Leave a report for `status` and `metrics`."""
+    def report(self, report: Report) -> bool:
+        """Leave a report for `status` and `metrics`; whether it is there."""
 
 
 @dataclass
@@ -114,6 +114,7 @@ class Runner:
                 self._wait()
                 if not self._stopping.is_set():
                     self._decide()
+                    self._tell()
         finally:
             notify(STOPPING="1")
             for thread in threads:
@@ -149,7 +150,6 @@ class Runner:
                 raise L2wgError(message.problem.what, message.problem.hint, self.agent.me.mesh)
             if message is not _WAKE:
                 self.agent.take(message)
-                self._tell()
 
     def _imports(self) -> bool:
         """Take what `mesh import` has laid ready; whether something is to be done or reported."""
@@ -166,7 +166,13 @@ class Runner:
         self._imported |= bool(envelopes)
         return news or bool(envelopes)
 
+    def _report(self) -> None:
+        # For people; the next one may succeed.
+        if not self._outside.keeper.report(Report.of(self.agent)):
+            self.agent.again()
+
     def _tell(self) -> None:
+        """Say the same as the report, and after it."""
         state = "in touch with the store" if self.agent.in_touch else "the store is away"
         told = f"{state}; {len(self.agent.book.records)} hosts"
         if told != self._told:
@@ -180,7 +186,7 @@ class Runner:
             link = outside.kernel.read()
         except KernelError as error:
             self._refused(error, now)
-            outside.keeper.report(Report.of(agent))
+            self._report()
             return
         made = agent.decide(link, now)
         # Before it is done: what is seen later by nobody any more was seen here.
@@ -197,7 +203,7 @@ class Runner:
         self._names.want(made.names)
         if made.sign:
             self._beat.write(self._signed)
-        outside.keeper.report(Report.of(agent))
+        self._report()
 
     def _refused(self, error: KernelError, now: float) -> None:
         """The kernel says no: try again later, unless there is no link any more."""
@@ -228,6 +234,7 @@ class Runner:
             self._outside.keeper.switched()
         except L2wgError as error:
             problem = error.problems[0]
+            self.agent.again()
         self.agent.faults.put("key file", problem, "the new key is in its file")
 
     def _signed(self) -> bytes | None:

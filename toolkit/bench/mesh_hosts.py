@@ -138,9 +138,10 @@ class Memory:
         self.switches += 1
         self.next_key = None
 
-    def report(self, report: Report) -> None:
+    def report(self, report: Report) -> bool:
         """Keep the newest."""
         self.report_ = report
+        return True
 
 
 class MeshHost:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from l2wgctl.errors import Problem
+from l2wgctl.errors import L2wgError, Problem
 from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import AGAIN, HOUR, LINES, LOOK, PATIENCE, REST
 from l2wgctl.mesh.feed import (
@@ -25,7 +25,7 @@ from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, S
 from l2wgctl.mesh.record import Alive, Record
 from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Changed, Entry, Listing
-from l2wgctl.model import Endpoint
+from l2wgctl.model import Endpoint, SecretKey
 from tests.unit.ctl.mesh.stage import Stage, told, whole
 from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost
 
@@ -222,6 +222,21 @@ class TestRule5:
         stage.agent.take(told(stage.admin.sign(replace(stage.me.record, serial=3, previous=None))))
         assert stage.decide().switched
 
+    def test_a_new_key_that_cannot_be_read_is_tried_again_soon(self) -> None:
+        stage = Stage().settle()
+        self.renew(stage)
+
+        def unreadable() -> SecretKey | None:
+            raise L2wgError("input/output error")
+
+        whole_me = stage.agent.me
+        stage.agent.me = whole_me._replace(next_key=unreadable)
+        assert not stage.decide(PATIENCE).switched and "new key" in stage.agent.faults.now
+        assert stage.agent.due(stage.now) == AGAIN
+        stage.agent.me = whole_me
+        stage.decide(AGAIN)
+        assert "new key" not in stage.agent.faults.now
+
     def test_a_record_of_a_key_that_nobody_has_here(self) -> None:
         stage = Stage().settle()
         record = stage.me.renewed()
@@ -301,6 +316,18 @@ def test_what_is_wrong_with_its_sign_of_life_is_reported_soon() -> None:
         assert stage.agent.due(stage.now) == LOOK
         stage.agent.take(Written(problem))
         assert stage.agent.due(stage.now) == REST
+    # while the store is away one fault is enough, and this one is not over
+    stage.agent.take(Written(TROUBLE))
+    stage.agent.take(Lost(TROUBLE))
+    stage.agent.take(Written(TROUBLE))
+    assert {"alive", "store"} == set(stage.agent.faults.now)
+
+
+def test_what_could_not_be_written_is_tried_again_soon() -> None:
+    stage = Stage().settle()
+    stage.agent.unsaved()
+    assert stage.agent.due(stage.now) == AGAIN
+    assert stage.decide(AGAIN).save and stage.agent.due(stage.now) == LOOK
 
 
 def test_its_sign_of_life_is_news_when_it_says_something_else() -> None:

@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 
 from l2wgctl.errors import KernelError, L2wgError, Problem
-from l2wgctl.mesh import layout
+from l2wgctl.mesh import layout, run
+from l2wgctl.mesh.agent import AGAIN, Decision
 from l2wgctl.mesh.etcd import Etcd
 from l2wgctl.mesh.feed import Message, Stirred
 from l2wgctl.mesh.kernel import Change, LinkNow
@@ -180,6 +181,7 @@ def test_what_is_done_is_on_the_disk_before_and_a_full_disk_is_tried_again() -> 
     me.memory.save = fails  # type: ignore[method-assign]
     runner._decide()
     assert str(runner.agent.faults.now["disk"]) == str(full) and me.memory.snapshot is None
+    assert 0 < runner.agent.due(runner._outside.clock()) <= AGAIN
     me.memory.save = save  # type: ignore[method-assign]
     runner._decide()
     assert me.memory.snapshot is not None and "disk" not in runner.agent.faults.now
@@ -246,6 +248,55 @@ def test_a_kernel_that_cannot_be_read_is_in_the_report() -> None:
     me.kernel.read = read  # type: ignore[method-assign]
     runner._decide()
     assert me.memory.report_ is not None and "kernel" in me.memory.report_.faults
+
+
+def test_a_new_key_that_cannot_be_kept_is_tried_again_soon() -> None:
+    stage = Stage().settle()
+    me = stage.me
+    runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+    runner.agent = stage.agent
+    full, kept = L2wgError("no space left on device"), me.memory.switched
+
+    def fails() -> None:
+        raise full
+
+    me.memory.switched = fails  # type: ignore[method-assign]
+    now = runner._outside.clock()
+    runner.agent.decide(me.kernel.read(), now)
+    runner._switch(Decision(switched=True))
+    assert str(runner.agent.faults.now["key file"]) == str(full)
+    assert runner.agent.due(now) == AGAIN
+    me.memory.switched = kept  # type: ignore[method-assign]
+    runner._switch(Decision(switched=True))
+    assert not runner.agent.faults.now
+
+
+def test_a_report_that_cannot_be_left_is_tried_again_soon() -> None:
+    stage = Stage().settle()
+    me = stage.me
+    runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"]))
+    me.memory.report = lambda report: False  # type: ignore[method-assign]
+    runner._decide()
+    assert 0 < runner.agent.due(runner._outside.clock()) <= AGAIN
+
+
+def test_systemd_is_told_what_the_report_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the one may look at the other."""
+    stage = Stage().settle()
+    me = stage.me
+    me.memory.save(stage.agent)
+    runner = me.runner_for(lambda: Etcd(["http://127.0.0.1:9"], timeout=1))
+    told: list[str] = []
+
+    def notified(STATUS: str = "", **_: str) -> None:
+        if STATUS.startswith("the store is away"):
+            assert me.memory.report_ is not None and "store" in me.memory.report_.faults
+            told.append(STATUS)
+            runner.stop()
+
+    monkeypatch.setattr(run, "notify", notified)
+    runner.run()
+    assert told == ["the store is away; 3 hosts"]
 
 
 class _Once:

@@ -160,6 +160,36 @@ def test_a_name_server_that_is_slow_holds_back_no_other_name() -> None:
     names.stop()
 
 
+def test_a_name_that_does_not_resolve_is_soon_looked_up_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The name server may come up after the agent (rule 9)."""
+    waits: list[float] = []
+    name, messages = Endpoint("late.example", 1), queue.SimpleQueue[feed.Message]()
+    answers = [OSError(), OSError(), OSError(), None, OSError(), None]
+
+    def look_up(_: Endpoint) -> list[Endpoint]:
+        answer = answers.pop(0) if answers else None
+        if answer is not None:
+            raise answer
+        return [name]
+
+    names = Names(look_up, messages)
+    names.want(frozenset({name}))
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if not answers:
+            names._ending.set()
+
+    monkeypatch.setattr(names._news, "wait", wait)
+    names._run()
+    rest = feed.NAMES * 0.9
+    assert waits[0] == 0
+    assert 0.5 <= waits[1] <= 1 <= waits[2] <= 2 <= waits[3] <= 4 and waits[4] >= rest
+    assert 0.5 <= waits[5] <= 1 and waits[6] >= rest and messages.qsize() == 3
+
+
 class Deaf(FakeKernel):
     """Fails to listen at first, and then again; nothing ever happens while it listens."""
 
