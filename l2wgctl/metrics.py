@@ -223,13 +223,26 @@ def _switch_families(found: Sequence[Seen]) -> Iterator[Any]:
 
 
 def _mesh_families(links: Sequence[str]) -> Iterator[Any]:
-    """What the agents of meshes have reported; nothing without a mesh."""
+    """What the agents of meshes have reported; nothing without a mesh.
+
+    What an agent has reported stays when it ends, and says nothing of that.
+    """
     from prometheus_client.core import GaugeMetricFamily
 
-    from .mesh.status import GAUGES, reports
+    from .mesh.status import GAUGES, is_running, reports
 
-    found = [*reports(links)]
-    for name, (text, value) in GAUGES.items() if found else ():
+    found = []
+    runs = GaugeMetricFamily(
+        "l2wg_mesh_agent_up", "Whether the agent of the mesh runs.", labels=["interface"]
+    )
+    for link, report in reports(links):
+        running = is_running(link)
+        runs.add_metric([link], float(running))
+        found.append((link, report._replace(in_touch=report.in_touch and running)))
+    if not found:
+        return
+    yield runs
+    for name, (text, value) in GAUGES.items():
         family = GaugeMetricFamily(f"l2wg_mesh_{name}", text, labels=["interface"])
         for link, report in found:
             family.add_metric([link], float(value(report)))

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from ..conf import files
 from ..errors import L2wgError
 from ..mesh.asked import Asked, ask
-from ..mesh.host import Host, is_running
-from ..mesh.status import reports
+from ..mesh.host import Host
+from ..mesh.status import is_running, reports
 from .finding import FAIL, OK, WARN, Finding
 
 #: A clock before this is wrong: TLS fails then, and so does WireGuard after a boot in the past,
@@ -59,7 +59,7 @@ def _store(asked: Asked) -> Iterator[Finding]:
 
 
 def _agent(host: Host) -> Iterator[Finding]:
-    if not is_running(host):
+    if not is_running(host.mesh):
         hint = f"systemctl start l2wg-mesh@{host.mesh}"
         yield Finding(WARN, "agent", "the agent of the mesh does not run", hint)
         return

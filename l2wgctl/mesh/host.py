@@ -21,10 +21,9 @@ from ..errors import L2wgError, Problem, ValueProblem, from_os_error
 from ..keys import public_key, read_key_file
 from ..model import AllowedIP, LinkOptions, MeshOptions, SecretKey
 from ..switch import SwitchOptions
-from . import keyfile, memory, signing
+from . import keyfile, memory, signing, status
 from .record import UNTAGGED, Request, Vlans, check
 from .signing import Invalid
-from .status import RUNTIME
 
 #: What the file of a new private key ends with, until the mesh knows it.
 NEXT = ".next"
@@ -61,7 +60,7 @@ class Host(NamedTuple):
     @property
     def report_file(self) -> Path:
         """What the agent says of itself."""
-        return RUNTIME / f"{self.mesh}.json"
+        return status.report_file(self.mesh)
 
     def next_key(self) -> SecretKey | None:
         """The new private key that waits for its record."""
@@ -206,7 +205,7 @@ def alone(host: Host) -> Iterator[None]:
 
     :raises L2wgError: the agent runs, or the lock cannot be made.
     """
-    path = host.report_file.with_suffix(".lock")
+    path = status.lock_file(host.mesh)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -222,7 +221,7 @@ def alone(host: Host) -> Iterator[None]:
 
 
 def _locked(handle: int) -> bool:
-    """Take the lock; `is_running` may have it for a moment."""
+    """Take the lock; `status.is_running` may have it for a moment."""
     for wait in (0.05, 0.1, 0.2, 0.0):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,20 +229,4 @@ def _locked(handle: int) -> bool:
             time.sleep(wait)
         else:
             return True
-    return False
-
-
-def is_running(host: Host) -> bool:
-    """Whether the agent runs."""
-    path = host.report_file.with_suffix(".lock")
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
     return False

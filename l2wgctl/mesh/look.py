@@ -13,12 +13,12 @@ from ..errors import KernelError, Problem
 from ..output import colour, print_json
 from .asked import ask
 from .endpoints import UP
-from .host import Host, is_running, load
+from .host import Host, load
 from .kernel import LinkNow, PeerNow
 from .places import is_address
 from .plan import Plan, WantedPeer, plan
 from .record import Record
-from .status import Report
+from .status import Report, is_running
 from .trust import Book
 
 #: Seconds between two looks of `--watch`.
@@ -234,7 +234,7 @@ def look(host: Host) -> dict[str, Any]:
     wanted = plan(book.records, host.name, frozenset(book.moved.values()), host.switch)
     found = describe(host.name, book, wanted, link, report, time.time())
     found["mesh"] = host.mesh
-    found["running"] = is_running(host)
+    found["running"] = is_running(host.mesh)
     asked = ask(host)
     found["store"] = [member._asdict() for member in asked.members]
     found["store_problem"] = str(asked.problem) if asked.problem else None

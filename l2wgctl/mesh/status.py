@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +16,31 @@ if TYPE_CHECKING:
 
 #: Where each agent leaves its report, MESH.json, and a lock that says that it runs.
 RUNTIME = Path("/run/l2wg-mesh")
+
+
+def report_file(mesh: str) -> Path:
+    """Where the agent of a mesh leaves its report; it stays there when the agent ends."""
+    return RUNTIME / f"{mesh}.json"
+
+
+def lock_file(mesh: str) -> Path:
+    """What the agent of a mesh has locked while it runs."""
+    return RUNTIME / f"{mesh}.lock"
+
+
+def is_running(mesh: str) -> bool:
+    """Whether the agent of a mesh runs on this host."""
+    try:
+        handle = os.open(lock_file(mesh), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 class Report(NamedTuple):
@@ -85,11 +112,11 @@ GAUGES: dict[str, tuple[str, Callable[[Report], float]]] = {
 }
 
 
-def reports(links: Iterable[str], folder: Path | None = None) -> Iterator[tuple[str, Report]]:
-    """The reports of the agents of these links; of those that have one."""
+def reports(links: Iterable[str]) -> Iterator[tuple[str, Report]]:
+    """What the agents of these links have reported last; of those that have."""
     for name in links:
         try:
-            found = Report.read(((folder or RUNTIME) / f"{name}.json").read_text())
+            found = Report.read(report_file(name).read_text())
         except OSError:
             continue
         if found is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
 import sys
 import urllib.request
@@ -107,15 +108,21 @@ def test_a_mesh(busy: FakeLinks, run: Run, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(status, "RUNTIME", tmp_path)
     faults = {"store": "nobody listens there"}
     report = status.Report(
-        12.0, 3, False, faults, ("b",), {"nodes/x": "is junk"}, 7, {}, {"c": 9}, {}, 4
+        12.0, 3, True, faults, ("b",), {"nodes/x": "is junk"}, 7, {}, {"c": 9}, {}, 4
     )
     (tmp_path / "wg1.json").write_text(report.text())
     (tmp_path / "wg0.json").write_text("{}")
-    said = run("metrics")
-    found = {key: value for key, (value, _) in samples(said.out).items()}
-    mesh = {name: value for (name, _), value in found.items() if name.startswith("l2wg_mesh_")}
-    assert mesh == {
-        "l2wg_mesh_store_up": 0,
+
+    def mesh() -> dict[str, float]:
+        found = {key: value for key, (value, _) in samples(run("metrics").out).items()}
+        return {name: value for (name, _), value in found.items() if name.startswith("l2wg_mesh_")}
+
+    with status.lock_file("wg1").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = mesh()
+    assert before == {
+        "l2wg_mesh_agent_up": 1,
+        "l2wg_mesh_store_up": 1,
         "l2wg_mesh_hosts": 3,
         "l2wg_mesh_hosts_alive": 1,
         "l2wg_mesh_hosts_left_out": 0,
@@ -126,6 +133,8 @@ def test_a_mesh(busy: FakeLinks, run: Run, tmp_path: Path, monkeypatch: pytest.M
         "l2wg_mesh_list": 4,
         "l2wg_mesh_report_seconds": 12,
     }
+    # an agent that has ended leaves its report
+    assert mesh() == {**before, "l2wg_mesh_agent_up": 0, "l2wg_mesh_store_up": 0}
 
 
 def test_a_switch(busy: FakeLinks, run: Run, etc: Path) -> None:

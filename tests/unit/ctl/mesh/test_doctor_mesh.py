@@ -44,8 +44,7 @@ def folder(etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     key.write_text(generate_private_key().reveal())
     for file in (path, key):
         file.chmod(0o600)
-    for module in (host, status):
-        monkeypatch.setattr(module, "RUNTIME", tmp_path)
+    monkeypatch.setattr(status, "RUNTIME", tmp_path)
     return tmp_path
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from l2wgctl.errors import L2wgError
 from l2wgctl.keys import generate_private_key, public_key
-from l2wgctl.mesh import access, host, keyfile, layout, signing
+from l2wgctl.mesh import access, host, keyfile, layout, signing, status
 from l2wgctl.mesh.daemon import Disk, remembered, store_of
 from l2wgctl.mesh.record import parse_request
 from l2wgctl.mesh.run import Runner
@@ -56,7 +56,7 @@ class Place:
         self.write()
         self.key.write_text(SECRET.reveal() + "\n")
         monkeypatch.setattr("l2wgctl.mesh.join.opener", lambda *_: lambda: self.store)
-        monkeypatch.setattr(host, "RUNTIME", folder / "run")
+        monkeypatch.setattr(status, "RUNTIME", folder / "run")
         monkeypatch.setattr("l2wgctl.mesh.memory.FOLDER", folder / "state")
 
     def write(self, change: Callable[[str], str] = lambda text: text) -> None:
@@ -271,13 +271,13 @@ def test_passwords_and_tls_keys_are_their_owners_alone(tmp_path: Path) -> None:
 
 def test_one_agent_at_a_time(place: Place) -> None:
     loaded = place.load()
-    assert not host.is_running(loaded)
+    assert not status.is_running(loaded.mesh)
     with host.alone(loaded):
-        assert host.is_running(loaded)
+        assert status.is_running(loaded.mesh)
         with pytest.raises(L2wgError, match="an agent of this mesh runs already .systemctl stop"):
             with host.alone(loaded):
                 pass
-    assert not host.is_running(loaded)
+    assert not status.is_running(loaded.mesh)
 
 
 def test_who_looks_whether_an_agent_runs_is_in_nobodys_way(
@@ -286,15 +286,15 @@ def test_who_looks_whether_an_agent_runs_is_in_nobodys_way(
     loaded = place.load()
     with host.alone(loaded):
         pass
-    lock = loaded.report_file.with_suffix(".lock")
+    lock = status.lock_file(loaded.mesh)
     with open(lock) as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         # another one who looks does not take the first for an agent
-        assert not host.is_running(loaded)
+        assert not status.is_running(loaded.mesh)
         # and an agent that starts at that moment does so a moment later
         monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
         with host.alone(loaded):
-            assert host.is_running(loaded)
+            assert status.is_running(loaded.mesh)
 
 
 def test_no_half_of_a_key_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
