@@ -37,13 +37,14 @@ class Watch:
         """The events of the next seconds, as they come."""
         until = time.monotonic() + seconds
         while True:
-            left = until - time.monotonic()
-            ready = select(self._streams, [], [], left)[0] if left > 0 else []
-            if not ready:
-                return
+            # However short the time is: what is there now is told.
+            left = max(0.0, until - time.monotonic())
+            ready = select(self._streams, [], [], left)[0]
             for event in (event for stream in ready for event in stream.ready()):
                 self.recent.append(self.line(event))
                 yield event
+            if not ready or not left:
+                return
 
     def line(self, event: Event) -> str:
         """An event as one line for people and logs."""

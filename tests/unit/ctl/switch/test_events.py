@@ -109,6 +109,18 @@ def test_monitor_with_events(run: Run, hub: FakeSwitch, monkeypatch: pytest.Monk
     }
 
 
+def test_events_are_told_however_short_the_interval(
+    hub: FakeSwitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading may take as long as the interval: then there is no time left between two."""
+    events = FakeEvents()
+    monkeypatch.setattr(Switches, "events", lambda self, link: events)
+    monkeypatch.setattr(Switches, "sessions", lambda self, link: FakeEvents())
+    monkeypatch.setattr(happenings, "select", lambda *_: ([events], [], []))
+    watch = happenings.Watch("wg1")
+    assert [event.type for event in watch.during(0)] == ["learned", "violation"]
+
+
 def test_monitor_of_what_is_no_switch(run: Run, kernel: FakeKernel) -> None:
     kernel.add("wg1")
     del kernel.families["l2wg"]
