@@ -79,7 +79,8 @@ class Watch:
             if peer is None or said.endpoint is None or not is_name(said.endpoint):
                 continue
             then = peer.last_handshake[0]
-            silent = now - then if then else None
+            # A handshake to come: the clock was set back since, and how long ago it was, who knows.
+            silent = now - then if 0 < then <= now else None
             first = peer.public_key not in self._seen
             if silent is not None and silent < interval and not first:
                 continue
@@ -124,7 +125,10 @@ def once(name: str, config: Config, watch: Watch) -> None:
             change = Peer(move.peer.public_key, endpoint=move.new, update_only=True)
             wireguard.set_device(Device(name, peers=(change,)))
             watch.moved(move)
-            since = "never heard" if move.silent is None else f"silent for {move.silent} s"
+            since = f"silent for {move.silent} s"
+            if move.silent is None:
+                heard = move.peer.last_handshake[0]
+                since = "heard before the clock was set back" if heard else "never heard"
             print(f"{name}: peer {move.name}: {since}, now at {move.new}", flush=True)
     if watch.ours != before:
         memory.remember(name, ABOUT, watch.ours)

@@ -124,6 +124,17 @@ def test_who_was_never_heard_cannot_have_roamed(world: World, run: Run, conf: Co
     assert run("resolve", "--once", conf(TEXT)).status == 0 and world.is_at("192.0.2.2")
 
 
+def test_a_clock_that_was_set_back(world: World, run: Run, conf: Conf) -> None:
+    """How long a peer has been silent that was heard in time to come, nobody knows."""
+    path = conf(TEXT)
+    world.heard(-86_400)
+    assert run("resolve", "--once", path) == (0, "", "")
+    world.names["office.example"] = ["192.0.2.2"]
+    assert run("resolve", "--once", path).out == (
+        "wg1: peer office: heard before the clock was set back, now at 192.0.2.2:5\n"
+    )
+
+
 def test_a_name_that_does_not_resolve_changes_nothing(world: World, run: Run, conf: Conf) -> None:
     world.names.clear()
     assert run("resolve", "--once", conf(TEXT)) == (0, "", "") and world.is_at("192.0.2.1")
