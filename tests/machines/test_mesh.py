@@ -214,7 +214,8 @@ def test_a_key_is_renewed_under_a_running_ping(town: Town) -> None:
     eventually(lambda: answers() > before, "the same ping is answered again")
     stop(ping, signal.SIGINT)
     print(PINGS.read_text().splitlines()[-2:])
-    assert not Path(f"/etc/l2wg/{MESH}.key.next").exists()
+    waiting = Path(f"/etc/l2wg/{MESH}.key.next")
+    eventually(lambda: not waiting.exists(), "the new key is in its file")
     assert Path(f"/etc/l2wg/{MESH}.key").read_text().strip() != a.key
 
 

@@ -172,7 +172,7 @@ def test_it_starts_with_its_link_and_does_all_that_an_agent_does(
     assert fields["NoNewPrivs"] == "1" and fields["Seccomp"] == "2"
     said = machine.run(str(PLACE / "l2wgctl"), "mesh", "status", MESH)
     assert "agent: runs, in touch with the store" in said and "fault" not in said
-    assert town.read(f"/l2wg/{MESH}/alive/a")
+    eventually(lambda: bool(town.read(f"/l2wg/{MESH}/alive/a")), "A has its sign of life")
     said = machine.run("systemd-analyze", "security", "--no-pager", UNIT)
     found = re.search(r"exposure level for \S+: (\d\.\d) (\w+)", said)
     page = (ROOT / "docs/mesh.md").read_text()
@@ -230,6 +230,7 @@ def test_it_ends_with_its_link(machine: Machine, town: Town) -> None:
     assert (machine.state(LINK), machine.state(UNIT)) == ("inactive", "inactive")
     assert machine.show(UNIT, "Result") == "success"
     assert not town.hosts["A"].ok("ip", "link", "show", MESH)
-    assert town.read(f"/l2wg/{MESH}/alive/a") is None
+    gone = "A's sign of life has ended, with its lease at the latest"
+    eventually(lambda: town.read(f"/l2wg/{MESH}/alive/a") is None, gone)
     said = machine.run("journalctl", "--no-pager", "-o", "cat", "-u", UNIT)
     assert "Traceback" not in said, said

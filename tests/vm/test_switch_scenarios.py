@@ -154,7 +154,8 @@ def test_vrrp_between_two_sites(hosts: Hosts) -> None:
         def taken_over(master: Host = master) -> bool:
             """Unless the backup's last word comes only now."""
             wire.send(master, "wg1", announcement)
-            a.ping("192.168.157.200", count=1)
+            if not a.ok("ping", "-c", "1", "-W", "2", "192.168.157.200"):
+                return False
             return l2wg.fdb(a)[VRRP, 0][l2wg.Fdb.PUBLIC_KEY] == l2wg.key(master)
 
         eventually(taken_over, f"{master.name} has it")
