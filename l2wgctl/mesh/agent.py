@@ -18,7 +18,8 @@ from ..switch import SwitchOptions
 from . import layout
 from .endpoints import UP, Endpoints
 from .faults import Faults
-from .feed import (
+from .kernel import Change, LinkNow, Remove, Replace, SetPeer, SetPrivateKey
+from .messages import (
     Broken,
     Here,
     Imported,
@@ -32,7 +33,6 @@ from .feed import (
     Whole,
     Written,
 )
-from .kernel import Change, LinkNow, Remove, Replace, SetPeer, SetPrivateKey
 from .places import Places
 from .plan import KEEPALIVE, Plan, plan
 from .presence import Presence

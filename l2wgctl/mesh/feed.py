@@ -10,15 +10,29 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from typing import Callable, NamedTuple, Union
+from typing import Callable
 
 from ..errors import L2wgError, Problem
 from ..model import Endpoint
 from . import layout
 from .kernel import Kernel
+from .messages import (
+    Broken,
+    Died,
+    Here,
+    Lost,
+    Message,
+    Resolved,
+    Signs,
+    Stirred,
+    Through,
+    Told,
+    Whole,
+    Written,
+)
 from .pace import Backoff, jittered
 from .signing import LIST_MAX
-from .store import Changed, Ended, Listing, Progress, Store
+from .store import Changed, Ended, Progress, Store
 
 #: Seconds of a lease, and of the rest between two renewals of it.
 LEASE, RENEW = 60, 20.0
@@ -39,80 +53,6 @@ SESSIONS, AGAIN = 30.0, 5.0
 #: Whether the store is reached through the link is asked again after this.
 WAY = 300.0
 
-
-class Whole(NamedTuple):
-    """Everything that the store has of the mesh now."""
-
-    listing: Listing
-
-
-class Signs(NamedTuple):
-    """All signs of life, fetched."""
-
-    listing: Listing
-
-
-class Told(NamedTuple):
-    """One key has changed."""
-
-    change: Changed
-
-
-class Broken(NamedTuple):
-    """A watch has ended; everything is listed anew at once."""
-
-    problem: Problem
-
-
-class Lost(NamedTuple):
-    """The store is away; what was heard last goes on to hold."""
-
-    problem: Problem
-
-
-class Here(NamedTuple):
-    """The store answers, and the watch runs."""
-
-
-class Written(NamedTuple):
-    """The sign of life is in the store. `problem`: it is not."""
-
-    problem: Problem | None
-
-
-class Stirred(NamedTuple):
-    """A session of the switch has changed."""
-
-
-class Resolved(NamedTuple):
-    """What names stand for now."""
-
-    found: dict[Endpoint, tuple[Endpoint, ...]]
-
-
-class Through(NamedTuple):
-    """The store is reached through the link that it configures (rule 7)."""
-
-    problem: Problem
-
-
-class Imported(NamedTuple):
-    """Envelopes that did not come from the store."""
-
-    envelopes: tuple[bytes, ...]
-
-
-class Died(NamedTuple):
-    """A thread has ended by a fault of ours; without it the agent is deaf, so it ends, too."""
-
-    problem: Problem
-
-
-Message = Union[
-    Broken, Died, Here, Imported, Lost, Resolved, Signs, Stirred, Through, Told, Whole, Written
-]
-#: A handler of signals puts into it, too: the lock of queue.Queue is not for that.
-Messages = "queue.SimpleQueue[Message]"
 Open = Callable[[], Store]
 
 

@@ -16,8 +16,9 @@ from ..errors import PROG, KernelError, L2wgError, Problem
 from ..model import Endpoint, SecretKey
 from . import layout, signing
 from .agent import Agent, Decision
-from .feed import Beat, Died, Imported, Message, Names, Open, Stir, Watcher, Way
+from .feed import Beat, Names, Open, Stir, Watcher, Way
 from .kernel import Kernel
+from .messages import Died, Imported, Message
 from .notify import notify
 from .status import Report
 
@@ -81,6 +82,7 @@ class Runner:
     def __init__(self, agent: Agent, outside: Outside) -> None:
         self.agent = agent
         self._outside = outside
+        # A handler of signals puts into it, too: the lock of queue.Queue is not for that.
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stopping = threading.Event()
         mesh = agent.me.mesh

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import Decision
-from l2wgctl.mesh.feed import Told, Whole
+from l2wgctl.mesh.messages import Told, Whole
 from l2wgctl.mesh.record import Alive
 from l2wgctl.mesh.store import Changed, Entry, Listing
 from toolkit.bench.mesh_hosts import MESH, Admin, MeshHost

@@ -10,7 +10,8 @@ import pytest
 from l2wgctl.errors import L2wgError, Problem
 from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import AGAIN, HOUR, LINES, LOOK, PATIENCE, REST
-from l2wgctl.mesh.feed import (
+from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
+from l2wgctl.mesh.messages import (
     Broken,
     Here,
     Lost,
@@ -21,7 +22,6 @@ from l2wgctl.mesh.feed import (
     Told,
     Written,
 )
-from l2wgctl.mesh.kernel import Remove, Replace, SetLink, SetOptions, SetPeer, SetPrivateKey
 from l2wgctl.mesh.record import Alive, Record
 from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Changed, Entry, Listing

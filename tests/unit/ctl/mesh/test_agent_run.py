@@ -15,8 +15,8 @@ from l2wgctl.errors import KernelError, L2wgError, Problem
 from l2wgctl.mesh import layout, run
 from l2wgctl.mesh.agent import AGAIN, Decision
 from l2wgctl.mesh.etcd import Etcd
-from l2wgctl.mesh.feed import Message, Stirred
 from l2wgctl.mesh.kernel import Change, LinkNow
+from l2wgctl.mesh.messages import Message, Stirred
 from l2wgctl.mesh.run import IMPORTS
 from tests.unit.ctl.mesh.stage import Stage, told, whole
 from toolkit.bench.mesh_hosts import MESH, Admin, FakeKernel, Memory, MeshHost

@@ -13,17 +13,8 @@ import pytest
 
 from l2wgctl.errors import KernelError
 from l2wgctl.mesh import feed, layout
-from l2wgctl.mesh.feed import (
-    VALUE_MAX,
-    WAITING,
-    Beat,
-    Names,
-    Resolved,
-    Stir,
-    Stirred,
-    Told,
-    Watcher,
-)
+from l2wgctl.mesh.feed import VALUE_MAX, WAITING, Beat, Names, Stir, Watcher
+from l2wgctl.mesh.messages import Message, Resolved, Stirred, Told, Written
 from l2wgctl.mesh.seals import Seals
 from l2wgctl.mesh.signing import LIST_MAX, Invalid
 from l2wgctl.mesh.store import Changed, Ended, Event, Listing, Progress, Unreachable
@@ -46,7 +37,7 @@ class Endless(MemoryStore):
 
 
 def test_a_store_without_end_does_not_fill_the_memory() -> None:
-    store, messages = Endless(), queue.SimpleQueue[feed.Message]()
+    store, messages = Endless(), queue.SimpleQueue[Message]()
     watcher = Watcher(lambda: store, MESH, messages)
     watcher.start()
     while messages.qsize() < WAITING:
@@ -126,13 +117,13 @@ def test_a_store_that_was_away_for_long_does_not_find_us_asleep() -> None:
 
 def test_a_sign_of_life_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("l2wgctl.mesh.feed.REST", 0.0)
-    store, messages = MemoryStore(), queue.SimpleQueue[feed.Message]()
+    store, messages = MemoryStore(), queue.SimpleQueue[Message]()
     key = layout.alive(MESH, "a")
     beat = Beat(lambda: store, key, messages)
     beat.start()
     for sign in (b"a sign", None, b"another"):
         beat.write(lambda sign=sign: sign)  # type: ignore[misc]
-        assert messages.get(timeout=60) == feed.Written(None)
+        assert messages.get(timeout=60) == Written(None)
         assert (entry.value if (entry := store.get(key)) else None) == sign
     beat.stop()
     assert store.get(key) is None
@@ -140,7 +131,7 @@ def test_a_sign_of_life_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_server_that_is_slow_holds_back_no_other_name() -> None:
     slow, quick = Endpoint("slow.example", 1), Endpoint("quick.example", 1)
-    messages = queue.SimpleQueue[feed.Message]()
+    messages = queue.SimpleQueue[Message]()
     answers, looked = threading.Event(), []
 
     def look_up(name: Endpoint) -> list[Endpoint]:
@@ -165,7 +156,7 @@ def test_a_name_that_does_not_resolve_is_soon_looked_up_again(
 ) -> None:
     """The name server may come up after the agent (rule 9)."""
     waits: list[float] = []
-    name, messages = Endpoint("late.example", 1), queue.SimpleQueue[feed.Message]()
+    name, messages = Endpoint("late.example", 1), queue.SimpleQueue[Message]()
     answers = [OSError(), OSError(), OSError(), None, OSError(), None]
 
     def look_up(_: Endpoint) -> list[Endpoint]:
@@ -210,7 +201,7 @@ def test_a_session_may_change_before_anybody_listens(
     """The first look at the link is before that, and so are the handshakes that it starts."""
     monkeypatch.setattr(feed, "AGAIN", 0.01)
     monkeypatch.setattr(feed, "SESSIONS", 0.01)
-    messages = queue.SimpleQueue[feed.Message]()
+    messages = queue.SimpleQueue[Message]()
     stir = Stir(Deaf(*failures), messages)
     stir.start()
     for _ in range(1 + len(failures) // 2):

@@ -14,8 +14,8 @@ from itertools import count
 
 from l2wgctl.errors import L2wgError
 from l2wgctl.mesh.agent import Agent
-from l2wgctl.mesh.feed import Stirred
 from l2wgctl.mesh.kernel import Change
+from l2wgctl.mesh.messages import Stirred
 from l2wgctl.mesh.run import Runner
 from l2wgctl.mesh.trust import Book
 from l2wgctl.model import SecretKey

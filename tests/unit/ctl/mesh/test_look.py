@@ -15,9 +15,9 @@ from l2wgctl.errors import Problem
 from l2wgctl.mesh import layout, signing
 from l2wgctl.mesh.agent import Agent
 from l2wgctl.mesh.etcd import Etcd
-from l2wgctl.mesh.feed import Lost
 from l2wgctl.mesh.history import Line, changes, told
 from l2wgctl.mesh.look import describe, render
+from l2wgctl.mesh.messages import Lost
 from l2wgctl.mesh.record import Alive, Request
 from l2wgctl.mesh.status import Report
 from l2wgctl.mesh.store import Changed, Member
