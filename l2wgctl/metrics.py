@@ -11,7 +11,7 @@ import argparse
 import errno
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,7 +89,10 @@ class Collector:
         yield from _link_families(found)
         yield from _peer_families(found)
         yield from _switch_families([seen for seen in found if seen.switch])
-        yield from _mesh_families([seen.link.name for seen in found])
+        yield from _mesh_families(
+            [seen.link.name for seen in found],
+            {seen.link.name for seen in found if self._names.has_mesh(seen.link.name)},
+        )
 
     def _look(self) -> Iterator[Seen]:
         from .netlink.device import WireGuard
@@ -222,27 +225,30 @@ def _switch_families(found: Sequence[Seen]) -> Iterator[Any]:
     yield from (learned, *counters.values())
 
 
-def _mesh_families(links: Sequence[str]) -> Iterator[Any]:
-    """What the agents of meshes have reported; nothing without a mesh.
+def _mesh_families(links: Sequence[str], meshes: Set[str]) -> Iterator[Any]:
+    """Which agents of meshes run, and what they have reported; nothing without a mesh.
 
-    What an agent has reported stays when it ends, and says nothing of that.
+    A report stays when its agent ends, and an agent that has not begun yet has none.
+
+    :param meshes: links whose files have a mesh.
     """
     from prometheus_client.core import GaugeMetricFamily
 
     from .mesh.status import GAUGES, is_running, reports
 
-    found = []
-    runs = GaugeMetricFamily(
-        "l2wg_mesh_agent_up", "Whether the agent of the mesh runs.", labels=["interface"]
-    )
-    for link, report in reports(links):
-        running = is_running(link)
-        runs.add_metric([link], float(running))
-        found.append((link, report._replace(in_touch=report.in_touch and running)))
-    if not found:
-        return
-    yield runs
-    for name, (text, value) in GAUGES.items():
+    reported = dict(reports(links))
+    running = {link: is_running(link) for link in links if link in meshes or link in reported}
+    found = [
+        (link, report._replace(in_touch=report.in_touch and running[link]))
+        for link, report in reported.items()
+    ]
+    if running:
+        text = "Whether the agent of the mesh runs."
+        family = GaugeMetricFamily("l2wg_mesh_agent_up", text, labels=["interface"])
+        for link, runs in running.items():
+            family.add_metric([link], float(runs))
+        yield family
+    for name, (text, value) in GAUGES.items() if found else ():
         family = GaugeMetricFamily(f"l2wg_mesh_{name}", text, labels=["interface"])
         for link, report in found:
             family.add_metric([link], float(value(report)))

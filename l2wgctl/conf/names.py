@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Names of peers, from the file of their link. Without a file there are none, which is no error.
+"""Names of peers, from the file of their link, and whether it has a mesh. Without a file there are
+none, which is no error.
 
 The file is scanned and not parsed, because `show` and `monitor` look into it each time, and a file
 with a mistake in it still has names.
@@ -43,26 +44,40 @@ def scan(text: str) -> dict[bytes, str]:
     return found
 
 
+def has_mesh(text: str) -> bool:
+    """Whether a configuration's text has a section `[Mesh]`: then an agent belongs to its link."""
+    lines = text.replace("\ufeff", "").lower().split("\n")
+    return any(line.partition("#")[0].strip() == "[mesh]" for line in lines)
+
+
 class Names:
     """The names of each link's peers; a file is read again when it has changed."""
 
     def __init__(self, folder: str | None = None) -> None:
         self._folder = CONFIG_DIR if folder is None else folder
-        self._known: dict[str, tuple[tuple[int, int], dict[bytes, str]]] = {}
+        self._known: dict[str, tuple[tuple[int, int], dict[bytes, str], bool]] = {}
 
     def of(self, interface: str) -> Mapping[bytes, str]:
         """Public key to name, for the peers of a link that have one."""
+        return self._look(interface)[0]
+
+    def has_mesh(self, interface: str) -> bool:
+        """Whether the link belongs to a mesh."""
+        return self._look(interface)[1]
+
+    def _look(self, interface: str) -> tuple[Mapping[bytes, str], bool]:
         path = f"{self._folder}/{interface}.conf"
         if not os.path.isfile(path):  # a FIFO would keep us waiting
             self._known.pop(interface, None)
-            return {}
+            return {}, False
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 status = os.fstat(file.fileno())
                 stamp = (status.st_mtime_ns, status.st_size)
                 if interface not in self._known or self._known[interface][0] != stamp:
-                    self._known[interface] = (stamp, scan(file.read()))
+                    text = file.read()
+                    self._known[interface] = (stamp, scan(text), has_mesh(text))
         except OSError:
             self._known.pop(interface, None)
-            return {}
-        return self._known[interface][1]
+            return {}, False
+        return self._known[interface][1:]

@@ -104,7 +104,9 @@ def test_once(busy: FakeLinks, run: Run) -> None:
     assert sockaddr(Endpoint("192.0.2.1", 5))
 
 
-def test_a_mesh(busy: FakeLinks, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mesh(
+    busy: FakeLinks, run: Run, etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(status, "RUNTIME", tmp_path)
     faults = {"store": "nobody listens there"}
     report = status.Report(
@@ -135,6 +137,12 @@ def test_a_mesh(busy: FakeLinks, run: Run, tmp_path: Path, monkeypatch: pytest.M
     }
     # an agent that has ended leaves its report
     assert mesh() == {**before, "l2wg_mesh_agent_up": 0, "l2wg_mesh_store_up": 0}
+    # one that has not begun since the boot has none: the file of the link tells of it
+    (tmp_path / "wg1.json").unlink()
+    assert mesh() == {}
+    path = etc / "wg1.conf"
+    path.write_text(path.read_text() + "[Mesh]\nNode = a\n")
+    assert mesh() == {"l2wg_mesh_agent_up": 0}
 
 
 def test_a_switch(busy: FakeLinks, run: Run, etc: Path) -> None:
