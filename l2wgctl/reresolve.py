@@ -79,7 +79,7 @@ class Watch:
             if peer is None or said.endpoint is None or not is_name(said.endpoint):
                 continue
             then = peer.last_handshake[0]
-            # A handshake to come: the clock was set back since, and how long ago it was, who knows.
+            # A handshake in the future: the clock was set back, and nobody knows when it was.
             silent = now - then if 0 < then <= now else None
             first = peer.public_key not in self._seen
             if silent is not None and silent < interval and not first:

@@ -51,7 +51,7 @@ LOOK = 300.0
 REST = 1.0
 #: Lines of the log in an hour about what is ignored: whoever writes to the store can write a lot.
 LINES, HOUR = 300, 3600.0
-#: Seconds until a kernel that has refused is asked again, and a file that could not be written.
+#: Seconds until what a kernel has refused, or what could not be read or written, is tried again.
 AGAIN = 10.0
 
 
@@ -247,6 +247,12 @@ class Agent:
         self._save = True
         self.again()
 
+    def kept(self, problem: Problem | None) -> None:
+        """The new private key is in its file; with a problem it is not yet."""
+        self.faults.put("key file", problem, "the new key is in its file")
+        if problem is not None:
+            self.again()
+
     def worked(self) -> None:
         """The kernel has done it."""
         self.faults.put("kernel", None, "the kernel takes the changes again")
@@ -317,6 +323,8 @@ class Agent:
             # Killed between link and file, or the file could not be written: once more.
             waiting = self._waiting_key()
             made.switched = waiting is not None and public_key(waiting) == own.key
+            if waiting is None and "new key" not in self.faults.now:
+                self.kept(None)  # somebody else may have put it there
             return
         secret = self._waiting_key()
         if secret is None or public_key(secret) != own.key:

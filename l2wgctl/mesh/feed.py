@@ -46,10 +46,10 @@ LASTS = 30.0
 WAITING = 64
 #: Bytes of a value that are kept: one more than the longest that can be signed.
 VALUE_MAX = LIST_MAX * 4 // 3 + 513
-#: Names of endpoints are looked up anew after this.
+#: Names of endpoints are looked up anew after this; those that did not resolve, before.
 NAMES = 60.0
 #: Seconds that sessions are listened to at a time, and until it is tried again where that fails.
-SESSIONS, AGAIN = 30.0, 5.0
+SESSIONS, DEAF = 30.0, 5.0
 #: Whether the store is reached through the link is asked again after this.
 WAY = 300.0
 
@@ -275,7 +275,7 @@ class Beat(_Thread):
 
 
 class Stir(_Thread):
-    """Says when a session of the switch changes."""
+    """Says when a session of the switch changes, or may have changed unheard."""
 
     def __init__(self, kernel: Kernel, messages: queue.SimpleQueue[Message]) -> None:
         super().__init__("kernel", messages)
@@ -293,7 +293,7 @@ class Stir(_Thread):
                     self._ending.wait(0.2)
             except L2wgError:
                 listens = False
-                self._ending.wait(AGAIN)
+                self._ending.wait(DEAF)
 
 
 class Names(_Thread):
@@ -316,24 +316,30 @@ class Names(_Thread):
             self._news.set()
 
     def _run(self) -> None:
-        backoff = Backoff()
-        pause = 0.0
+        backoff, failed, pause, anew = Backoff(), set[Endpoint](), 0.0, 0.0
         while not self._ending.is_set():
-            self._news.wait(pause)
-            self._news.clear()
-            pause = jittered(NAMES)
-            for name in self._wanted:
-                try:
-                    found = tuple(self._look_up(name))
-                except (OSError, UnicodeError):
-                    pause = 0.0
-                    continue  # what it was before goes on to hold
-                # Each by itself: a name server that is slow does not hold back the others' names.
-                self._messages.put(Resolved({name: found}))
-            if pause:
+            if self._news.wait(pause):
+                self._news.clear()
                 backoff.worked()
+                anew = 0.0
+            if time.monotonic() < anew:
+                failed = {name for name in failed if not self._found(name)}
             else:
-                pause = backoff.failed()
+                failed = {name for name in self._wanted if not self._found(name)}
+                anew = time.monotonic() + jittered(NAMES)
+            if not failed:
+                backoff.worked()
+            pause = max(0.0, anew - time.monotonic())
+            pause = min(pause, backoff.failed()) if failed else pause
+
+    def _found(self, name: Endpoint) -> bool:
+        """Look a name up and tell; each by itself, so that a slow one holds back no other."""
+        try:
+            found = tuple(self._look_up(name))
+        except (OSError, UnicodeError):
+            return False  # what it was before goes on to hold
+        self._messages.put(Resolved({name: found}))
+        return True
 
     def stop(self) -> None:
         """End."""

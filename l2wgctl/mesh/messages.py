@@ -51,7 +51,7 @@ class Written(NamedTuple):
 
 
 class Stirred(NamedTuple):
-    """A session of the switch has changed."""
+    """A session of the switch may have changed."""
 
 
 class Resolved(NamedTuple):

@@ -174,7 +174,9 @@ class Runner:
             self.agent.again()
 
     def _tell(self) -> None:
-        """Say the same as the report, and after it."""
+        """Tell systemd the same as the report, and after it."""
+        if not self.agent.in_touch and "store" not in self.agent.faults.now:
+            return  # the store has not been asked yet
         state = "in touch with the store" if self.agent.in_touch else "the store is away"
         told = f"{state}; {len(self.agent.book.records)} hosts"
         if told != self._told:
@@ -236,8 +238,7 @@ class Runner:
             self._outside.keeper.switched()
         except L2wgError as error:
             problem = error.problems[0]
-            self.agent.again()
-        self.agent.faults.put("key file", problem, "the new key is in its file")
+        self.agent.kept(problem)
 
     def _signed(self) -> bytes | None:
         sign = self.agent.sign(int(time.time() * 1000))

@@ -265,9 +265,15 @@ def test_a_new_key_that_cannot_be_kept_is_tried_again_soon() -> None:
     runner.agent.decide(me.kernel.read(), now)
     runner._switch(Decision(switched=True))
     assert str(runner.agent.faults.now["key file"]) == str(full)
-    assert runner.agent.due(now) == AGAIN
+    assert runner.agent.due(now) == pytest.approx(AGAIN)
     me.memory.switched = kept  # type: ignore[method-assign]
     runner._switch(Decision(switched=True))
+    assert not runner.agent.faults.now
+    # or root puts it there
+    me.memory.switched = fails  # type: ignore[method-assign]
+    runner._switch(Decision(switched=True))
+    assert runner.agent.faults.now and me.next_key is None
+    runner._decide()
     assert not runner.agent.faults.now
 
 
@@ -295,6 +301,10 @@ def test_systemd_is_told_what_the_report_says(monkeypatch: pytest.MonkeyPatch) -
             runner.stop()
 
     monkeypatch.setattr(run, "notify", notified)
+    # a decision before the store was asked tells nothing
+    runner._decide()
+    runner._tell()
+    assert told == []
     runner.run()
     assert told == ["the store is away; 3 hosts"]
 

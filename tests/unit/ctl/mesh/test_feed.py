@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -151,34 +152,56 @@ def test_a_name_server_that_is_slow_holds_back_no_other_name() -> None:
     names.stop()
 
 
+class Clocked:
+    """Names that are looked up by a clock of its own, until an hour is over."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: Endpoint) -> None:
+        self.now = 1000.0
+        self.missing: set[Endpoint] = set()
+        self.asked: dict[Endpoint, list[float]] = {}
+        self.names = Names(self.look_up, queue.SimpleQueue[Message]())
+        self.names.want(frozenset(names))
+        self.later: list[tuple[float, frozenset[Endpoint]]] = []
+        monkeypatch.setattr(feed, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(self.names._news, "wait", self.wait)
+
+    def look_up(self, name: Endpoint) -> list[Endpoint]:
+        self.asked.setdefault(name, []).append(self.now)
+        if name in self.missing:
+            raise OSError
+        return [name]
+
+    def wait(self, seconds: float) -> bool:
+        until = self.now + seconds
+        if self.later and self.later[0][0] <= until:
+            until, wanted = self.later.pop(0)
+            self.names.want(wanted)
+        self.now = until
+        if self.now > 1000 + 3600:
+            self.names._ending.set()
+        return self.names._news.is_set()
+
+    def rests(self, name: Endpoint) -> list[float]:
+        """Seconds between the looks at a name."""
+        times = self.asked[name]
+        return [later - sooner for sooner, later in zip(times, times[1:])]
+
+
 def test_a_name_that_does_not_resolve_is_soon_looked_up_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The name server may come up after the agent (rule 9)."""
-    waits: list[float] = []
-    name, messages = Endpoint("late.example", 1), queue.SimpleQueue[Message]()
-    answers = [OSError(), OSError(), OSError(), None, OSError(), None]
-
-    def look_up(_: Endpoint) -> list[Endpoint]:
-        answer = answers.pop(0) if answers else None
-        if answer is not None:
-            raise answer
-        return [name]
-
-    names = Names(look_up, messages)
-    names.want(frozenset({name}))
-
-    def wait(seconds: float) -> None:
-        waits.append(seconds)
-        if not answers:
-            names._ending.set()
-
-    monkeypatch.setattr(names._news, "wait", wait)
-    names._run()
-    rest = feed.NAMES * 0.9
-    assert waits[0] == 0
-    assert 0.5 <= waits[1] <= 1 <= waits[2] <= 2 <= waits[3] <= 4 and waits[4] >= rest
-    assert 0.5 <= waits[5] <= 1 and waits[6] >= rest and messages.qsize() == 3
+    """The name server may come up after the agent (rule 9). The others are as rare as ever."""
+    good, dead, new = (Endpoint(f"{name}.example", 1) for name in ("good", "dead", "new"))
+    clocked = Clocked(monkeypatch, good, dead)
+    clocked.missing |= {dead, new}
+    clocked.later.append((3000.0, frozenset({good, dead, new})))
+    clocked.names._run()
+    for name in (dead, new):
+        rests = clocked.rests(name)
+        assert 0.5 <= rests[0] <= 1 <= rests[1] <= 2 <= rests[2] <= 4 and max(rests) <= 30
+    assert clocked.asked[new][0] == 3000
+    usual = [rest for rest in clocked.rests(good) if rest >= feed.NAMES * 0.9]
+    assert len(clocked.rests(good)) - len(usual) <= 1  # that for the new name
 
 
 class Deaf(FakeKernel):
@@ -199,7 +222,7 @@ def test_a_session_may_change_before_anybody_listens(
     monkeypatch: pytest.MonkeyPatch, failures: list[bool]
 ) -> None:
     """The first look at the link is before that, and so are the handshakes that it starts."""
-    monkeypatch.setattr(feed, "AGAIN", 0.01)
+    monkeypatch.setattr(feed, "DEAF", 0.01)
     monkeypatch.setattr(feed, "SESSIONS", 0.01)
     messages = queue.SimpleQueue[Message]()
     stir = Stir(Deaf(*failures), messages)
