@@ -124,8 +124,8 @@ def test_a_member_dies_and_all_members_die(town: Town) -> None:
             return agent["in_touch"] and not agent["faults"]
 
         eventually(well, f"{name} is in touch with the store")
-        # the watch, the store and the sign of life, each twice: it is gone, and it is back
-        assert len(town.log(name)) <= logged[name] + 12, town.log(name)
+        # the watch and the store, each twice: that they are gone, and that they are back
+        assert len(town.log(name)) <= logged[name] + 8, town.log(name)
     all_is_well(town)
 
 

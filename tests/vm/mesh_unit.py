@@ -230,8 +230,6 @@ def test_it_ends_with_its_link(machine: Machine, town: Town) -> None:
     assert (machine.state(LINK), machine.state(UNIT)) == ("inactive", "inactive")
     assert machine.show(UNIT, "Result") == "success"
     assert not town.hosts["A"].ok("ip", "link", "show", MESH)
-    # it is taken back at once if the store answers within 2 s (test_feed)
-    gone = "A's sign of life has ended, with its lease at the latest"
-    eventually(lambda: town.read(f"/l2wg/{MESH}/alive/a") is None, gone)
+    assert town.read(f"/l2wg/{MESH}/alive/a") is None
     said = machine.run("journalctl", "--no-pager", "-o", "cat", "-u", UNIT)
     assert "Traceback" not in said, said
